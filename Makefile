@@ -1,0 +1,39 @@
+# make reproduce   run the embedded collection's conditions, print the table, write runs and a report below out/
+# make test        lint and run the whole test suite
+# make fast        lint and run the tests that need neither real models nor minutes
+# make models      train the shipped models again
+# make data        build the embedded collection again
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: reproduce test fast lint models data clean
+
+reproduce: $(STAMP)
+	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.md
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+fast: $(STAMP) lint
+	$(BIN)/python -m pytest -m "not integration"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+
+models: $(STAMP)
+	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini
+
+data: $(STAMP)
+	$(BIN)/python scripts/xor_mini/build.py
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) out build *.egg-info

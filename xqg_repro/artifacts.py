@@ -1,0 +1,221 @@
+"""Stage folders: written under a temporary name, described by a manifest, reused only when the manifest matches.
+
+A stage's output is a folder with ``manifest.json``. Its *identity* is what the bytes depend on: the stage, the
+parameters, and the fingerprints of the inputs (upstream manifests, files, model weights). The same identity found
+again means that the folder can be reused; another one means that it is stale and is made anew.
+
+While a stage runs it works in ``<folder>.partial``. Whole files there carry their final names, so that a killed run
+resumes behind the last of them; at the end the manifest is written and the folder renamed. Manifests hold no times
+and no host names: the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from xqg_repro.errors import InputError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+# numpy reports a short write as an OSError without a number
+_WRITE_FAILURES = {None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hexadecimal) of a JSON-serialisable value in canonical form.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+    True
+    """
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Checksum (hexadecimal) of a file's bytes, read in blocks."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+@contextmanager
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path``; rename it to ``path`` only when the block ends without an error.
+
+    Text is UTF-8 with ``\\n`` line ends. Whatever fails (a full disk, an exception, a kill), nothing half-written is
+    left under the final name.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    try:
+        with open(partial, mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        if error.errno not in _WRITE_FAILURES:
+            raise
+        raise InputError(
+            f"could not be written: {error.strerror or error}",
+            path=path,
+            mend="free some space or choose another folder, then run the same command again",
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage folder holds and what it was made from.
+
+    Attributes:
+        stage: the verb that made it, such as ``encode``.
+        parameters: everything set by the user or a preset that changes the output.
+        inputs: name → fingerprint of each input.
+        counts: what was counted on the way (passages, dimensions, …); not part of the identity.
+        files: name → size in bytes and SHA-256 of each file in the folder.
+    """
+
+    stage: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+    format: int = FORMAT
+
+    @property
+    def identity(self) -> str:
+        """Fingerprint of what the output depends on, not of the output."""
+        return digest([self.format, self.stage, self.parameters, self.inputs])
+
+    def write(self, folder: Path) -> None:
+        """Write the manifest into its stage folder."""
+        self.write_as(folder / MANIFEST)
+
+    def write_as(self, path: Path) -> None:
+        """Write the manifest under any name, as for a single file's note beside it."""
+        with atomic_write(path) as file:
+            json.dump(self.__dict__, file, ensure_ascii=False, indent=1, sort_keys=True)
+            file.write("\n")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Manifest:
+        """Read a folder's manifest; raise :class:`InputError` where there is none or it cannot be understood."""
+        if not (Path(folder) / MANIFEST).exists():
+            raise InputError(
+                "is not the output of a stage: it has no manifest.json",
+                path=folder,
+                mend="name a folder that xqg-repro wrote, or run the stage that makes it",
+            )
+        return cls.read_as(Path(folder) / MANIFEST)
+
+    @classmethod
+    def read_as(cls, path: Path) -> Manifest:
+        """Read a manifest of any name."""
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                f"cannot be read as a manifest: {error}", path=path, mend="delete the folder and run the stage again"
+            ) from error
+
+    def differences(self, other: Manifest) -> list[str]:
+        """Names of the parameters and inputs in which two manifests differ, for messages."""
+        names = [] if self.stage == other.stage else ["stage"]
+        for kind in ("parameters", "inputs"):
+            mine, theirs = getattr(self, kind), getattr(other, kind)
+            names += [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+        return names
+
+
+def fingerprint(folder: Path) -> str:
+    """Fingerprint of a finished stage folder as somebody's input: its identity and its files' checksums."""
+    manifest = Manifest.read(folder)
+    return digest([manifest.identity, manifest.files])
+
+
+def verify(folder: Path, *, checksums: bool = False) -> Manifest:
+    """Check that a stage folder holds the files of its manifest, by size or by checksum too; return the manifest."""
+    manifest = Manifest.read(folder)
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.exists():
+            raise InputError("is missing from its stage folder", path=path, mend="run the stage again with --force")
+        if path.stat().st_size != expected["bytes"] or (checksums and file_digest(path) != expected["sha256"]):
+            raise InputError(
+                "is not the file that its manifest describes",
+                path=path,
+                mend="it was changed or damaged; run the stage again with --force",
+            )
+    return manifest
+
+
+def produce(
+    folder: str | Path,
+    wanted: Manifest,
+    build: Callable[[Path], dict[str, int]],
+    *,
+    force: bool = False,
+    log: Callable[[str], None] = lambda message: None,
+) -> Manifest:
+    """Bring a stage folder into being, or reuse the one that is there.
+
+    Args:
+        folder: the final folder.
+        wanted: stage, parameters and inputs; its counts and files are filled in here.
+        build: writes the files into the working folder given to it, skipping whole files that it finds there, and
+            returns counts. It must write each file with :func:`atomic_write` or an equivalent rename.
+        force: make the folder anew even when it matches.
+        log: receives one line on what was decided.
+
+    Raises:
+        InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted).
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        there = Manifest.read(folder)
+        if there.identity == wanted.identity and not force:
+            log(f"{wanted.stage}: {folder} is there already")
+            return verify(folder)
+        reason = "--force" if there.identity == wanted.identity else f"changed: {', '.join(there.differences(wanted))}"
+        log(f"{wanted.stage}: {folder} is made anew ({reason})")
+    partial = _partial_folder(folder, wanted.identity, force)
+    counts = build(partial)
+    files = {
+        path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+        for path in sorted(partial.iterdir())
+        if not path.name.startswith(".")
+    }
+    manifest = Manifest(wanted.stage, wanted.parameters, wanted.inputs, counts, files)
+    manifest.write(partial)
+    (partial / ".identity").unlink()
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+    return manifest
+
+
+def _partial_folder(folder: Path, identity: str, force: bool) -> Path:
+    """The working folder, emptied unless it was left behind by a killed run of the same identity."""
+    partial = folder.with_name(folder.name + ".partial")
+    note = partial / ".identity"
+    if partial.exists() and (force or not note.exists() or note.read_text() != identity):
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    for leftover in partial.glob(".*.tmp"):
+        leftover.unlink()
+    (partial / MANIFEST).unlink(missing_ok=True)
+    note.write_text(identity)
+    return partial

@@ -1,0 +1,30 @@
+"""XOR-TyDi QA: ``xor-tydi`` (passages), ``xor-tydi/train``, ``/dev``, ``/test``, and each language's subset."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ir_datasets.datasets.base import Dataset
+
+from xqg_repro.collection._irds import Questions, TsvPassages, data_files, dataset, read_questions
+from xqg_repro.config import XOR_LANGUAGES
+
+NAME = "xor-tydi"
+SPLITS = {
+    "train": "xor_train_retrieve_eng_span.jsonl",
+    "dev": "xor_dev_retrieve_eng_span_v1_1.jsonl",
+    "test": "xor_test_retrieve_eng_span_q_only_v1_1.jsonl",
+}
+
+
+def datasets() -> dict[str, Dataset]:
+    """All datasets of the collection by id. ``dev/ar`` holds the Arabic questions of ``dev``."""
+    files = data_files(NAME)
+    passages = TsvPassages(files["enwiki_20190201_w100.tsv"], NAME)
+    found = {NAME: dataset(NAME, passages)}
+    for split, file_name in SPLITS.items():
+        read = partial(read_questions, files[file_name])
+        found[f"{NAME}/{split}"] = dataset(NAME, passages, Questions(read, NAME))
+        for language in XOR_LANGUAGES:
+            found[f"{NAME}/{split}/{language}"] = dataset(NAME, passages, Questions(read, NAME, language))
+    return found

@@ -1,0 +1,246 @@
+"""Conditions, encoders and benchmarks as frozen dataclasses, read from YAML and checked while they are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from xqg_repro.errors import InputError
+
+LANGUAGE_NAMES = {
+    "ar": "Arabic",
+    "bn": "Bengali",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "hi": "Hindi",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "te": "Telugu",
+    "th": "Thai",
+    "tr": "Turkish",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
+}
+"""English names of the languages in the collections, by ISO 639-1 code."""
+
+XOR_LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
+"""The seven question languages of XOR-TyDi QA, in the order of the paper's tables."""
+
+T = TypeVar("T")
+
+
+class Pooling(StrEnum):
+    """How token vectors become one vector: the first token's, or the mean over tokens that are not padding."""
+
+    CLS = "cls"
+    MEAN = "mean"
+
+
+class Precision(StrEnum):
+    """The number format in which the encoder's layers run; embeddings are float32 whichever it is."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Everything that decides an embedding besides the text. The defaults are the paper's (Tevatron's) settings.
+
+    Attributes:
+        model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or ``package:NAME`` for a
+            model that ships with this package.
+        pooling: first token (``cls``) or ``mean``.
+        normalize: divide each embedding by its L2 norm, so that the inner product is the cosine.
+        query_prefix, passage_prefix: put before the text as they are, a final space included.
+        title_separator: a passage is ``title + title_separator + text``; ``None`` leaves the title out.
+        query_max_length, passage_max_length: in tokens, special tokens included; longer input is cut at the end.
+        precision: see :class:`Precision`.
+    """
+
+    model: str
+    pooling: Pooling = Pooling.CLS
+    normalize: bool = False
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    title_separator: str | None = " "
+    query_max_length: int = 32
+    passage_max_length: int = 128
+    precision: Precision = Precision.FLOAT32
+
+    def __post_init__(self) -> None:
+        if min(self.query_max_length, self.passage_max_length) < 3:
+            raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
+
+
+@dataclass(frozen=True)
+class MeasureConfig:
+    """How a measure is printed and how far a reproduction may be off, in printed units."""
+
+    scale: float = 1.0
+    digits: int = 3
+    tolerance: float = 0.005
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One row of a results table: a named way from collection to run.
+
+    Attributes:
+        name: also the run tag and part of the run's file name.
+        title: the row's label in tables.
+        encoder: a preset's name (see ``resources/encoders.yaml``).
+        expected: measure → language or ``average`` → score in printed units. Never printed as if measured.
+    """
+
+    name: str
+    title: str
+    encoder: str
+    expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A collection, its topics, measures, and the conditions of its table.
+
+    Attributes:
+        name: such as ``xor-mini``.
+        title: heading of its tables.
+        collection: ir-datasets id of the passages.
+        topics: ir-datasets ids of the topics; ``{language}`` in the only entry stands for each of ``languages``.
+        languages: question languages, in table order.
+        measures: measure name → how it is printed; the first decides the order of attention.
+        depth: passages retrieved per question.
+        conditions: in table order.
+    """
+
+    name: str
+    title: str
+    collection: str
+    topics: str
+    languages: tuple[str, ...]
+    measures: Mapping[str, MeasureConfig]
+    conditions: tuple[Condition, ...]
+    depth: int = 100
+
+    def topic_sets(self, languages: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
+        """ir-datasets id of each topic set → the languages that are read off it."""
+        chosen = languages or self.languages
+        if unknown := [name for name in chosen if name not in self.languages]:
+            raise InputError(
+                f"{self.name} has no questions in {', '.join(unknown)}",
+                mend=f"its languages are {' '.join(self.languages)}",
+            )
+        if "{language}" in self.topics:
+            return {self.topics.format(language=language): (language,) for language in chosen}
+        return {self.topics: tuple(chosen)}
+
+    def condition(self, name: str) -> Condition:
+        """The condition of that name; :class:`InputError` naming the others where there is none."""
+        for condition in self.conditions:
+            if condition.name == name:
+                return condition
+        raise InputError(
+            f"{self.name} has no condition {name!r}", mend=f"choose from: {', '.join(c.name for c in self.conditions)}"
+        )
+
+
+def resource(*parts: str) -> Path:
+    """Path of a file or folder that ships inside the package."""
+    return Path(str(resources.files("xqg_repro"))).joinpath("resources", *parts)
+
+
+def parse(cls: type[T], data: Any, source: str | Path) -> T:
+    """Build a dataclass from YAML data, checking names and types; raise :class:`InputError` naming the key.
+
+    Understands nested dataclasses, tuples, mappings, enums, unions with ``None`` and the plain types.
+    """
+    if not isinstance(data, dict):
+        raise InputError(f"{cls.__name__} must be a mapping, not {type(data).__name__}", path=source)
+    hints = typing.get_type_hints(cls)
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    if unknown := sorted(set(data) - known):
+        raise InputError(
+            f"{cls.__name__} has no key {unknown[0]!r}", path=source, mend=f"known: {', '.join(sorted(known))}"
+        )
+    try:
+        values = {key: _convert(hints[key], value, source, key) for key, value in data.items()}
+        return cls(**values)
+    except TypeError as error:
+        raise InputError(f"{cls.__name__}: {error}", path=source, mend="add the missing key") from None
+
+
+def _convert(hint: Any, value: Any, source: str | Path, key: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return parse(hint, value, source)  # type: ignore[arg-type]
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        if value not in list(hint):
+            raise InputError(f"{key} is {value!r}", path=source, mend=f"choose from: {', '.join(hint)}")
+        return hint(value)
+    if origin is tuple and isinstance(value, list):
+        return tuple(_convert(arguments[0], item, source, key) for item in value)
+    if origin is Mapping and isinstance(value, dict):
+        return {str(name): _convert(arguments[1], item, source, f"{key}.{name}") for name, item in value.items()}
+    if type(None) in arguments:
+        return None if value is None else _convert(arguments[0], value, source, key)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise InputError(
+        f"{key} is {value!r}, which is not of the type it must be",
+        path=source,
+        mend=f"expected {getattr(hint, '__name__', hint)}",
+    )
+
+
+def read_yaml(path: Path) -> Any:
+    """Parse a YAML file; :class:`InputError` with the line where it cannot be parsed."""
+    import yaml
+
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError("there is no such file", path=path) from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise InputError(
+            f"is not valid YAML: {getattr(error, 'problem', error)}", path=path, line=mark.line + 1 if mark else None
+        ) from None
+
+
+def load_benchmark(name_or_path: str) -> Benchmark:
+    """Read a benchmark's conditions: one that ships with the package (by name), or a YAML file of one's own."""
+    path = resource("conditions", f"{name_or_path}.yaml")
+    return _load(Benchmark, path if path.exists() else Path(name_or_path))
+
+
+def load_presets() -> dict[str, EncoderConfig]:
+    """Named encoder settings: ``resources/encoders.yaml``."""
+    path = resource("encoders.yaml")
+    return {name: parse(EncoderConfig, data, path) for name, data in read_yaml(path).items()}
+
+
+def load_preset(name: str) -> EncoderConfig:
+    """One preset; :class:`InputError` naming the others where there is none."""
+    presets = load_presets()
+    if name not in presets:
+        raise InputError(f"there is no encoder preset {name!r}", mend=f"choose from: {', '.join(presets)}")
+    return presets[name]
+
+
+def _load(cls: type[T], path: Path) -> T:
+    return parse(cls, read_yaml(path), path)

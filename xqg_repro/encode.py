@@ -1,0 +1,117 @@
+"""Stage ``encode``: a collection's passages → shards of embeddings.
+
+A shard is ``NNNNN.npy`` (float32, shape (passages, dimension)) and ``NNNNN.docid`` (one id a line, the same order).
+Shards follow the collection's order, so a killed run goes on behind its last whole shard and ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xqg_repro import collection
+from xqg_repro.artifacts import Manifest, atomic_write, produce
+from xqg_repro.config import EncoderConfig, parse
+from xqg_repro.encoders import TextEncoder, model_fingerprint
+from xqg_repro.errors import InputError
+
+SHARD_SIZE = 50_000
+
+
+def encode(
+    dataset_id: str,
+    config: EncoderConfig,
+    output: str | Path,
+    *,
+    shard_size: int = SHARD_SIZE,
+    device: str | None = None,
+    force: bool = False,
+    log: Callable[[str], None] = print,
+) -> Manifest:
+    """Embed every passage of an ir-datasets collection, or reuse the folder that holds them.
+
+    Args:
+        dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
+        config: the encoder.
+        output: the stage folder.
+        shard_size: passages a shard; a shard is what a killed run loses and what must fit into memory.
+        device: a torch device; ``None`` takes a GPU if there is one.
+        force: encode again even if the folder matches.
+        log: receives one line on what was decided.
+
+    Raises:
+        InputError: an unknown dataset, a model folder without weights, two passages of one id, a full disk.
+    """
+    if shard_size < 1:
+        raise InputError(f"a shard cannot hold {shard_size} passages")
+    dataset = collection.load(dataset_id)
+    wanted = Manifest(
+        "encode",
+        {"collection": dataset_id, "encoder": dataclasses.asdict(config), "shard_size": shard_size},
+        {"collection": collection.fingerprint(dataset, "docs"), "model": model_fingerprint(config.model)},
+    )
+
+    def build(folder: Path) -> dict[str, int]:
+        encoder = TextEncoder(config, device)
+        passages = _encode_shards(dataset, encoder, folder, shard_size)
+        return {"passages": passages, "dimension": encoder.dimension}
+
+    return produce(output, wanted, build, force=force, log=log)
+
+
+def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size: int) -> int:
+    """Write the shards that are not there yet; return the number of passages in all."""
+    from tqdm import tqdm
+
+    docs = iter(dataset.docs_iter())
+    total, number = 0, 0
+    with tqdm(total=dataset.docs_count(), desc="encode", unit=" passages", disable=None) as progress:
+        while shard := list(islice(docs, shard_size)):
+            vectors_path, ids_path = folder / f"{number:05d}.npy", folder / f"{number:05d}.docid"
+            if not vectors_path.exists():
+                vectors = encoder.encode_passages(
+                    [getattr(doc, "title", "") for doc in shard], [doc.text for doc in shard]
+                )
+                with atomic_write(ids_path) as ids:
+                    ids.writelines(f"{doc.doc_id}\n" for doc in shard)
+                with atomic_write(vectors_path, "wb") as file:
+                    np.save(file, vectors)
+            total, number = total + len(shard), number + 1
+            progress.update(len(shard))
+    if not total:
+        raise InputError(f"{dataset.dataset_id()} has no passages")
+    return total
+
+
+def encoder_of(manifest: Manifest) -> EncoderConfig:
+    """The encoder settings that a manifest of ``encode`` (or of a stage behind it) records."""
+    return parse(EncoderConfig, dict(manifest.parameters["encoder"]), "manifest.json")
+
+
+def read_shards(folder: str | Path) -> Iterator[tuple[list[str], np.ndarray]]:
+    """The shards of a folder of embeddings, in order: docids and memory-mapped vectors (float, (n, dimension)).
+
+    Raises:
+        InputError: there is no shard, or docids and vectors of a shard differ in number; the files are named.
+    """
+    paths = sorted(Path(folder).glob("*.npy"))
+    if not paths:
+        raise InputError("holds no embeddings", path=folder, mend="run xqg-repro encode first")
+    for path in paths:
+        ids_path = path.with_suffix(".docid")
+        if not ids_path.exists():
+            raise InputError("is missing beside its vectors", path=ids_path, mend="run the encoding again with --force")
+        docids = ids_path.read_text(encoding="utf-8").splitlines()
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        if vectors.ndim != 2 or len(docids) != len(vectors):
+            raise InputError(
+                f"has {len(docids)} docids for an array of shape {vectors.shape} in {path.name}",
+                path=ids_path,
+                mend="run the encoding again with --force",
+            )
+        yield docids, vectors

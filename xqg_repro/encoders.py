@@ -1,0 +1,251 @@
+"""Dense encoders over any Hugging Face encoder, as plug-ins for Pyserini's dense searcher.
+
+``p = pool(LM(passage_prefix + title + title_separator + text))`` and ``q = pool(LM(query_prefix + question))`` with
+one shared language model; the score of a passage is the inner product of the two. With the default
+:class:`~xqg_repro.config.EncoderConfig` this is Tevatron's encoding, which the paper uses.
+
+Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``); the classes here have both and
+do not import Pyserini, so that encoding needs no Java.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xqg_repro.artifacts import digest, file_digest
+from xqg_repro.config import EncoderConfig, Pooling, resource
+from xqg_repro.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGED = "package:"
+TOKENS_PER_BATCH = 16384
+
+_WEIGHTS = ("*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
+_MODEL_FILES = (
+    "config.json",
+    "tokenizer*",
+    "vocab.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "special_tokens_map.json",
+)
+
+
+def resolve_model(model: str) -> Path:
+    """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
+
+    Raises:
+        InputError: the folder has no weights, or the hub cannot be reached and the model is not cached.
+    """
+    if model.startswith(PACKAGED):
+        folder = resource("models", model.removeprefix(PACKAGED))
+    elif (folder := Path(model)).is_dir():
+        pass
+    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise InputError("there is no such model folder", path=model)
+    else:
+        folder = _download(model)
+    if not (folder / "config.json").exists():
+        raise InputError("is not a model folder: it has no config.json", path=folder)
+    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+        raise InputError(
+            "is a model folder without weights",
+            path=folder,
+            mend="it needs model.safetensors; copy or download the model again",
+        )
+    return folder
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+    # safetensors where the model has them; only older models need pytorch_model.bin (read with weights_only)
+    try:
+        files = [*_MODEL_FILES, "*.safetensors"]
+        folder = Path(snapshot_download(model, allow_patterns=files))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(model, allow_patterns=[*files, *_WEIGHTS]))
+        return folder
+    except Exception as error:
+        raise InputError(
+            f"the model {model!r} is no folder here and could not be had from the Hugging Face hub: "
+            f"{type(error).__name__}",
+            mend="name a model folder, or connect to the hub once",
+        ) from error
+
+
+def model_fingerprint(model: str) -> str:
+    """SHA-256 over the names and checksums of a model folder's weights, configuration and tokenizer files."""
+    folder = resolve_model(model)
+    paths = {path for pattern in (*_WEIGHTS, *_MODEL_FILES) for path in folder.glob(pattern)}
+    return digest({path.name: file_digest(path) for path in paths})
+
+
+def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Tokenizer and model of a folder, quietly; :class:`InputError` where weights that matter are not in it."""
+    import transformers
+
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        model, report = transformers.AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"cannot be loaded as an encoder: {error}", path=folder) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()
+    # a pooler is never used here, and many checkpoints come without one; anything else would stay random
+    if absent := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
+        raise InputError(
+            f"lacks {len(absent)} of the model's weights, such as {absent[0]}",
+            path=folder,
+            mend="is it a checkpoint of this architecture?",
+        )
+    return tokenizer, model
+
+
+def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
+    """Split positions into batches of similar length whose padded size stays within a number of tokens.
+
+    Short texts do not pay for long ones. A text longer than the budget makes a batch of its own.
+
+    >>> list(token_batches([2, 9, 3, 2], tokens_per_batch=9))
+    [[1], [2, 0, 3]]
+    """
+    batch: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > tokens_per_batch:
+            yield batch
+            batch = []
+        batch.append(position)
+    if batch:
+        yield batch
+
+
+def pool(states: torch.Tensor, mask: torch.Tensor, config: EncoderConfig) -> torch.Tensor:
+    """Token vectors (batch, tokens, dimension) and their attention mask (batch, tokens) → (batch, dimension)."""
+    import torch
+
+    if config.pooling is Pooling.CLS:
+        pooled = states[:, 0]
+    else:
+        weights = mask.unsqueeze(-1).to(states.dtype)
+        pooled = (states * weights).sum(1) / weights.sum(1)
+    return torch.nn.functional.normalize(pooled, dim=-1) if config.normalize else pooled
+
+
+def passage_text(title: str, text: str, config: EncoderConfig) -> str:
+    """The text of a passage as the model reads it."""
+    separator = config.title_separator
+    return config.passage_prefix + (text if separator is None else f"{title}{separator}{text}")
+
+
+class TextEncoder:
+    """A tokenizer and a language model that turn texts into vectors, by the settings of an :class:`EncoderConfig`.
+
+    Args:
+        config: what decides the embedding.
+        device: a torch device; ``None`` takes a GPU if there is one.
+        tokens_per_batch: upper bound of a batch's size with padding; changes speed and memory only.
+    """
+
+    def __init__(
+        self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int = TOKENS_PER_BATCH
+    ) -> None:
+        import torch
+
+        folder = resolve_model(config.model)
+        self.config = config
+        self.tokens_per_batch = tokens_per_batch
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._tokenizer, self._model = _load(folder, getattr(torch, config.precision.value))
+        self._model.eval().to(self.device)
+
+    @property
+    def dimension(self) -> int:
+        """Number of components of an embedding."""
+        return int(self._model.config.hidden_size)
+
+    def encode_queries(self, queries: Sequence[str]) -> np.ndarray:
+        """Embed questions; float32, shape (len(queries), dimension)."""
+        return self._encode([self.config.query_prefix + query for query in queries], self.config.query_max_length)
+
+    def encode_passages(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+        """Embed passages; float32, shape (len(texts), dimension)."""
+        return self._encode(
+            [passage_text(title, text, self.config) for title, text in zip(titles, texts, strict=True)],
+            self.config.passage_max_length,
+        )
+
+    def _encode(self, texts: Sequence[str], max_length: int) -> np.ndarray:
+        import torch
+
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        if not texts:
+            return vectors
+        tokens = self._tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=max_length,
+            return_token_type_ids=False,
+            return_attention_mask=False,
+        )["input_ids"]
+        for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
+            padded = self._tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt")
+            with torch.inference_mode():
+                mask = padded["attention_mask"].to(self.device)
+                states = self._model(
+                    input_ids=padded["input_ids"].to(self.device), attention_mask=mask
+                ).last_hidden_state
+                vectors[batch] = pool(states.float(), mask, self.config).cpu().numpy()
+        return vectors
+
+
+class QueryEncoder:
+    """Questions → vectors, as Pyserini's ``FaissSearcher`` wants it.
+
+    >>> from xqg_repro.config import load_preset
+    >>> QueryEncoder(load_preset("xdr-mini")).encode("Mikä on Suomen pääkaupunki?").dtype
+    dtype('float32')
+    """
+
+    def __init__(self, config: EncoderConfig, device: str | None = None) -> None:
+        self._encoder = TextEncoder(config, device)
+
+    def encode(self, query: str) -> np.ndarray:
+        """Embed one question; float32, shape (dimension,)."""
+        return self._encoder.encode_queries([query])[0]
+
+    def encode_batch(self, queries: Sequence[str]) -> np.ndarray:
+        """Embed questions; float32, shape (len(queries), dimension)."""
+        return self._encoder.encode_queries(queries)
+
+
+class DocumentEncoder:
+    """Passages → vectors, with the signature of Pyserini's document encoders."""
+
+    def __init__(self, config: EncoderConfig, device: str | None = None) -> None:
+        self._encoder = TextEncoder(config, device)
+
+    def encode(self, texts: Sequence[str], titles: Sequence[str] | None = None, **_: object) -> np.ndarray:
+        """Embed passages; float32, shape (len(texts), dimension). Without titles only the texts are read.
+
+        Pyserini's ``fp16``, ``max_length`` and ``add_sep`` are accepted and ignored: the configuration decides.
+        """
+        if titles is None:
+            return self._encoder._encode(
+                [self._encoder.config.passage_prefix + text for text in texts], self._encoder.config.passage_max_length
+            )
+        return self._encoder.encode_passages(titles, texts)

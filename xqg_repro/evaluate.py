@@ -1,0 +1,201 @@
+"""Stage ``evaluate``: a TREC run and its questions → scores per question, per language and on average.
+
+The average over languages is the plain (macro) mean of the languages' means, as in the paper's tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from xqg_repro import collection
+from xqg_repro.artifacts import atomic_write
+from xqg_repro.errors import InputError
+from xqg_repro.measures import TOKEN_LIMITS, register, scorable
+from xqg_repro.runfile import Run, read_run
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
+AVERAGE = "average"
+
+
+class Missing(StrEnum):
+    """What a question that the run does not hold counts: a score of zero, or nothing (as in the official script)."""
+
+    ZERO = "zero"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of one run.
+
+    Attributes:
+        topics: ir-datasets id.
+        missing: what was done about questions that the run does not hold.
+        per_query: measure → qid → score in [0, 1]; only questions that can be scored.
+        languages: qid → language, of every question of the topics.
+        absent: qids of the topics that the run does not hold.
+    """
+
+    topics: str
+    missing: Missing
+    per_query: dict[str, dict[str, float]]
+    languages: dict[str, str]
+    absent: tuple[str, ...]
+
+    def count(self, measure: str, language: str | None = None) -> int:
+        """Number of questions scored."""
+        return len(self._values(measure, language))
+
+    def mean(self, measure: str, language: str) -> float:
+        """Mean over the questions of one language; NaN where there is none."""
+        values = self._values(measure, language)
+        return fmean(values) if values else float("nan")
+
+    def average(self, measure: str, languages: Iterable[str] | None = None) -> float:
+        """Macro average: the mean of the languages' means."""
+        chosen = list(languages or dict.fromkeys(self.languages.values()))
+        return fmean(self.mean(measure, language) for language in chosen)
+
+    def table(self, measure: str) -> dict[str, float]:
+        """Language → mean, then ``average`` → macro average."""
+        languages = list(dict.fromkeys(self.languages.values()))
+        return {
+            **{language: self.mean(measure, language) for language in languages},
+            AVERAGE: self.average(measure, languages),
+        }
+
+    def _values(self, measure: str, language: str | None) -> list[float]:
+        return [score for qid, score in self.per_query[measure].items() if language in (None, self.languages[qid])]
+
+    def write(self, path: str | Path) -> None:
+        """Write everything as JSON, per-question scores included."""
+        summary = {
+            measure: {"means": self.table(measure), "questions": self.count(measure)} for measure in self.per_query
+        }
+        with atomic_write(path) as file:
+            json.dump(
+                {
+                    "topics": self.topics,
+                    "missing": self.missing,
+                    "absent": self.absent,
+                    "summary": summary,
+                    "languages": self.languages,
+                    "per_query": self.per_query,
+                },
+                file,
+                ensure_ascii=False,
+                indent=1,
+            )
+            file.write("\n")
+
+
+def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, missing: Missing = Missing.ZERO) -> Scores:
+    """Score a run.
+
+    Args:
+        run: a TREC run file, or a run already read.
+        topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
+        measures: ``R2kt``, ``R5kt``, or any name that ir-measures knows (``nDCG@10``, ``RR@10``, ``R@5``).
+        missing: what a question absent from the run counts.
+
+    Raises:
+        InputError: a run that is malformed or of other questions, an unknown measure, a measure that needs answers or
+            relevance judgements that the topics do not have, or no question in common.
+    """
+    dataset = collection.load(topics)
+    questions = list(dataset.queries_iter())
+    found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
+    parsed = parse_measures(measures)
+    absent = tuple(question.query_id for question in questions if question.query_id not in found)
+    if len(absent) == len(questions):
+        raise InputError(f"the run holds no question of {topics}", mend="is this the run of another topic set?")
+    counted = [q for q in questions if missing is Missing.ZERO or q.query_id in found]
+    per_query: dict[str, dict[str, float]] = {}
+    if by_answers := {name: measure for name, measure in parsed.items() if name in TOKEN_LIMITS}:
+        per_query.update(_score_answers(dataset, counted, found, by_answers))
+    if by_judgements := {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}:
+        per_query.update(_score_judgements(dataset, counted, found, by_judgements))
+    languages = {q.query_id: getattr(q, "lang", None) or dataset.queries_lang() or "?" for q in questions}
+    return Scores(topics, missing, {name: per_query[name] for name in parsed}, languages, absent)
+
+
+def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
+    """ir-measures measures by name, R2kt and R5kt included; :class:`InputError` for a name that it does not know."""
+    import ir_measures
+
+    register()
+    try:
+        return {name: ir_measures.parse_measure(name) for name in names}
+    except (ValueError, NameError, SyntaxError, AssertionError) as error:
+        raise InputError(
+            f"ir-measures does not know one of the measures {', '.join(names)}: {error}",
+            mend="use R2kt, R5kt or an ir-measures name such as nDCG@10",
+        ) from None
+
+
+def _score_answers(
+    dataset: Any, questions: list[Any], run: Run, measures: dict[str, Measure]
+) -> dict[str, dict[str, float]]:
+    import pandas as pd
+
+    if not all(hasattr(question, "answers") for question in questions):
+        raise InputError(f"{dataset.dataset_id()} has no answers, which {', '.join(measures)} need")
+    counted = {q.query_id: q.answers for q in questions if scorable(q.answers)}
+    if not counted:
+        raise InputError(
+            f"no question of {dataset.dataset_id()} has an answer that counts",
+            mend="the test set's answers are not public; submit the run to the leaderboard",
+        )
+    store = dataset.docs_store()
+    wanted = {hit.docid for qid in counted for hit in run.get(qid, ())}
+    texts = {docid: doc.text for docid, doc in store.get_many(sorted(wanted)).items()}
+    if unknown := wanted - texts.keys():
+        raise InputError(
+            f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
+            mend="is this the run of another collection?",
+        )
+    rows = [(qid, hit.docid, hit.score, texts[hit.docid]) for qid in counted for hit in run.get(qid, ())]
+    qrels = pd.DataFrame({"query_id": list(counted), "answers": list(counted.values())}, dtype=object)
+    return _calculate(
+        measures, qrels, pd.DataFrame(rows, columns=["query_id", "doc_id", "score", "text"], dtype=object)
+    )
+
+
+def _score_judgements(
+    dataset: Any, questions: list[Any], run: Run, measures: dict[str, Measure]
+) -> dict[str, dict[str, float]]:
+    import pandas as pd
+
+    if not dataset.has_qrels():
+        raise InputError(
+            f"{dataset.dataset_id()} has no relevance judgements, which {', '.join(measures)} need",
+            mend="score R2kt and R5kt instead",
+        )
+    counted = {question.query_id for question in questions}
+    judged = [(q.query_id, q.doc_id, q.relevance) for q in dataset.qrels_iter() if q.query_id in counted]
+    # the position stands for the score: equal scores keep the run's order whatever a provider does about ties
+    rows = [(qid, hit.docid, float(-i)) for qid in run if qid in counted for i, hit in enumerate(run[qid])]
+    return _calculate(
+        measures,
+        pd.DataFrame(judged, columns=["query_id", "doc_id", "relevance"]),
+        pd.DataFrame(rows, columns=["query_id", "doc_id", "score"]),
+    )
+
+
+def _calculate(measures: dict[str, Measure], qrels: Any, run: Any) -> dict[str, dict[str, float]]:
+    import ir_measures
+
+    scores: dict[str, dict[str, float]] = {name: {} for name in measures}
+    names = {measure: name for name, measure in measures.items()}
+    for metric in ir_measures.iter_calc(list(measures.values()), qrels, run):
+        scores[names[metric.measure]][str(metric.query_id)] = float(metric.value)
+    order = {qid: None for qid in qrels["query_id"]}
+    return {name: {qid: values[qid] for qid in order if qid in values} for name, values in scores.items()}

@@ -1,0 +1,114 @@
+"""Stage ``index``: shards of embeddings → a FAISS folder that Pyserini opens (files ``index`` and ``docid``).
+
+The default is exact search, ``score(q, p) = <q, p>`` over all passages (a flat inner-product index), as in the paper.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from xqg_repro.artifacts import Manifest, atomic_write, fingerprint, produce
+from xqg_repro.encode import read_shards
+from xqg_repro.errors import InputError
+
+
+def build_index(
+    embeddings: str | Path,
+    output: str | Path,
+    *,
+    factory: str = "Flat",
+    force: bool = False,
+    log: Callable[[str], None] = print,
+) -> Manifest:
+    """Index a folder of embeddings, or reuse the index that is there.
+
+    Args:
+        embeddings: output of ``encode`` (or of a later stage that writes the same shards).
+        output: the stage folder; stock Pyserini opens it.
+        factory: a FAISS factory string; ``Flat`` is exact, ``SQfp16`` exact search over float16 vectors at half the
+            size. Factories that need training are trained on the first shard.
+        force: index again even if the folder matches.
+        log: receives one line on what was decided.
+
+    Raises:
+        InputError: no embeddings, docids and vectors that differ in number, a docid that occurs twice.
+    """
+    source = Manifest.read(embeddings)
+    wanted = Manifest(
+        "index",
+        {**source.parameters, "factory": factory},
+        {**source.inputs, "embeddings": fingerprint(Path(embeddings))},
+    )
+
+    def build(folder: Path) -> dict[str, int]:
+        return _build(Path(embeddings), folder, factory)
+
+    return produce(output, wanted, build, force=force, log=log)
+
+
+def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
+    import faiss
+    import numpy as np
+
+    index, seen = None, set()
+    with atomic_write(folder / "docid") as ids:
+        for docids, vectors in read_shards(embeddings):
+            block = np.ascontiguousarray(vectors, dtype=np.float32)
+            if index is None:
+                index = faiss.index_factory(block.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+            if not index.is_trained:
+                index.train(block)
+            for docid in docids:
+                if docid in seen or docid != docid.strip() or not docid:
+                    raise InputError(
+                        f"the docid {docid!r} {'occurs twice' if docid in seen else 'is blank or padded'}",
+                        path=embeddings,
+                        mend="docids must be unique; encode a repaired collection",
+                    )
+                seen.add(docid)
+            index.add(block)
+            ids.writelines(f"{docid}\n" for docid in docids)
+    partial = folder / ".index.tmp"
+    try:
+        faiss.write_index(index, str(partial))
+    except RuntimeError as error:
+        partial.unlink(missing_ok=True)
+        raise InputError(
+            f"could not be written: {error}",
+            path=folder / "index",
+            mend="free some space, then run the same command again",
+        ) from error
+    partial.replace(folder / "index")
+    return {"passages": index.ntotal, "dimension": index.d}
+
+
+def check_index(folder: str | Path) -> int:
+    """Check that an index folder's docids and vectors are equal in number, and return it.
+
+    Raises:
+        InputError: a file is missing or the numbers differ; both are named.
+    """
+    import faiss
+
+    folder = Path(folder)
+    for name in ("index", "docid"):
+        if not (folder / name).exists():
+            raise InputError(f"is not an index: it has no file {name!r}", path=folder, mend="run xqg-repro index first")
+    with open(folder / "docid", "rb") as ids:
+        docids = sum(1 for _ in ids)
+    try:
+        vectors = faiss.read_index(str(folder / "index"), faiss.IO_FLAG_MMAP).ntotal
+    except RuntimeError as error:
+        raise InputError(
+            f"cannot be read as a FAISS index: {error}",
+            path=folder / "index",
+            mend="build it again with xqg-repro index --force",
+        ) from None
+    if docids != vectors:
+        raise InputError(
+            f"has {docids} docids for {vectors} vectors",
+            path=folder / "docid",
+            mend="build it again with xqg-repro index --force",
+        )
+    return docids

@@ -1,0 +1,209 @@
+"""Runs named conditions from collection to scored TREC run, and judges the scores.
+
+The commands that run are those that ``--display-commands`` and the documentation show; see :mod:`xqg_repro.commands`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xqg_repro import commands
+from xqg_repro.config import Benchmark, Condition, MeasureConfig, load_benchmark
+from xqg_repro.errors import InputError
+from xqg_repro.verdict import Verdict, judge, printed
+
+AVERAGE = "average"
+
+
+@dataclass
+class Outcome:
+    """What came of one condition.
+
+    Attributes:
+        condition: what was run.
+        scores: measure → language (and ``average``) → mean score in [0, 1].
+        problems: topic set → why it has no scores.
+    """
+
+    condition: Condition
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def verdicts(
+        self, measures: dict[str, MeasureConfig], languages: Sequence[str]
+    ) -> list[tuple[str, str, Verdict, float]]:
+        """(measure, language, verdict, expected) for every expected score of the languages asked for."""
+        judged = []
+        for measure, expected in self.condition.expected.items():
+            for language, value in expected.items():
+                if language in languages:
+                    score = self.scores.get(measure, {}).get(language, float("nan"))
+                    judged.append((measure, language, judge(score, value, measures[measure]), value))
+        return judged
+
+
+def plan(
+    benchmark: Benchmark,
+    condition: Condition,
+    directory: str,
+    languages: tuple[str, ...] = (),
+    model: str = "",
+    skip_evaluation: bool = False,
+) -> list[commands.Command]:
+    """All commands of one condition, in order."""
+    planned = commands.passage_commands(benchmark, condition, directory, model)
+    for topics in benchmark.topic_sets(languages):
+        planned += commands.topic_commands(benchmark, condition, topics, directory)
+    return [command for command in planned if not (skip_evaluation and command.stage == "evaluate")]
+
+
+def run_condition(
+    benchmark: Benchmark,
+    condition: Condition,
+    directory: str,
+    *,
+    languages: tuple[str, ...] = (),
+    model: str = "",
+    force: bool = False,
+    skip_evaluation: bool = False,
+    log: Callable[[str], None] = print,
+) -> Outcome:
+    """Run one condition; what is there already is reused.
+
+    A topic set whose data cannot be had is recorded as a problem and the others still run. A collection or a model
+    that cannot be had raises :class:`InputError`.
+    """
+    outcome = Outcome(condition)
+    for command in commands.passage_commands(benchmark, condition, directory, model):
+        _execute(command, force, log)
+    found: dict[str, dict[str, float]] = {}
+    for topics, wanted in benchmark.topic_sets(languages).items():
+        try:
+            for command in commands.topic_commands(benchmark, condition, topics, directory):
+                if not (skip_evaluation and command.stage == "evaluate"):
+                    _execute(command, force, log)
+            if not skip_evaluation:
+                _collect(command.option("--output"), wanted, found)
+        except InputError as error:
+            outcome.problems[topics] = str(error)
+            log(f"{topics}: not run: {error}")
+    outcome.scores = {measure: {**means, AVERAGE: sum(means.values()) / len(means)} for measure, means in found.items()}
+    return outcome
+
+
+def _execute(command: commands.Command, force: bool, log: Callable[[str], None]) -> None:
+    from xqg_repro import cli  # the shell around the stages; it imports this module for its own `reproduce`
+
+    log(f"$ {command}")
+    forced = ["--force"] if force and command.stage != "evaluate" else []
+    cli.run([*command.arguments, *forced, *(["--quiet"] if command.stage == "evaluate" else [])], log)
+
+
+def _collect(scores_path: str, wanted: Sequence[str], found: dict[str, dict[str, float]]) -> None:
+    summary = json.loads(Path(scores_path).read_text(encoding="utf-8"))["summary"]
+    for measure, entry in summary.items():
+        found.setdefault(measure, {}).update({language: entry["means"][language] for language in wanted})
+
+
+def parser(benchmark: str) -> argparse.ArgumentParser:
+    """The command line that all benchmarks share."""
+    shared = argparse.ArgumentParser(
+        prog=f"python -m xqg_repro.2cr.{benchmark.replace('-', '_')}",
+        description=f"Two-click reproduction of {benchmark}: from collection to scored TREC run.",
+    )
+    which = shared.add_mutually_exclusive_group(required=True)
+    which.add_argument("--all", action="store_true", help="run every condition")
+    which.add_argument("--condition", nargs="+", metavar="NAME", help="run these conditions")
+    which.add_argument("--list-conditions", action="store_true", help="print the conditions' names and stop")
+    shared.add_argument("--language", nargs="+", default=[], metavar="LANG", help="question languages (default: all)")
+    shared.add_argument(
+        "--encoder", default="", metavar="MODEL", help="model folder or id in place of the condition's own"
+    )
+    shared.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
+    shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
+    shared.add_argument("--skip-eval", action="store_true", help="write runs, do not score them")
+    shared.add_argument("--force", action="store_true", help="make everything anew")
+    shared.add_argument("--output", metavar="FILE.md", help="also write a report (Markdown)")
+    return shared
+
+
+def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
+    """The shell behind ``python -m xqg_repro.2cr.<benchmark>``; returns the exit status.
+
+    0: every condition ran and no expected score failed; 1: a score failed or a run is missing; 2: an input error.
+    """
+    asked = parser(benchmark_name).parse_args(arguments)
+    try:
+        return _main(benchmark_name, asked)
+    except InputError as error:
+        print(f"xqg-repro: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
+    benchmark = load_benchmark(benchmark_name)
+    if asked.list_conditions:
+        for condition in benchmark.conditions:
+            print(f"{condition.name}\t{condition.title}")
+        return 0
+    chosen = [benchmark.condition(name) for name in asked.condition] if asked.condition else list(benchmark.conditions)
+    languages = tuple(asked.language)
+    benchmark.topic_sets(languages)
+    if asked.dry_run:
+        for condition in chosen:
+            print(*plan(benchmark, condition, asked.directory, languages, asked.encoder, asked.skip_eval), sep="\n")
+        return 0
+    log = _logger(asked.display_commands)
+    outcomes = [
+        run_condition(
+            benchmark,
+            condition,
+            asked.directory,
+            languages=languages,
+            model=asked.encoder,
+            force=asked.force,
+            skip_evaluation=asked.skip_eval,
+            log=log,
+        )
+        for condition in chosen
+    ]
+    if not asked.skip_eval:
+        from xqg_repro.report import results_text, write_report
+
+        print(results_text(benchmark, outcomes, languages))
+        if asked.output:
+            write_report(benchmark, outcomes, languages, asked.directory, asked.output)
+            print(f"report: {asked.output}")
+    return 1 if failed(benchmark, outcomes, languages) else 0
+
+
+def failed(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[str, ...] = ()) -> bool:
+    """Whether a run is missing or an expected score was not met."""
+    asked = judged_languages(benchmark, languages)
+    return any(
+        outcome.problems or any(v is Verdict.FAIL for _, _, v, _ in outcome.verdicts(dict(benchmark.measures), asked))
+        for outcome in outcomes
+    )
+
+
+def judged_languages(benchmark: Benchmark, languages: tuple[str, ...]) -> tuple[str, ...]:
+    """The columns whose expected scores apply: an average only when it is over all the languages."""
+    chosen = languages or benchmark.languages
+    return (*chosen, AVERAGE) if set(chosen) == set(benchmark.languages) else tuple(chosen)
+
+
+def _logger(display_commands: bool) -> Callable[[str], None]:
+    def log(message: str) -> None:
+        if display_commands or not message.startswith("$ "):
+            print(message, file=sys.stderr)
+
+    return log
+
+
+__all__ = ["AVERAGE", "Outcome", "failed", "judged_languages", "main", "parser", "plan", "printed", "run_condition"]
