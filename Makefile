@@ -2,6 +2,7 @@
 # make test        lint and run the whole test suite
 # make fast        lint and run the tests that need neither real models nor minutes
 # make models      train the shipped models again
+# make docs        write the generated parts of the documentation again
 # make data        build the embedded collection again
 
 PYTHON ?= python3.11
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: reproduce test fast lint models data clean
+.PHONY: reproduce test fast lint models docs data clean
 
 reproduce: $(STAMP)
 	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.md
@@ -25,6 +26,9 @@ lint: $(STAMP)
 
 models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini
+
+docs: $(STAMP)
+	$(BIN)/python -m xqg_repro.docgen
 
 data: $(STAMP)
 	$(BIN)/python scripts/xor_mini/build.py

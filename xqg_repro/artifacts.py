@@ -28,7 +28,20 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 
 # numpy reports a short write as an OSError without a number
-_WRITE_FAILURES = {None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES}
+_WRITE_FAILURES = {
+    None,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
 
 
 def digest(value: Any) -> str:
@@ -47,6 +60,34 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
+def read_text(path: Path, what: str = "file") -> str:
+    """A UTF-8 file's text; :class:`InputError` where it is missing, not UTF-8 or cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"there is no such {what}", path=path) from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"is not UTF-8 text: {error.reason}", path=path) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", path=path) from None
+
+
+@contextmanager
+def _writing(path: Path, *others: Path) -> Iterator[None]:
+    """Turn a failure to write ``path`` (or what it needs) into :class:`InputError`; let others' troubles pass."""
+    try:
+        yield
+    except OSError as error:
+        own = error.filename is None or Path(error.filename) in {path, *others, *path.parents}
+        if error.errno not in _WRITE_FAILURES or not own:
+            raise
+        raise InputError(
+            f"could not be written: {error.strerror or error}",
+            path=path,
+            mend="free some space or choose another folder, then run the same command again",
+        ) from error
+
+
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path``; rename it to ``path`` only when the block ends without an error.
@@ -55,25 +96,18 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     left under the final name.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    try:
-        with open(partial, mode, **text) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        if error.errno not in _WRITE_FAILURES:
-            raise
-        raise InputError(
-            f"could not be written: {error.strerror or error}",
-            path=path,
-            mend="free some space or choose another folder, then run the same command again",
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with _writing(path, partial):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(partial, mode, **text) as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -136,7 +170,8 @@ class Manifest:
         names = [] if self.stage == other.stage else ["stage"]
         for kind in ("parameters", "inputs"):
             mine, theirs = getattr(self, kind), getattr(other, kind)
-            names += [key for key in sorted({*mine, *theirs}) if mine.get(key) != theirs.get(key)]
+            # compared as JSON holds them: a tuple is a list once it has been read back
+            names += [key for key in sorted({*mine, *theirs}) if digest(mine.get(key)) != digest(theirs.get(key))]
         return names
 
 
@@ -183,7 +218,9 @@ def produce(
     Raises:
         InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted).
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()  # a link stays one; its target is replaced
+    if folder.exists() and not folder.is_dir():
+        raise InputError("is a file where a folder is to be written", path=folder, mend="choose another --output")
     if folder.exists() and any(folder.iterdir()):
         there = Manifest.read(folder)
         if there.identity == wanted.identity and not force:
@@ -200,22 +237,35 @@ def produce(
     }
     manifest = Manifest(wanted.stage, wanted.parameters, wanted.inputs, counts, files)
     manifest.write(partial)
-    (partial / ".identity").unlink()
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
+    with _writing(folder, partial):
+        _swap(partial, folder)
     return manifest
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    """Put the finished folder in the stale one's place; after a kill at any point, the same command mends it."""
+    stale = folder.with_name(folder.name + ".stale")
+    shutil.rmtree(stale, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, stale)
+    os.replace(partial, folder)
+    (folder / ".identity").unlink()
+    shutil.rmtree(stale, ignore_errors=True)
 
 
 def _partial_folder(folder: Path, identity: str, force: bool) -> Path:
     """The working folder, emptied unless it was left behind by a killed run of the same identity."""
     partial = folder.with_name(folder.name + ".partial")
     note = partial / ".identity"
+    if partial.exists() and any(partial.iterdir()) and not note.exists():
+        raise InputError("is in the way and no stage made it", path=partial, mend="move it or choose another --output")
     if partial.exists() and (force or not note.exists() or note.read_text() != identity):
         shutil.rmtree(partial)
-    partial.mkdir(parents=True, exist_ok=True)
-    for leftover in partial.glob(".*.tmp"):
-        leftover.unlink()
-    (partial / MANIFEST).unlink(missing_ok=True)
-    note.write_text(identity)
+    with _writing(partial, note):
+        partial.mkdir(parents=True, exist_ok=True)
+        for leftover in partial.glob(".*.tmp"):
+            leftover.unlink()
+        (partial / MANIFEST).unlink(missing_ok=True)
+        with atomic_write(note) as file:
+            file.write(identity)
     return partial

@@ -23,6 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"xqg-repro: error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"xqg-repro: error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("xqg-repro: interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -40,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="xqg-repro",
         description="Cross-lingual dense retrieval with query-augmented passages, stage by stage.",
-        epilog="Stages in order: encode, index, search, evaluate. All in one go: python -m xqg_repro.2cr.xor_mini --all",
+        epilog="In order: encode, index, search, evaluate. All in one go: python -m xqg_repro.2cr.xor_mini --all",
     )
     top.add_argument("--version", action="version", version=f"xqg_repro {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from xqg_repro.artifacts import read_text
 from xqg_repro.errors import InputError
 
 LANGUAGE_NAMES = {
@@ -171,7 +172,7 @@ def parse(cls: type[T], data: Any, source: str | Path) -> T:
         raise InputError(f"{cls.__name__} must be a mapping, not {type(data).__name__}", path=source)
     hints = typing.get_type_hints(cls)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if unknown := sorted(set(data) - known):
+    if unknown := [key for key in data if key not in known]:
         raise InputError(
             f"{cls.__name__} has no key {unknown[0]!r}", path=source, mend=f"known: {', '.join(sorted(known))}"
         )
@@ -212,9 +213,7 @@ def read_yaml(path: Path) -> Any:
     import yaml
 
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError("there is no such file", path=path) from None
+        return yaml.safe_load(read_text(path))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(
@@ -225,7 +224,18 @@ def read_yaml(path: Path) -> Any:
 def load_benchmark(name_or_path: str) -> Benchmark:
     """Read a benchmark's conditions: one that ships with the package (by name), or a YAML file of one's own."""
     path = resource("conditions", f"{name_or_path}.yaml")
-    return _load(Benchmark, path if path.exists() else Path(name_or_path))
+    if not path.exists() and not (path := Path(name_or_path)).exists():
+        known = sorted(p.stem for p in resource("conditions").glob("*.yaml"))
+        raise InputError(f"there is no benchmark {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
+    benchmark = parse(Benchmark, read_yaml(path), path)
+    for condition in benchmark.conditions:
+        for measure, scores in condition.expected.items():
+            unknown = [] if measure in benchmark.measures else [measure]
+            unknown += [column for column in scores if column not in (*benchmark.languages, "average")]
+            if unknown:
+                problem = f"{condition.name} expects a score of {unknown[0]!r}, which the benchmark does not have"
+                raise InputError(problem, path=path)
+    return benchmark
 
 
 def load_presets() -> dict[str, EncoderConfig]:
@@ -240,7 +250,3 @@ def load_preset(name: str) -> EncoderConfig:
     if name not in presets:
         raise InputError(f"there is no encoder preset {name!r}", mend=f"choose from: {', '.join(presets)}")
     return presets[name]
-
-
-def _load(cls: type[T], path: Path) -> T:
-    return parse(cls, read_yaml(path), path)

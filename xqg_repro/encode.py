@@ -49,11 +49,12 @@ def encode(
     """
     if shard_size < 1:
         raise InputError(f"a shard cannot hold {shard_size} passages")
+    model = model_fingerprint(config.model)  # before the collection: a missing model is found out without a download
     dataset = collection.load(dataset_id)
     wanted = Manifest(
         "encode",
         {"collection": dataset_id, "encoder": dataclasses.asdict(config), "shard_size": shard_size},
-        {"collection": collection.fingerprint(dataset, "docs"), "model": model_fingerprint(config.model)},
+        {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
 
     def build(folder: Path) -> dict[str, int]:

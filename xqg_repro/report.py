@@ -63,7 +63,12 @@ def results_text(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: t
 
 
 def write_report(
-    benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[str, ...], directory: str, path: str | Path
+    benchmark: Benchmark,
+    outcomes: Sequence[Outcome],
+    languages: tuple[str, ...],
+    directory: str,
+    path: str | Path,
+    model: str = "",
 ) -> None:
     """The same as a Markdown page, with the commands, the versions, and when and from what it was measured."""
     with atomic_write(path) as page:
@@ -79,7 +84,8 @@ def write_report(
         page.write("\n```\n")
         for outcome in outcomes:
             page.write(f"\n## {outcome.condition.title}\n\n```bash\n")
-            page.writelines(f"{command}\n" for command in plan(benchmark, outcome.condition, directory, languages))
+            planned = plan(benchmark, outcome.condition, directory, languages, model)
+            page.writelines(f"{command}\n" for command in planned)
             page.write("```\n")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from xqg_repro.artifacts import atomic_write
+from xqg_repro.artifacts import atomic_write, read_text
 from xqg_repro.errors import InputError
 
 COLUMNS = "qid Q0 docid rank score tag"
@@ -41,11 +41,14 @@ def write_run(run: Mapping[str, Iterable[Hit]], path: str | Path, tag: str) -> N
         InputError: an id or the tag is empty or holds white space, a score is not a number, or the disk is full.
     """
     for name in (tag, *run):
-        _check_id(name, path)
+        check_id(name, path)
     with atomic_write(path) as file:
         for qid, hits in run.items():
-            for position, hit in enumerate(rank(hits), 1):
-                _check_id(hit.docid, path)
+            ranked = rank(hits)
+            if len({hit.docid for hit in ranked}) < len(ranked):
+                raise InputError(f"question {qid}: a passage is listed twice", path=path)
+            for position, hit in enumerate(ranked, 1):
+                check_id(hit.docid, path)
                 if not math.isfinite(hit.score):
                     raise InputError(
                         f"question {qid}, passage {hit.docid}: the score is {hit.score}",
@@ -55,9 +58,11 @@ def write_run(run: Mapping[str, Iterable[Hit]], path: str | Path, tag: str) -> N
                 file.write(f"{qid} Q0 {hit.docid} {position} {hit.score:.6f} {tag}\n")
 
 
-def _check_id(name: str, path: str | Path) -> None:
-    if not name or name.split() != [name]:
-        raise InputError(f"{name!r} cannot be an id or tag in a TREC run: it is empty or holds white space", path=path)
+def check_id(name: str, path: str | Path, line: int | None = None) -> None:
+    """Raise :class:`InputError` for a name that cannot be an id or the tag in a TREC run."""
+    if name.split() != [name]:
+        problem = f"{name!r} cannot be an id or tag in a TREC run: it is empty or holds white space"
+        raise InputError(problem, path=path, line=line)
 
 
 def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
@@ -77,13 +82,7 @@ def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
     run: Run = {}
     seen: set[str] = set()
     current = None
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InputError("there is no such run file", path=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text: {error.reason}", path=path) from None
-    lines = text.split("\n")
+    lines = read_text(path, "run file").split("\n")
     if lines[-1]:
         raise InputError(
             "the last line has no line end: the file was cut off",

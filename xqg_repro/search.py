@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro import collection, jvm
-from xqg_repro.artifacts import Manifest, atomic_write, digest, file_digest, fingerprint
+from xqg_repro.artifacts import Manifest, atomic_write, digest, file_digest, fingerprint, read_text
 from xqg_repro.config import EncoderConfig
 from xqg_repro.encode import encoder_of
 from xqg_repro.encoders import QueryEncoder, model_fingerprint
 from xqg_repro.errors import InputError
 from xqg_repro.index import check_index
-from xqg_repro.runfile import Hit, write_run
+from xqg_repro.runfile import Hit, check_id, write_run
 
 DEPTH = 100
 QUERIES_PER_BATCH = 512
@@ -79,7 +79,7 @@ def _is_run_of(wanted: Manifest, output: Path, note: Path) -> bool:
     if not (output.exists() and note.exists()):
         return False
     there = Manifest.read_as(note)
-    return there.identity == wanted.identity and there.files[output.name]["sha256"] == file_digest(output)
+    return there.identity == wanted.identity and there.files.get(output.name, {}).get("sha256") == file_digest(output)
 
 
 def read_topics(topics: str) -> tuple[dict[str, str], str]:
@@ -107,14 +107,13 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
 
 def _read_topics_file(path: Path) -> dict[str, str]:
     queries: dict[str, str] = {}
-    if not path.exists():
-        raise InputError("there is no such topics file", path=path)
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_text(path, "topics file").split("\n"), 1):
         if not line:
             continue
         columns = line.split("\t")
         if len(columns) != 2 or not all(column.strip() for column in columns):
             raise InputError("is not qid<TAB>text", path=path, line=number)
+        check_id(columns[0], path, number)
         if columns[0] in queries:
             raise InputError(f"repeats the id {columns[0]}", path=path, line=number)
         queries[columns[0]] = columns[1]
@@ -123,6 +122,10 @@ def _read_topics_file(path: Path) -> dict[str, str]:
 
 def write_topics(queries: dict[str, str], path: str | Path) -> int:
     """Write questions as ``qid<TAB>text`` and return their number; white space within a text becomes single spaces."""
+    for qid, text in queries.items():
+        check_id(qid, path)
+        if not text.strip():
+            raise InputError(f"question {qid} is blank", path=path)
     with atomic_write(path) as file:
         file.writelines(f"{qid}\t{' '.join(text.split())}\n" for qid, text in queries.items())
     return len(queries)

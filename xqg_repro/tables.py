@@ -18,7 +18,7 @@ class Table:
         """Aligned columns with a rule under the header."""
         widths = [max(_width(row[i]) for row in (self.header, *self.rows)) for i in range(len(self.header))]
         lines = [_line(row, widths) for row in (self.header, *self.rows)]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        return "\n".join([lines[0], "-" * _width(lines[0]), *lines[1:]])
 
     def markdown(self) -> str:
         """A GitHub-flavoured Markdown table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 from xqg_repro.config import MeasureConfig
@@ -32,7 +33,9 @@ def judge(score: float, expected: float, measure: MeasureConfig) -> Verdict:
     >>> judge(0.4452, 44.1, MeasureConfig(scale=100, digits=1, tolerance=0.5)).value
     '[OKish]'
     """
+    if not (math.isfinite(score) and math.isfinite(expected)):
+        return Verdict.FAIL
     if printed(score, measure) == f"{expected:.{measure.digits}f}":
         return Verdict.OK
-    # half a unit of the last float digit of slack: 0.657 - 0.652 is a little more than 0.005
+    # a little slack for floats: 0.657 - 0.652 is a little more than 0.005
     return Verdict.OKISH if abs(score * measure.scale - expected) <= measure.tolerance + 1e-9 else Verdict.FAIL

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,9 +61,10 @@ def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Calla
     tokenizer, model = _start(recipe, kept)
     if recipe.names_steps:
         log(f"train: {recipe.names_steps} steps on multilingual names")
-        _fit(recipe, model, tokenizer, load_names(), recipe.names_steps, folder)
+        _fit(recipe, model, tokenizer, load_names(), recipe.names_steps, folder, log)
     log(f"train: {len(kept)} questions, {len(held_out)} held out")
-    steps = _fit(recipe, model, tokenizer, kept, recipe.steps, folder)
+    steps = _fit(recipe, model, tokenizer, kept, recipe.steps, folder, log)
+    shutil.rmtree(folder / ".trainer", ignore_errors=True)
     if recipe.half_precision_weights:
         model.half()
     model.save_pretrained(folder)
@@ -130,37 +132,51 @@ def train_tokenizer(texts: Sequence[str], size: int) -> Any:
     )
 
 
-def _fit(recipe: Recipe, model: Any, tokenizer: Any, examples: Sequence[Example], steps: int, folder: Path) -> int:
+def _fit(
+    recipe: Recipe,
+    model: Any,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    steps: int,
+    folder: Path,
+    log: Callable[[str], None],
+) -> int:
     """Train ``model`` in place; return the number of optimiser steps."""
     import transformers
 
     class ContrastiveTrainer(transformers.Trainer):
-        def compute_loss(
-            self, model: Any, inputs: dict, return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
+        def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **_: Any) -> Any:
             return contrastive_loss(model, inputs, recipe)
+
+    class Progress(transformers.TrainerCallback):
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+            if "loss" in logs:
+                log(f"train: step {state.global_step} of {state.max_steps}, loss {float(logs['loss']):.3f}")
 
     arguments = transformers.TrainingArguments(
         output_dir=str(folder / ".trainer"),
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
-        max_steps=steps or -1,
-        num_train_epochs=recipe.epochs,
         lr_scheduler_type="linear",
         warmup_steps=min(recipe.warmup_steps, steps // 4) if steps else recipe.warmup_steps,
         weight_decay=recipe.weight_decay,
-        dataloader_drop_last=len(examples) >= recipe.batch_size,
+        max_steps=steps or -1,
+        num_train_epochs=recipe.epochs,
         seed=recipe.seed,
         data_seed=recipe.seed,
-        save_strategy="no",
-        logging_strategy="no",
-        report_to=[],
-        remove_unused_columns=False,
-        disable_tqdm=not os.isatty(2),
+        dataloader_drop_last=len(examples) >= recipe.batch_size,
         dataloader_pin_memory=False,
+        remove_unused_columns=False,
+        logging_steps=50,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
     )
     collator = Collator(recipe, tokenizer)
-    trainer = ContrastiveTrainer(model=model, args=arguments, train_dataset=examples, data_collator=collator)
+    trainer = ContrastiveTrainer(
+        model=model, args=arguments, train_dataset=examples, data_collator=collator, callbacks=[Progress()]
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
     collator.epoch = lambda: int(trainer.state.epoch or 0)
     return int(trainer.train().global_step)
 

@@ -1,0 +1,8 @@
+"""``python -m xqg_repro.2cr.xor_tydi`` runs the conditions of resources/conditions/xor-tydi.yaml."""
+
+import sys
+
+from xqg_repro.reproduce import main
+
+if __name__ == "__main__":
+    sys.exit(main("xor-tydi"))
