@@ -1,0 +1,203 @@
+"""Shared fixtures: tiny random models, a small collection in XOR-TyDi's formats, and a private ir-datasets home."""
+
+from __future__ import annotations
+
+import atexit
+import csv
+import json
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# ir-datasets must never see the user's own home, so this stands before anything can import it
+HOME = Path(tempfile.mkdtemp(prefix="xqg-repro-tests-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
+os.environ["IR_DATASETS_HOME"] = str(HOME)
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.pop("XQG_REPRO_DATA", None)
+# threads that wait by spinning make the tests four times slower on a busy machine
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+REPOSITORY = Path(__file__).parents[1]
+SHARED = REPOSITORY.parent / "shared"
+PASSAGES_FILE = "enwiki_20190201_w100.tsv"
+QUOTED = 'The sign read "Keep out", and a second\tone "Private".'
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads() -> None:
+    import torch
+
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the data folder {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def shared_data(shared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same, where the package looks for its data files."""
+    monkeypatch.setenv("XQG_REPRO_DATA", str(shared / "data"))
+    return shared / "data"
+
+
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty ir-datasets home, for tests of files seen for the first time."""
+    monkeypatch.setenv("IR_DATASETS_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def write_passages(path: Path, count: int, seed: int = 7) -> list[tuple[str, str, str]]:
+    """Write a DPR-style file of random passages; return (id, title, text) of each. Passage 5 needs quotes."""
+    draw = random.Random(seed)
+    words = [f"{a}{b}{c}" for a in "bdkst" for b in ("a", "er", "ó", "и") for c in ("n", "lo", "miš")]
+    rows = []
+    for number in range(1, count + 1):
+        text = QUOTED if number == 5 else " ".join(draw.choices(words, k=draw.randint(3, 40))) + "."
+        rows.append((str(number), f"Place {(number - 1) // 3}", text))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(("id", "text", "title"))
+        writer.writerows((docid, text, title) for docid, title, text in rows)
+    return rows
+
+
+@dataclass(frozen=True)
+class Mini:
+    """A small collection: its files, and the ids under which ir-datasets knows it."""
+
+    passages_path: Path
+    questions_path: Path
+    passages: list[tuple[str, str, str]]
+    questions: list[dict[str, Any]]
+    qrels: list[tuple[str, str]]
+    docs: str = "xor-tydi"
+    topics: str = "test-mini/dev"
+
+
+@pytest.fixture(scope="session")
+def mini_data() -> Mini:
+    """60 passages and 14 questions (one answered by yes), found by this process and its children as ``xor-tydi``."""
+    import ir_datasets
+
+    from xqg_repro import collection
+    from xqg_repro.collection._irds import DataFile, Judgements, Questions, TsvPassages, dataset, read_questions
+    from xqg_repro.config import XOR_LANGUAGES
+
+    folder = HOME / "xqg_repro" / "xor-tydi"
+    passages = write_passages(folder / PASSAGES_FILE, 60)
+    questions, qrels = [], []
+    for number, language in enumerate(XOR_LANGUAGES * 2):
+        docid, _, text = passages[4 * number]
+        words = text.split()
+        answers = ["yes"] if number == 6 else [words[0]]
+        item = {"id": f"q{number}", "question": " ".join(words[:6]), "answers": answers, "lang": language}
+        questions.append({**item, "split": "dev"})
+        qrels.append((f"q{number}", docid))
+    questions_path = folder / "questions.jsonl"
+    questions_path.write_text("".join(f"{json.dumps(q, ensure_ascii=False)}\n" for q in questions), encoding="utf-8")
+
+    docs = TsvPassages(DataFile("xor-tydi", PASSAGES_FILE, "https://example.org/passages"), "test-mini")
+    file = DataFile("xor-tydi", questions_path.name, "https://example.org/questions")
+    asked = Questions(lambda: read_questions(file), "test-mini")
+    collection.register()
+    if "test-mini/dev" not in ir_datasets.registry._registered:
+        ir_datasets.registry.register(
+            "test-mini/dev", dataset("xor-tydi", docs, asked, Judgements(lambda: qrels, asked))
+        )
+    return Mini(folder / PASSAGES_FILE, questions_path, passages, questions, qrels)
+
+
+def small_tokenizer(texts: Iterable[str]) -> Any:
+    """A WordPiece tokenizer over the texts' shorter words and all their characters; the same every time."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = sorted({word for text in texts for word in text.split()})
+    characters = sorted({character for word in words for character in word})
+    pieces = ["<pad>", "<s>", "</s>", "<unk>", *characters, *(f"##{c}" for c in characters)]
+    pieces += [word for word in words if 2 <= len(word) <= 3]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    ends = [("<s>", vocabulary["<s>"]), ("</s>", vocabulary["</s>"])]
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
+    names = {"pad_token": "<pad>", "unk_token": "<unk>", "cls_token": "<s>", "sep_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+
+
+@pytest.fixture(scope="session")
+def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_threads: None) -> Callable[..., Path]:
+    """``model_folder("bert" or "xlmr", seed=…)``: a folder with a tiny random model and its tokenizer."""
+    import torch
+    import transformers
+
+    tokenizer = small_tokenizer(f"{title} {text}" for _, title, text in mini_data.passages)
+
+    def make(kind: str, seed: int = 1, name: str = "model") -> Path:
+        config_class, model_class = {
+            "bert": (transformers.BertConfig, transformers.BertModel),
+            "xlmr": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel),
+        }[kind]
+        torch.manual_seed(seed)
+        config = config_class(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            intermediate_size=64,
+            max_position_embeddings=160,
+            type_vocab_size=1,
+            pad_token_id=tokenizer.pad_token_id,
+            initializer_range=0.2,  # wide enough that texts get clearly different vectors
+        )
+        folder = tmp_path_factory.mktemp(f"{kind}{seed}") / name
+        model_class(config, add_pooling_layer=False).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_model(model_folder: Callable[..., Path]) -> Path:
+    """A random BERT: 2 layers, 32 dimensions. Never to be written to."""
+    return model_folder("bert")
+
+
+@pytest.fixture(scope="session")
+def tiny_xlmr(model_folder: Callable[..., Path]) -> Path:
+    """A random XLM-R, whose position numbers depend on where the padding is."""
+    return model_folder("xlmr")
+
+
+@pytest.fixture
+def disk_of() -> Callable[[int], Any]:
+    """``with disk_of(n):`` no file grows beyond n bytes, as on a disk that fills up."""
+    import resource
+
+    @contextmanager
+    def limited(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited

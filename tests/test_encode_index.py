@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from conftest import PASSAGES_FILE, Mini, write_passages
+
+from xqg_repro.artifacts import Manifest
+from xqg_repro.config import EncoderConfig, Pooling
+from xqg_repro.encode import encode, encoder_of, read_shards
+from xqg_repro.encoders import TextEncoder
+from xqg_repro.errors import InputError
+from xqg_repro.index import build_index, check_index
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def config(tiny_model: Path) -> EncoderConfig:
+    return EncoderConfig(str(tiny_model))
+
+
+@pytest.fixture(scope="module")
+def embeddings(mini_data: Mini, config: EncoderConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mini collection in shards of 16, 16, 16 and 12. Never to be written to."""
+    folder = tmp_path_factory.mktemp("encoded") / "embeddings"
+    encode(mini_data.docs, config, folder, shard_size=16, device="cpu", log=silent)
+    return folder
+
+
+@pytest.fixture
+def damaged(embeddings: Path, tmp_path: Path) -> Path:
+    """A copy of the embeddings that a test may damage."""
+    return shutil.copytree(embeddings, tmp_path / "damaged")
+
+
+def together(folder: Path) -> tuple[list[str], np.ndarray]:
+    shards = list(read_shards(folder))
+    return [docid for ids, _ in shards for docid in ids], np.concatenate([vectors for _, vectors in shards])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# encode
+
+
+def test_shards_hold_the_collection_in_order(mini_data: Mini, embeddings: Path) -> None:
+    assert [len(ids) for ids, _ in read_shards(embeddings)] == [16, 16, 16, 12]
+    assert together(embeddings)[0] == [docid for docid, *_ in mini_data.passages]
+
+
+def test_shards_hold_the_encoders_vectors(mini_data: Mini, embeddings: Path, config: EncoderConfig) -> None:
+    expected = TextEncoder(config, "cpu").encode_passages(*zip(*[row[1:] for row in mini_data.passages], strict=True))
+    vectors = together(embeddings)[1]
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+
+
+def test_several_shards_equal_one_shard(
+    mini_data: Mini, embeddings: Path, config: EncoderConfig, tmp_path: Path
+) -> None:
+    encode(mini_data.docs, config, tmp_path / "one", device="cpu", log=silent)
+    (ids, vectors), *more = read_shards(tmp_path / "one")
+    assert not more
+    assert ids == together(embeddings)[0]
+    np.testing.assert_allclose(vectors, together(embeddings)[1], atol=1e-6)
+
+
+def test_manifest_says_what_the_embeddings_are(embeddings: Path, config: EncoderConfig) -> None:
+    manifest = Manifest.read(embeddings)
+    assert manifest.counts == {"passages": 60, "dimension": 32}
+    assert encoder_of(manifest) == config
+    assert len(manifest.files) == 8
+
+
+def test_matching_embeddings_are_reused(mini_data: Mini, damaged: Path, config: EncoderConfig) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in damaged.iterdir()}
+    encode(mini_data.docs, config, damaged, shard_size=16, device="cpu", log=silent)
+    assert {path.name: path.stat().st_mtime_ns for path in damaged.iterdir()} == before
+
+
+def test_other_settings_make_the_embeddings_anew(mini_data: Mini, damaged: Path, tiny_model: Path) -> None:
+    lines: list[str] = []
+    mean = EncoderConfig(str(tiny_model), Pooling.MEAN)
+    encode(mini_data.docs, mean, damaged, shard_size=16, device="cpu", log=lines.append)
+    assert lines == [f"encode: {damaged} is made anew (changed: encoder)"]
+    assert encoder_of(Manifest.read(damaged)) == mean
+
+
+def test_failed_run_goes_on_behind_its_last_whole_shard(
+    mini_data: Mini, embeddings: Path, config: EncoderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[int] = []
+    original = TextEncoder.encode_passages
+
+    def failing(self: TextEncoder, titles: Any, texts: Any) -> np.ndarray:
+        if len(encoded) == 2:
+            raise KeyboardInterrupt
+        encoded.append(len(texts))
+        return original(self, titles, texts)
+
+    monkeypatch.setattr(TextEncoder, "encode_passages", failing)
+    with pytest.raises(KeyboardInterrupt):
+        encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu", log=silent)
+    assert not (tmp_path / "e").exists()
+
+    def counting(self: TextEncoder, titles: Any, texts: Any) -> np.ndarray:
+        encoded.append(len(texts))
+        return original(self, titles, texts)
+
+    monkeypatch.setattr(TextEncoder, "encode_passages", counting)
+    encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu", log=silent)
+    assert encoded == [16, 16, 16, 12]
+    assert contents(tmp_path / "e") == contents(embeddings)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "shard_size", "problem"), [("xor-tydi", 0, "cannot hold 0"), ("xor-tidy", 16, "no dataset 'xor-tidy'")]
+)
+def test_encode_refuses(
+    mini_data: Mini, config: EncoderConfig, tmp_path: Path, dataset: str, shard_size: int, problem: str
+) -> None:
+    with pytest.raises(InputError, match=problem):
+        encode(dataset, config, tmp_path / "e", shard_size=shard_size, log=silent)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("free", [100, 1000])
+def test_full_disk_ends_encode_with_nothing_half_written(
+    mini_data: Mini, config: EncoderConfig, tmp_path: Path, disk_of: Callable[[int], Any], free: int
+) -> None:
+    with disk_of(free), pytest.raises(InputError, match=r"00000\.npy: could not be written.*free some space"):
+        encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu", log=silent)
+    assert {path.name for path in (tmp_path / "e.partial").iterdir()} == {".identity", "00000.docid"}
+    assert not (tmp_path / "e").exists()
+
+
+@pytest.mark.integration
+def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tiny_model: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    write_passages(home / "xqg_repro" / "xor-tydi" / PASSAGES_FILE, 400)
+    environment = {**os.environ, "IR_DATASETS_HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+    def start(output: Path) -> subprocess.Popen:
+        command = [sys.executable, "-m", "xqg_repro", "encode", "--collection", "xor-tydi", "--device", "cpu"]
+        command += ["--encoder", str(tiny_model), "--shard-size", "1", "--output", str(output)]
+        return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait() == 0
+    delays = random.Random(11)
+    for _ in range(2):
+        started = set((tmp_path / "killed.partial").glob("*.npy"))
+        process = start(tmp_path / "killed")
+        while set((tmp_path / "killed.partial").glob("*.npy")) == started and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(delays.uniform(0, 0.15))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (tmp_path / "killed").exists()
+    assert start(tmp_path / "killed").wait() == 0
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert not (tmp_path / "killed.partial").exists()
+
+
+# shards
+
+
+@pytest.mark.parametrize("lines", [15, 17])
+def test_shard_with_another_number_of_docids_names_the_file(damaged: Path, lines: int) -> None:
+    (damaged / "00001.docid").write_text("".join(f"x{i}\n" for i in range(lines)))
+    with pytest.raises(InputError, match=rf"has {lines} docids for an array of shape \(16, 32\)") as caught:
+        list(read_shards(damaged))
+    assert caught.value.path == damaged / "00001.docid"
+
+
+def test_shard_without_docids_names_the_file(damaged: Path) -> None:
+    (damaged / "00002.docid").unlink()
+    with pytest.raises(InputError, match="missing beside its vectors") as caught:
+        list(read_shards(damaged))
+    assert caught.value.path == damaged / "00002.docid"
+
+
+def test_truncated_shard_names_the_file(damaged: Path) -> None:
+    path = damaged / "00001.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError) as caught:
+        list(read_shards(damaged))
+    assert caught.value.path == path
+
+
+def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no embeddings"):
+        list(read_shards(tmp_path))
+
+
+# index
+
+
+def test_index_holds_the_vectors_and_docids_in_order(embeddings: Path, tmp_path: Path) -> None:
+    manifest = build_index(embeddings, tmp_path / "i", log=silent)
+    index = faiss.read_index(str(tmp_path / "i" / "index"))
+    docids, vectors = together(embeddings)
+    assert index.metric_type == faiss.METRIC_INNER_PRODUCT
+    np.testing.assert_array_equal(index.reconstruct_n(0, 60), vectors)
+    assert (tmp_path / "i" / "docid").read_text().splitlines() == docids
+    assert manifest.counts == {"passages": 60, "dimension": 32}
+    assert check_index(tmp_path / "i") == 60
+
+
+def test_float16_index_is_smaller_and_near(embeddings: Path, tmp_path: Path) -> None:
+    for factory in ("Flat", "SQfp16"):
+        build_index(embeddings, tmp_path / factory, factory=factory, log=silent)
+    vectors = together(embeddings)[1]
+    half = faiss.read_index(str(tmp_path / "SQfp16" / "index"))
+    np.testing.assert_allclose(half.reconstruct_n(0, 60), vectors, rtol=1e-3, atol=1e-3)
+    sizes = [(tmp_path / factory / "index").stat().st_size for factory in ("Flat", "SQfp16")]
+    assert sizes[1] < 0.55 * sizes[0]
+    expected = (-(vectors @ vectors.T)).argmin(1)
+    np.testing.assert_array_equal(half.search(vectors, 1)[1][:, 0], expected)
+
+
+@pytest.mark.parametrize(
+    ("docids", "problem"), [("1\n", "'1' occurs twice"), ("\n", "'' is blank"), (" 2\n", "' 2' is blank or padded")]
+)
+def test_docid_that_cannot_be_is_refused(damaged: Path, tmp_path: Path, docids: str, problem: str) -> None:
+    path = damaged / "00003.docid"
+    path.write_text(docids + path.read_text().split("\n", 1)[1])
+    with pytest.raises(InputError, match=problem):
+        build_index(damaged, tmp_path / "i", log=silent)
+    assert not (tmp_path / "i").exists()
+
+
+@pytest.mark.parametrize("lines", [59, 61])
+def test_index_with_another_number_of_docids_names_the_file(embeddings: Path, tmp_path: Path, lines: int) -> None:
+    build_index(embeddings, tmp_path / "i", log=silent)
+    (tmp_path / "i" / "docid").write_text("".join(f"{i}\n" for i in range(lines)))
+    with pytest.raises(InputError, match=f"has {lines} docids for 60 vectors") as caught:
+        check_index(tmp_path / "i")
+    assert caught.value.path == tmp_path / "i" / "docid"
+
+
+@pytest.mark.parametrize("name", ["index", "docid"])
+def test_index_without_a_file_is_refused(embeddings: Path, tmp_path: Path, name: str) -> None:
+    build_index(embeddings, tmp_path / "i", log=silent)
+    (tmp_path / "i" / name).unlink()
+    with pytest.raises(InputError, match=f"has no file '{name}'"):
+        check_index(tmp_path / "i")
+
+
+def test_truncated_index_is_refused(embeddings: Path, tmp_path: Path) -> None:
+    build_index(embeddings, tmp_path / "i", log=silent)
+    path = tmp_path / "i" / "index"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match="cannot be read as a FAISS index") as caught:
+        check_index(tmp_path / "i")
+    assert caught.value.path == path
+
+
+def test_unknown_factory_is_refused(embeddings: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="NoSuchFactory"):
+        build_index(embeddings, tmp_path / "i", factory="NoSuchFactory", log=silent)
+
+
+@pytest.mark.parametrize("free", [500, 4096, 7700])
+def test_full_disk_ends_index_with_nothing_under_the_final_name(
+    embeddings: Path, tmp_path: Path, disk_of: Callable[[int], Any], free: int
+) -> None:
+    # a short write may show only when the file is closed, so the end of the file is tried too (it has 7,725 bytes)
+    with disk_of(free), pytest.raises(InputError, match=r"index: could not be written.*free some space"):
+        build_index(embeddings, tmp_path / "i", log=silent)
+    assert not (tmp_path / "i").exists()
+
+
+def test_index_follows_its_embeddings(mini_data: Mini, damaged: Path, tiny_model: Path, tmp_path: Path) -> None:
+    build_index(damaged, tmp_path / "i", log=silent)
+    config = EncoderConfig(str(tiny_model), Pooling.MEAN)
+    encode(mini_data.docs, config, damaged, shard_size=16, device="cpu", log=silent)
+    lines: list[str] = []
+    for _ in range(2):
+        build_index(damaged, tmp_path / "i", log=lines.append)
+    assert "is made anew" in lines[0] and lines[1].endswith("is there already")
+    assert encoder_of(Manifest.read(tmp_path / "i")) == config
+
+
+def test_index_of_a_folder_that_is_no_stage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        build_index(tmp_path, tmp_path / "i", log=silent)

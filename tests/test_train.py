@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import ir_datasets
+import numpy as np
+import pytest
+import torch
+from conftest import Mini
+
+from xqg_repro.artifacts import Manifest
+from xqg_repro.config import Pooling
+from xqg_repro.encoders import TextEncoder
+from xqg_repro.errors import InputError
+from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples
+from xqg_repro.train.recipe import Architecture, Recipe, load_recipe
+from xqg_repro.train.xdr import Collator, contrastive_loss, train, train_tokenizer
+
+TINY = Recipe(
+    name="tiny",
+    data="test-mini/dev",
+    architecture=Architecture(vocabulary=120, hidden_size=16, layers=1, heads=2, intermediate_size=32),
+    steps=3,
+    batch_size=4,
+    negatives=1,
+    learning_rate=1e-2,
+    seed=5,
+)
+LINE = {
+    "query": "missä?",
+    "positive_passages": [{"docid": "1", "title": "Turku", "text": "On täällä."}],
+    "negative_passages": [{"docid": "2", "title": "Oulu", "text": "On tuolla."}],
+}
+
+
+def passage(docid: str) -> TrainingPassage:
+    return TrainingPassage(docid, f"Title {docid}", f"ban der {docid} kon")
+
+
+def example(query: str, positive: str, *negatives: str) -> Example:
+    return Example(query, passage(positive), tuple(map(passage, negatives)))
+
+
+# the loss
+
+
+def lookup(vectors: list[list[float]]) -> Callable[..., Any]:
+    """A make-believe model: the state of a token is the vector of its id."""
+    table = torch.tensor(vectors)
+    return lambda input_ids, attention_mask: SimpleNamespace(last_hidden_state=table[input_ids])
+
+
+def batch(queries: list[list[int]], passages: list[list[int]], same: list[list[bool]]) -> dict[str, Any]:
+    def tokens(ids: list[list[int]]) -> dict[str, torch.Tensor]:
+        return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), len(ids[0]), dtype=torch.long)}
+
+    return {"query": tokens(queries), "passage": tokens(passages), "same": torch.tensor(same)}
+
+
+MODEL = lookup([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
+NO_COPIES = [[False] * 3] * 2
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_loss_is_the_mean_negative_log_likelihood_of_the_positives(temperature: float) -> None:
+    # inner products of the questions (1,0), (0,1) with the passages (2,0), (1,1), (0,1)
+    scores = [[2, 1, 0], [0, 1, 1]]
+    terms = [
+        math.log(sum(math.exp(s / temperature) for s in row)) - row[i] / temperature for i, row in enumerate(scores)
+    ]
+    recipe = dataclasses.replace(TINY, temperature=temperature)
+    loss = contrastive_loss(MODEL, batch([[0], [1]], [[2], [3], [1]], NO_COPIES), recipe)
+    assert loss.item() == pytest.approx(sum(terms) / 2, abs=1e-6)
+
+
+def test_copy_of_the_positive_is_left_out_of_the_sum() -> None:
+    copies = [[False, False, True], [False, False, False]]  # the third passage is the first question's own
+    terms = [math.log(math.exp(2) + math.exp(1)) - 2, math.log(math.exp(0) + math.exp(1) + math.exp(0)) - 1]
+    loss = contrastive_loss(MODEL, batch([[0], [1]], [[2], [3], [2]], copies), TINY)
+    assert loss.item() == pytest.approx(sum(terms) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    # one question (token 0, then 1), one passage (token 2, then 1) and one negative (token 1 twice)
+    [
+        ({"pooling": Pooling.CLS}, math.log(math.exp(2) + math.exp(0)) - 2),
+        ({"pooling": Pooling.MEAN}, math.log(math.exp(0.75) + math.exp(0.5)) - 0.75),
+        ({"pooling": Pooling.CLS, "normalize": True}, math.log(math.exp(1) + math.exp(0)) - 1),
+    ],
+)
+def test_loss_follows_the_recipes_pooling(change: dict[str, Any], expected: float) -> None:
+    inputs = batch([[0, 1]], [[2, 1], [1, 1]], [[False, False]])
+    loss = contrastive_loss(MODEL, inputs, dataclasses.replace(TINY, **change))
+    assert loss.item() == pytest.approx(expected, abs=1e-6)
+
+
+# batches
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return train_tokenizer([f"title ban der kon {i} query" for i in range(40)], 100)
+
+
+def tokens_of(tokenizer: Any, passages: list[TrainingPassage]) -> list[list[int]]:
+    return [tokenizer(f"{p.title} {p.text}")["input_ids"] for p in passages]
+
+
+def unpadded(found: dict[str, torch.Tensor]) -> list[list[int]]:
+    rows = zip(found["input_ids"].tolist(), found["attention_mask"].tolist(), strict=True)
+    return [[token for token, kept in zip(*row, strict=True) if kept] for row in rows]
+
+
+def test_positives_come_first_then_the_negatives(tokenizer: Any) -> None:
+    examples = [example("query 1", "1", "2"), example("query 3", "3", "4")]
+    found = Collator(TINY, tokenizer)(examples)
+    assert unpadded(found["passage"]) == tokens_of(tokenizer, [passage(d) for d in "1324"])
+    assert unpadded(found["query"]) == [tokenizer(e.query)["input_ids"] for e in examples]
+    assert found["same"].tolist() == [[False] * 4] * 2
+
+
+def test_copies_of_a_positive_are_marked(tokenizer: Any) -> None:
+    examples = [example("query 1", "1", "9"), example("query 2", "1", "8"), example("query 3", "3", "1")]
+    same = Collator(TINY, tokenizer)(examples)["same"].tolist()
+    copies_of_1 = [True, True, False, False, False, True]
+    assert same == [[False, *copies_of_1[1:]], [True, False, *copies_of_1[2:]], [False] * 6]
+
+
+def drawn(tokenizer: Any, epoch: int, seed: int = 5) -> list[list[int]]:
+    collator = Collator(dataclasses.replace(TINY, negatives=3, seed=seed), tokenizer)
+    collator.epoch = lambda: epoch
+    many = [example(f"query {i}", "1", *map(str, range(2, 22))) for i in range(3)]
+    return unpadded(collator(many)["passage"])
+
+
+def test_negatives_are_drawn_reproducibly(tokenizer: Any) -> None:
+    assert drawn(tokenizer, 1) == drawn(tokenizer, 1)
+
+
+@pytest.mark.parametrize(("epoch", "seed"), [(2, 5), (1, 6)])
+def test_negatives_differ_by_epoch_and_seed(tokenizer: Any, epoch: int, seed: int) -> None:
+    assert drawn(tokenizer, epoch, seed) != drawn(tokenizer, 1)
+
+
+def test_negatives_are_drawn_without_repetition(tokenizer: Any) -> None:
+    negatives = drawn(tokenizer, 1)[3:6]
+    assert len({tuple(negative) for negative in negatives}) == 3
+
+
+def test_fewer_negatives_than_asked_for_are_taken_as_they_are(tokenizer: Any) -> None:
+    collator = Collator(dataclasses.replace(TINY, negatives=7), tokenizer)
+    assert len(collator([example("query 1", "1", "2"), example("query 2", "3")])["passage"]["input_ids"]) == 3
+
+
+@pytest.mark.parametrize(("kind", "length"), [("query", 5), ("passage", 6)])
+def test_long_texts_are_cut(tokenizer: Any, kind: str, length: int) -> None:
+    recipe = dataclasses.replace(TINY, query_max_length=5, passage_max_length=6)
+    found = Collator(recipe, tokenizer)([example("ban der kon " * 9, "1", "2")])
+    assert found[kind]["input_ids"].shape[1] == length
+
+
+# training files
+
+
+@pytest.fixture
+def tevatron(tmp_path: Path) -> Callable[..., Path]:
+    def write(*lines: Any) -> Path:
+        path = tmp_path / "train.jsonl"
+        shown = [line if isinstance(line, str) else json.dumps(line, ensure_ascii=False) for line in lines]
+        path.write_text("".join(f"{line}\n" for line in shown), encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_tevatron_lines_are_examples(tevatron: Callable[..., Path]) -> None:
+    examples, _ = load_examples(str(tevatron(LINE, {**LINE, "query": "miksi?"})))
+    turku, oulu = TrainingPassage("1", "Turku", "On täällä."), TrainingPassage("2", "Oulu", "On tuolla.")
+    assert list(examples) == [Example("missä?", turku, (oulu,)), Example("miksi?", turku, (oulu,))]
+    assert examples[-1] == examples[1:][0] == examples[1]
+
+
+@pytest.mark.parametrize("before", [[LINE], [LINE, "", "", LINE]])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '{"query": ',
+        {k: v for k, v in LINE.items() if k != "query"},
+        {k: v for k, v in LINE.items() if k != "negative_passages"},
+        {**LINE, "positive_passages": []},
+        {**LINE, "positive_passages": [{"docid": "1", "text": "no title"}]},
+        "[]",
+    ],
+)
+def test_bad_tevatron_line_names_file_and_line(tevatron: Callable[..., Path], before: list, bad: Any) -> None:
+    path = tevatron(*before, bad)
+    with pytest.raises(InputError, match="is not a training example") as caught:
+        list(TevatronFile(path))
+    assert (caught.value.path, caught.value.line) == (path, len(before) + 1)
+
+
+def test_missing_training_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.jsonl: there is no such training file"):
+        load_examples(str(tmp_path / "none.jsonl"))
+
+
+def test_training_version_follows_the_file(tevatron: Callable[..., Path]) -> None:
+    versions = [load_examples(str(tevatron(*lines)))[1] for lines in ([LINE], [LINE], [LINE, LINE])]
+    assert versions[0] == versions[1] != versions[2]
+
+
+# training sets
+
+
+def test_negatives_are_the_other_passages_of_the_positives_title(mini_data: Mini) -> None:
+    examples, _ = load_examples(mini_data.topics)
+    titles = {docid: title for docid, title, _ in mini_data.passages}
+    for found, (_, docid) in zip(examples, mini_data.qrels, strict=True):
+        assert found.positive.doc_id == docid
+        others = {other for other, title in titles.items() if title == titles[docid] and other != docid}
+        assert {negative.doc_id for negative in found.negatives} == others
+
+
+def test_question_without_a_judgement_is_an_input_error(mini_data: Mini) -> None:
+    from xqg_repro.collection._irds import Judgements, dataset
+
+    mini = ir_datasets.load(mini_data.topics)
+    asked = mini.queries_handler()
+    unjudged = dataset("xor-tydi", mini.docs_handler(), asked, Judgements(lambda: mini_data.qrels[1:], asked))
+    if "test-unjudged" not in ir_datasets.registry._registered:
+        ir_datasets.registry.register("test-unjudged", unjudged)
+    with pytest.raises(InputError, match="q0"):
+        load_examples("test-unjudged")
+
+
+@pytest.mark.parametrize("name", ["xor-tydi", "xor-tydi/test"])
+def test_training_set_without_judgements_is_refused(mini_data: Mini, name: str) -> None:
+    with pytest.raises(InputError, match="no questions with judgements"):
+        load_examples(name)
+
+
+def test_all_questions_of_a_passage_fall_on_one_side() -> None:
+    examples = [example(f"query {i}", str(i % 200)) for i in range(600)]
+    kept, held_out = held_out_split(examples, 0.2)
+    sides = [{found.positive.doc_id for found in side} for side in (kept, held_out)]
+    assert len(kept) + len(held_out) == 600
+    assert not sides[0] & sides[1]
+    assert 20 <= len(sides[1]) <= 60
+
+
+def test_nothing_is_held_out_of_a_share_of_zero() -> None:
+    examples = [example("query", "1")]
+    assert held_out_split(examples, 0.0) == (examples, [])
+
+
+# training
+
+
+@pytest.fixture(scope="module")
+def trained(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained") / "model"
+    train(TINY, folder, log=lambda _: None)
+    return folder
+
+
+def test_trained_folder_is_an_encoder(trained: Path) -> None:
+    encoder = TextEncoder(TINY.encoder(str(trained)), "cpu")
+    vectors = encoder.encode_queries(["ban", "der kon"])
+    assert vectors.shape == (2, 16) and np.isfinite(vectors).all()
+
+
+def test_training_moves_the_weights(trained: Path, mini_data: Mini, tmp_path: Path) -> None:
+    slower = dataclasses.replace(TINY, learning_rate=1e-9)
+    train(slower, tmp_path / "slow", log=lambda _: None)
+    vectors = [TextEncoder(TINY.encoder(str(f)), "cpu").encode_queries(["ban"]) for f in (trained, tmp_path / "slow")]
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01
+
+
+def test_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
+    train(TINY, tmp_path / "again", log=lambda _: None)
+    for name in ("model.safetensors", "tokenizer.json", "config.json", "README.md", "manifest.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (trained / name).read_bytes()
+
+
+def test_tokenizer_of_the_same_texts_is_the_same() -> None:
+    texts = [f"{a}{b}{c} {c}{a}" for a in "bdkst" for b in "aeo" for c in ("n", "lo", "mi")]
+    assert len({train_tokenizer(texts, 60)._tokenizer.to_str() for _ in range(5)}) == 1
+
+
+def test_trained_folder_is_reused(trained: Path) -> None:
+    lines: list[str] = []
+    train(TINY, trained, log=lines.append)
+    assert lines == [f"train-xdr: {trained} is there already"]
+
+
+def test_trained_folder_holds_no_pickle_and_no_leftover(trained: Path) -> None:
+    expected = {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert {path.name for path in trained.iterdir()} == expected | {"README.md", "manifest.json"}
+    assert Manifest.read(trained).counts["steps"] == 3
+
+
+def test_held_out_questions_are_measured_and_half_weights_saved(mini_data: Mini, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    recipe = dataclasses.replace(TINY, held_out=0.4, half_precision_weights=True, steps=1)
+    lines: list[str] = []
+    counts = train(recipe, tmp_path / "model", log=lines.append).counts
+    assert counts["questions"] + counts["held_out"] == 14 and counts["held_out"] > 0
+    assert lines[-1].startswith("train: held-out questions that rank their own passage first: ")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float16)}
+
+
+# recipes
+
+
+@pytest.mark.parametrize("name", ["xdr-mini", "xdr-mbert"])
+def test_packaged_recipe_is_read(name: str) -> None:
+    assert load_recipe(name).name == name
+
+
+def test_steps_and_seed_override_the_recipe() -> None:
+    recipe = load_recipe("xdr-mini", steps=7, seed=1)
+    assert (recipe.steps, recipe.seed) == (7, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: a\ndata: b\n", "neither a model to start from nor an architecture"),
+        ("name: a\ndata: b\nmodle: c\n", "has no key 'modle'"),
+        ("data: b\nmodel: c\n", "name"),
+        ("name: a\ndata: b\nmodel: c\nsteps: many\n", "steps is 'many'"),
+    ],
+)
+def test_bad_recipe_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    (tmp_path / "recipe.yaml").write_text(text)
+    with pytest.raises(InputError, match=problem) as caught:
+        load_recipe(str(tmp_path / "recipe.yaml"))
+    assert caught.value.path == tmp_path / "recipe.yaml"
+
+
+def test_unknown_recipe_names_the_known() -> None:
+    with pytest.raises(InputError, match=r"no recipe 'nothing' .*xdr-mini"):
+        load_recipe("nothing")
