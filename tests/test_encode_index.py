@@ -235,7 +235,7 @@ def test_float16_index_is_smaller_and_near(embeddings: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("docids", "problem"), [("1\n", "'1' occurs twice"), ("\n", "'' is blank"), (" 2\n", "' 2' is blank or padded")]
+    ("docids", "problem"), [("1\n", "'1' occurs twice"), ("\n", "'' is blank"), (" 2\n", "' 2' is blank or holds")]
 )
 def test_docid_that_cannot_be_is_refused(damaged: Path, tmp_path: Path, docids: str, problem: str) -> None:
     path = damaged / "00003.docid"

@@ -12,7 +12,7 @@ from conftest import Mini
 
 from xqg_repro.errors import InputError
 from xqg_repro.evaluate import Missing, evaluate, parse_measures
-from xqg_repro.measures import answer_recall, register, scorable, word_tokenize
+from xqg_repro.measures import answer_qrels, answer_recall, register, scorable, word_tokenize
 from xqg_repro.runfile import Hit
 
 TEXTS = [
@@ -87,7 +87,7 @@ def test_yes_and_no_are_no_answers() -> None:
 
 
 def test_question_answered_by_yes_has_no_score() -> None:
-    qrels = pd.DataFrame({"query_id": ["1", "2"], "answers": [["yes"], ["no", "tea"]]})
+    qrels = answer_qrels({"1": ["yes"], "2": ["no", "tea"]})
     run = pd.DataFrame({"query_id": ["1", "2"], "doc_id": ["d", "d"], "score": [1.0, 1.0], "text": ["yes", "tea"]})
     scores = ir_measures.iter_calc([register()["R2kt"]], qrels, run)
     assert [(score.query_id, score.value) for score in scores] == [("2", 1.0)]

@@ -20,9 +20,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from xqg_repro.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -108,6 +111,15 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def write_array(path: str | Path, array: np.ndarray) -> None:
+    """Write an array in NumPy's format, atomically; unlike ``numpy.save``, notice every short write."""
+    import numpy as np
+
+    with atomic_write(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from xqg_repro import collection
-from xqg_repro.artifacts import Manifest, atomic_write, produce
+from xqg_repro.artifacts import Manifest, atomic_write, produce, read_text, write_array
 from xqg_repro.config import EncoderConfig, parse
 from xqg_repro.encoders import TextEncoder, model_fingerprint
 from xqg_repro.errors import InputError
@@ -49,8 +49,8 @@ def encode(
     """
     if shard_size < 1:
         raise InputError(f"a shard cannot hold {shard_size} passages")
-    model = model_fingerprint(config.model)  # before the collection: a missing model is found out without a download
     dataset = collection.load(dataset_id)
+    model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
     wanted = Manifest(
         "encode",
         {"collection": dataset_id, "encoder": dataclasses.asdict(config), "shard_size": shard_size},
@@ -80,8 +80,7 @@ def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size:
                 )
                 with atomic_write(ids_path) as ids:
                     ids.writelines(f"{doc.doc_id}\n" for doc in shard)
-                with atomic_write(vectors_path, "wb") as file:
-                    np.save(file, vectors)
+                write_array(vectors_path, vectors)
             total, number = total + len(shard), number + 1
             progress.update(len(shard))
     if not total:
@@ -107,8 +106,13 @@ def read_shards(folder: str | Path) -> Iterator[tuple[list[str], np.ndarray]]:
         ids_path = path.with_suffix(".docid")
         if not ids_path.exists():
             raise InputError("is missing beside its vectors", path=ids_path, mend="run the encoding again with --force")
-        docids = ids_path.read_text(encoding="utf-8").splitlines()
-        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        docids = read_text(ids_path).split("\n")[:-1]
+        try:
+            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise InputError(
+                f"cannot be read as an array: {error}", path=path, mend="run the encoding again with --force"
+            ) from None
         if vectors.ndim != 2 or len(docids) != len(vectors):
             raise InputError(
                 f"has {len(docids)} docids for an array of shape {vectors.shape} in {path.name}",

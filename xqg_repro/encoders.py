@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 PACKAGED = "package:"
 TOKENS_PER_BATCH = 16384
 
-_WEIGHTS = ("*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _MODEL_FILES = (
     "config.json",
+    "*.index.json",
     "tokenizer*",
-    "vocab.txt",
+    "vocab.*",
+    "merges.txt",
+    "added_tokens.json",
     "sentencepiece.bpe.model",
     "spiece.model",
     "special_tokens_map.json",
@@ -92,6 +95,7 @@ def model_fingerprint(model: str) -> str:
 def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and model of a folder, quietly; :class:`InputError` where weights that matter are not in it."""
     import transformers
+    from safetensors import SafetensorError
 
     verbosity = transformers.logging.get_verbosity()
     transformers.logging.set_verbosity_error()
@@ -100,7 +104,7 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         model, report = transformers.AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot be loaded as an encoder: {error}", path=folder) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
@@ -113,6 +117,8 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
             path=folder,
             mend="is it a checkpoint of this architecture?",
         )
+    # some tokenizers pad or cut at the left, which would move the first token and the positions
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer, model
 
 

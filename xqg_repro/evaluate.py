@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro import collection
 from xqg_repro.artifacts import atomic_write
 from xqg_repro.errors import InputError
-from xqg_repro.measures import TOKEN_LIMITS, register, scorable
+from xqg_repro.measures import TOKEN_LIMITS, answer_qrels, register
 from xqg_repro.runfile import Run, read_run
 
 if TYPE_CHECKING:
@@ -148,22 +148,21 @@ def _score_answers(
 
     if not all(hasattr(question, "answers") for question in questions):
         raise InputError(f"{dataset.dataset_id()} has no answers, which {', '.join(measures)} need")
-    counted = {q.query_id: q.answers for q in questions if scorable(q.answers)}
-    if not counted:
+    qrels = answer_qrels({question.query_id: question.answers for question in questions})
+    if qrels.empty:
         raise InputError(
             f"no question of {dataset.dataset_id()} has an answer that counts",
             mend="the test set's answers are not public; submit the run to the leaderboard",
         )
     store = dataset.docs_store()
-    wanted = {hit.docid for qid in counted for hit in run.get(qid, ())}
+    wanted = {hit.docid for qid in qrels["query_id"] for hit in run.get(qid, ())}
     texts = {docid: doc.text for docid, doc in store.get_many(sorted(wanted)).items()}
     if unknown := wanted - texts.keys():
         raise InputError(
             f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
             mend="is this the run of another collection?",
         )
-    rows = [(qid, hit.docid, hit.score, texts[hit.docid]) for qid in counted for hit in run.get(qid, ())]
-    qrels = pd.DataFrame({"query_id": list(counted), "answers": list(counted.values())}, dtype=object)
+    rows = [(qid, hit.docid, hit.score, texts[hit.docid]) for qid in qrels["query_id"] for hit in run.get(qid, ())]
     return _calculate(
         measures, qrels, pd.DataFrame(rows, columns=["query_id", "doc_id", "score", "text"], dtype=object)
     )

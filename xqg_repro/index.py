@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, atomic_write, fingerprint, produce
 from xqg_repro.encode import read_shards
 from xqg_repro.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def build_index(
@@ -56,31 +60,39 @@ def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
         for docids, vectors in read_shards(embeddings):
             block = np.ascontiguousarray(vectors, dtype=np.float32)
             if index is None:
-                index = faiss.index_factory(block.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-            if not index.is_trained:
-                index.train(block)
+                index = _empty_index(block, factory)
             for docid in docids:
-                if docid in seen or docid != docid.strip() or not docid:
+                if docid in seen or docid.split() != [docid]:
+                    problem = "occurs twice" if docid in seen else "is blank or holds white space"
                     raise InputError(
-                        f"the docid {docid!r} {'occurs twice' if docid in seen else 'is blank or padded'}",
+                        f"the docid {docid!r} {problem}",
                         path=embeddings,
                         mend="docids must be unique; encode a repaired collection",
                     )
                 seen.add(docid)
             index.add(block)
             ids.writelines(f"{docid}\n" for docid in docids)
-    partial = folder / ".index.tmp"
-    try:
-        faiss.write_index(index, str(partial))
-    except RuntimeError as error:
-        partial.unlink(missing_ok=True)
-        raise InputError(
-            f"could not be written: {error}",
-            path=folder / "index",
-            mend="free some space, then run the same command again",
-        ) from error
-    partial.replace(folder / "index")
+    with atomic_write(folder / "index", "wb") as file:
+        # FAISS's own file writer does not report a disk that fills up
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
     return {"passages": index.ntotal, "dimension": index.d}
+
+
+def _empty_index(vectors: np.ndarray, factory: str) -> Any:
+    """An index of that factory for vectors of this dimension, trained on them where it needs training."""
+    import faiss
+
+    try:
+        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        if not index.is_trained:
+            index.train(vectors)
+    except RuntimeError as error:
+        raise InputError(
+            f"FAISS cannot build an index {factory!r} over {len(vectors)} vectors of {vectors.shape[1]} dimensions: "
+            f"{str(error).splitlines()[-1]}",
+            mend="Flat is exact search; see FAISS's guide to factory strings",
+        ) from None
+    return index
 
 
 def check_index(folder: str | Path) -> int:

@@ -5,12 +5,13 @@ tokens are concatenated, cut at 2,000 or 5,000 and joined with single spaces. ``
 ``yes`` and ``no`` is a substring of that, else 0. A question with no answer left has no score.
 
 The measures read two columns that other measures do not: ``answers`` (a collection of strings) in the qrels and
-``text`` in the run, so they compose with ``ir_measures.iter_calc`` like any other. A run's rows must be in rank order.
+``text`` in the run; otherwise ``ir_measures.iter_calc`` takes them like any other. :func:`answer_qrels` makes the
+qrels; it leaves out questions without a score, which ir-measures would count as 0. A run's rows must be in rank order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,14 @@ def scorable(answers: Iterable[str]) -> list[str]:
     return [answer for answer in answers if answer not in _NOT_ANSWERS]
 
 
+def answer_qrels(answers: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Qrels for R2kt and R5kt: a row (``query_id``, ``answers``) for each question that has an answer that counts."""
+    import pandas as pd
+
+    rows = [(qid, counted) for qid, given in answers.items() if (counted := scorable(given))]
+    return pd.DataFrame(rows, columns=["query_id", "answers"], dtype=object)
+
+
 def answer_recall(texts: Iterable[str], answers: Sequence[str], limit: int) -> int:
     """R@kt of one question: 1 if an answer is within the first ``limit`` tokens of the ranking, else 0.
 
@@ -94,8 +103,8 @@ def _per_query(limit: int, qrels: pd.DataFrame, run: pd.DataFrame) -> Iterator[t
         )
     answers = dict(zip(qrels["query_id"], qrels["answers"], strict=True))
     for qid, hits in run.groupby("query_id", sort=False):
-        if counted := scorable(answers.get(qid, ())):
-            yield str(qid), float(answer_recall(hits["text"], counted, limit))
+        if qid in answers:
+            yield str(qid), float(answer_recall(hits["text"], scorable(answers[qid]), limit))
 
 
 @cache

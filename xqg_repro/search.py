@@ -138,7 +138,7 @@ def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderC
             raise InputError(
                 "does not say which encoder made it", path=index, mend="name one with --encoder or --preset"
             )
-        return encoder, f"{index.resolve()} without a manifest"
+        return encoder, digest([file_digest(index / name) for name in ("index", "docid")])
     manifest = Manifest.read(index)
     config = encoder or encoder_of(manifest)
     if model_fingerprint(config.model) != manifest.inputs["model"]:

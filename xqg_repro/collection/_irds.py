@@ -17,7 +17,7 @@ from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import Docstore
 from ir_datasets.util import Download, RequestsDownload
 
-from xqg_repro.artifacts import atomic_write, digest, file_digest
+from xqg_repro.artifacts import atomic_write, digest, file_digest, write_array
 from xqg_repro.config import read_yaml, resource
 from xqg_repro.errors import InputError
 
@@ -214,16 +214,16 @@ class TsvDocstore(Docstore):
                 at += len(line)
         array = np.array(offsets[1:], dtype=np.int64)
         if at > 100_000_000:
-            with atomic_write(kept, "wb") as file:
-                np.save(file, array)
+            write_array(kept, array)
         return array
 
     def get_many_iter(self, doc_ids: Any) -> Iterator[Passage]:
         with open(self._path, "rb") as file:
             for doc_id in doc_ids:
-                if not (doc_id.isascii() and doc_id.isdigit() and 0 < int(doc_id) <= len(self._offsets)):
+                number = int(doc_id) if doc_id.isascii() and doc_id.isdigit() else 0
+                if str(number) != doc_id or not 0 < number <= len(self._offsets):
                     continue
-                file.seek(int(self._offsets[int(doc_id) - 1]))
+                file.seek(int(self._offsets[number - 1]))
                 row = next(csv.reader([file.readline().decode("utf-8")], delimiter="\t"))
                 yield self._passages._passage(row, self._path, int(doc_id) + 1)
 

@@ -54,7 +54,9 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
         relevant.setdefault(judgement.query_id, []).append(judgement.doc_id)
     examples = []
     for question in dataset.queries_iter():
-        own = relevant[question.query_id]
+        own = relevant.get(question.query_id)
+        if not own:
+            raise InputError(f"question {question.query_id} of {data} has no relevant passage")
         positive = passages[own[0]]
         negatives = tuple(p for p in by_title[positive.title] if p.doc_id not in own)
         examples.append(Example(question.text, positive, negatives))
@@ -63,27 +65,29 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
 
 
 class TevatronFile(Sequence[Example]):
-    """Tevatron's training file, read line by line as asked for: memory holds 8 bytes a line."""
+    """Tevatron's training file, read line by line as asked for: memory holds the lines' places only."""
 
     def __init__(self, path: str | Path) -> None:
-        self._path, self._offsets = Path(path), []
+        self._path = Path(path)
+        self._lines: list[tuple[int, int]] = []  # number and byte offset
         if not self._path.exists():
             raise InputError("there is no such training file", path=path, mend="uncompress it first if it ends in .gz")
         at = 0
         with open(self._path, "rb") as lines:
-            for line in lines:
+            for number, line in enumerate(lines, 1):
                 if line.strip():
-                    self._offsets.append(at)
+                    self._lines.append((number, at))
                 at += len(line)
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._lines)
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
         with open(self._path, "rb") as file:
-            file.seek(self._offsets[i])
+            number, offset = self._lines[i]
+            file.seek(offset)
             line = file.readline()
         try:
             item = json.loads(line)
@@ -96,7 +100,7 @@ class TevatronFile(Sequence[Example]):
             raise InputError(
                 f"is not a training example: {type(error).__name__} {error}",
                 path=self._path,
-                line=i + 1,
+                line=number,
                 mend="each line has query, positive_passages (one at least) and negative_passages",
             ) from None
 

@@ -55,6 +55,7 @@ def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Calla
 
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     transformers.set_seed(recipe.seed)
     torch.use_deterministic_algorithms(True, warn_only=True)
     kept, held_out = held_out_split(examples, recipe.held_out)
@@ -107,17 +108,21 @@ def _start(recipe: Recipe, examples: Sequence[Example]) -> tuple[Any, Any]:
 
 
 def train_tokenizer(texts: Sequence[str], size: int) -> Any:
-    """A fast Unigram tokenizer (SentencePiece-like, lower-cased NFKC) of at most ``size`` pieces, trained on texts."""
+    """A fast byte-pair tokenizer (lower-cased NFKC, SentencePiece's word marks) of at most ``size`` pieces.
+
+    Byte-pair and not Unigram, because ``tokenizers``' Unigram trainer gives other pieces each time.
+    """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    special = ["<pad>", "<s>", "</s>", "<unk>"]
-    tokenizer = Tokenizer(models.Unigram())
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=size, special_tokens=special, unk_token="<unk>", show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    special = ["<pad>", "<s>", "</s>", "<unk>"]
+    tokenizer.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
+    )
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<s>", "</s>")]
     )
