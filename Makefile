@@ -25,7 +25,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 
 models: $(STAMP)
-	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini
+	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force
 
 docs: $(STAMP)
 	$(BIN)/python -m xqg_repro.docgen

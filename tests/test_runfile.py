@@ -1,3 +1,4 @@
+import gzip
 import math
 from pathlib import Path
 
@@ -159,3 +160,12 @@ def test_a_refused_run_leaves_the_old_one(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         write_run({"q": [Hit("a", math.nan)]}, tmp_path / "run", "t")
     assert (tmp_path / "run").read_bytes() == before
+
+
+def test_a_compressed_run_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.txt.gz"
+    path.write_bytes(gzip.compress(b"1 Q0 a 1 0.5 tag\n"))
+    assert read_run(path) == {"1": [Hit("a", 0.5)]}
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_run(path)

@@ -12,6 +12,7 @@ and no host names: the same inputs give the same bytes.
 from __future__ import annotations
 
 import errno
+import gzip
 import hashlib
 import json
 import os
@@ -64,15 +65,20 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
 
 
 def read_text(path: Path, what: str = "file") -> str:
-    """A UTF-8 file's text; :class:`InputError` where it is missing, not UTF-8 or cannot be read."""
+    """A UTF-8 file's text, uncompressed if its name ends in ``.gz``.
+
+    Raises:
+        InputError: the file is missing, cut off, not UTF-8 or cannot be read.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
+            return file.read()
     except FileNotFoundError:
         raise InputError(f"there is no such {what}", path=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text: {error.reason}", path=path) from None
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", path=path) from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
 
 
 @contextmanager

@@ -251,9 +251,10 @@ def _add_train(verbs: Any, name: str) -> None:
     xdr.add_argument("--output", required=True, help="model folder to write")
     xdr.add_argument("--steps", type=int, help="optimiser steps in place of the recipe's")
     xdr.add_argument("--seed", type=int, help="seed in place of the recipe's")
+    xdr.add_argument("--force", action="store_true", help="train again even if the folder matches")
 
 
 def _train_xdr(asked: argparse.Namespace, log: Log) -> None:
     from xqg_repro.train.xdr import load_recipe, train
 
-    train(load_recipe(asked.recipe, steps=asked.steps, seed=asked.seed), asked.output, log=log)
+    train(load_recipe(asked.recipe, steps=asked.steps, seed=asked.seed), asked.output, force=asked.force, log=log)

@@ -69,7 +69,7 @@ def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
     """Read and validate a TREC run.
 
     Args:
-        path: the file, UTF-8.
+        path: the file, UTF-8; uncompressed if its name ends in ``.gz``.
         qids: the questions that the run may hold; ``None`` allows any.
 
     Raises:

@@ -77,6 +77,7 @@ class Collection:
 
     passages: list[Passage]
     questions: list[Question]
+    names: list[str]
     report: dict[str, dict[str, int]]
 
 
@@ -152,11 +153,23 @@ def entity_of(world: World, pair: Pair) -> tuple[str, str]:
     return kind, code
 
 
+def held_out(world: World, pair: Pair) -> bool:
+    """Whether the entity of a pair is one that train never asks about."""
+    return seed(SEED, "entity", *entity_of(world, pair)) % 10_000 < HELD_OUT_ENTITIES * 10_000
+
+
+def held_out_entities(world: World) -> set[tuple[str, str]]:
+    """Return the (kind, code) of every entity that train never asks about."""
+    relation_of = {kind: relation for relation, kind in KIND_OF_RELATION.items()}
+    entities = [(kind, code) for kind in relation_of for code in getattr(world, kind)]
+    return {(kind, code) for kind, code in entities if held_out(world, (relation_of[kind], code))}
+
+
 def role(world: World, pair: Pair) -> str:
     """Return "held" for a pair of a held-out entity, else "dev" or "train", the same for all languages."""
-    entity = entity_of(world, pair)
-    if seed(SEED, "entity", *entity) % 10_000 < HELD_OUT_ENTITIES * 10_000:
+    if held_out(world, pair):
         return "held"
+    entity = entity_of(world, pair)
     fact = SAME_FACT.get(pair[0], pair[0])
     return "dev" if seed(SEED, "pair", fact, *entity) % 10_000 < DEV_PAIRS * 10_000 else "train"
 
@@ -207,14 +220,15 @@ def build() -> Collection:
         known = [q for q in possible[lang] if q.split == "held" or q.entity in trained]
         dev += choose(known, "dev", [("held", held), ("dev", DEV_QUESTIONS - held)])
     questions = sorted(train + dev, key=lambda q: (q.split, q.lang, int(q.qid)))
-    return Collection(passages, questions, {k: dict(sorted(v.items())) for k, v in report.items()})
+    names = name_lines(LANGUAGES, held_out_entities(world))
+    return Collection(passages, questions, names, {k: dict(sorted(v.items())) for k, v in report.items()})
 
 
 def write(collection: Collection, output: Path) -> None:
     """Write the data files and build.json into `output`."""
     output.mkdir(parents=True, exist_ok=True)
     passages = [f"{docid}\t{p.text}\t{p.title}" for docid, p in enumerate(collection.passages, 1)]
-    files = {"passages.tsv": ["id\ttext\ttitle", *passages], "names.tsv": name_lines(LANGUAGES)}
+    files = {"passages.tsv": ["id\ttext\ttitle", *passages], "names.tsv": collection.names}
     for split in ("train", "dev"):
         asked = [q for q in collection.questions if q.split == split]
         files[f"questions.{split}.jsonl"] = [q.line() for q in asked]

@@ -14,21 +14,21 @@ KINDS = {"territory": "territories", "currency": "currencies", "language": "lang
 LEAST = 3  # languages in which an entity must have a name of its own
 
 
-def _entities(locales: Sequence[Locale]) -> Iterator[tuple[str, str, list[str]]]:
-    """Yield (kind, English name, names in the order of `locales`, "" where there is none)."""
+def _entities(locales: Sequence[Locale]) -> Iterator[tuple[str, str, str, list[str]]]:
+    """Yield (kind, code, English name, names in the order of `locales`, "" where there is none)."""
     for kind, attribute in KINDS.items():
         for code, english in sorted(getattr(EN, attribute).items()):
-            yield kind, english, [getattr(locale, attribute).get(code, "") for locale in locales]
+            yield kind, code, english, [getattr(locale, attribute).get(code, "") for locale in locales]
     for zone in sorted({zone for locale in locales for zone in locale.time_zones}):
         english = EN.time_zones.get(zone, {}).get("city") or zone.rsplit("/", 1)[-1].replace("_", " ")
-        yield "city", english, [locale.time_zones.get(zone, {}).get("city") or "" for locale in locales]
+        yield "city", zone, english, [locale.time_zones.get(zone, {}).get("city") or "" for locale in locales]
 
 
-def name_lines(languages: Sequence[str]) -> list[str]:
-    """Return tab-separated lines, a header first: kind, English name, a name or nothing for each language."""
-    lines = ["\t".join(["kind", "en", *languages])]
-    for kind, english, found in _entities([Locale(language) for language in languages]):
+def name_lines(languages: Sequence[str], held_out: set[tuple[str, str]]) -> list[str]:
+    """Return tab-separated lines, a header first: kind, held out or not, English name, a name or nothing a language."""
+    lines = ["\t".join(["kind", "held_out", "en", *languages])]
+    for kind, code, english, found in _entities([Locale(language) for language in languages]):
         names = [name if plain(name) and name != english else "" for name in found]
         if plain(english) and sum(map(bool, names)) >= LEAST:
-            lines.append("\t".join([kind, english, *names]))
+            lines.append("\t".join([kind, "yes" if (kind, code) in held_out else "no", english, *names]))
     return lines

@@ -106,15 +106,20 @@ class TevatronFile(Sequence[Example]):
 
 
 def load_names() -> list[Example]:
-    """Name pairs of the embedded collection's entities: a name in one of the seven languages → the English name."""
+    """Pairs of names: a name in one of the seven languages → the English name, of places, currencies and the like.
+
+    Names of the embedded collection's held-out entities, of which no training question speaks, are left out.
+    """
     path = resource("xor_mini", "names.tsv")
     header, *lines = path.read_text(encoding="utf-8").splitlines()
-    languages = header.split("\t")[2:]
+    languages = header.split("\t")[3:]
     pairs = []
     for number, line in enumerate(lines, 2):
-        kind, english, *names = line.split("\t")
+        kind, held_out, english, *names = line.split("\t")
         if len(names) != len(languages):
             raise InputError(f"has {len(names)} names where {len(languages)} are due", path=path, line=number)
+        if held_out == "yes":
+            continue
         target = TrainingPassage(f"{kind} {english}", english, "")
         pairs += [Example(name, target, ()) for name in names if name and name != english]
     return pairs
