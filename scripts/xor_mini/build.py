@@ -33,8 +33,8 @@ from xqg_repro.measures import word_tokenize
 SEED = "xor-mini-1"
 TRAIN_QUESTIONS = 1_000  # a language
 DEV_QUESTIONS = 200  # a language
-DEV_HELD_OUT_SHARE = 0.4  # of the dev questions, about entities without any train question
-HELD_OUT_ENTITIES = 0.15  # of all entities
+DEV_HELD_OUT_SHARE = 0.7  # of the dev questions, about entities without any train question
+HELD_OUT_ENTITIES = 0.2  # of all entities
 DEV_PAIRS = 0.2  # of the pairs of all other entities, kept for dev
 MAX_ANSWER_PASSAGES = 15  # an answer that more passages contain would be found by chance
 SAME_AS_ENGLISH = 0.2  # of the Finnish questions whose name is the English one, kept
