@@ -35,8 +35,8 @@ data: $(STAMP)
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade --constraint constraints.txt pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install -qq --upgrade --constraint constraints.txt pip
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[test]"
 	touch $@
 
 clean:

@@ -255,6 +255,7 @@ def _add_train(verbs: Any, name: str) -> None:
 
 
 def _train_xdr(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.train.xdr import load_recipe, train
+    from xqg_repro.train.recipe import load_recipe
+    from xqg_repro.train.xdr import train
 
     train(load_recipe(asked.recipe, steps=asked.steps, seed=asked.seed), asked.output, force=asked.force, log=log)

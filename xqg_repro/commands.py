@@ -62,33 +62,18 @@ def passage_commands(benchmark: Benchmark, condition: Condition, directory: str,
     ]
 
 
-def topic_commands(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Command]:
-    """From index to scores, for one condition and topic set."""
+def topic_commands(
+    benchmark: Benchmark, condition: Condition, topics: str, directory: str, *, evaluate: bool = True
+) -> list[Command]:
+    """From index to run, and to scores if wanted, for one condition and topic set."""
     _, index = _paths(benchmark, condition, directory)
     run = run_path(benchmark, condition, topics, directory)
-    scores = str(
-        PurePosixPath(
-            directory, "scores", PurePosixPath(run).name.replace("run.", "scores.", 1).replace(".txt", ".json")
-        )
-    )
-    return [
-        Command(
-            (
-                "search",
-                "--index",
-                index,
-                "--topics",
-                topics,
-                "--depth",
-                str(benchmark.depth),
-                "--tag",
-                condition.name,
-                "--output",
-                run,
-            )
-        ),
-        Command(("evaluate", "--run", run, "--topics", topics, "--measures", *benchmark.measures, "--output", scores)),
-    ]
+    name = PurePosixPath(run).name.replace("run.", "scores.", 1).replace(".txt", ".json")
+    scores = str(PurePosixPath(directory, "scores", name))
+    search = ("search", "--index", index, "--topics", topics, "--depth", str(benchmark.depth), "--tag", condition.name)
+    measure = ("evaluate", "--run", run, "--topics", topics, "--measures", *benchmark.measures)
+    planned = [Command((*search, "--output", run)), Command((*measure, "--output", scores))]
+    return planned if evaluate else planned[:1]
 
 
 def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:

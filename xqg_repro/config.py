@@ -38,6 +38,9 @@ LANGUAGE_NAMES = {
 XOR_LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 """The seven question languages of XOR-TyDi QA, in the order of the paper's tables."""
 
+AVERAGE = "average"
+"""The column of the macro average over languages."""
+
 T = TypeVar("T")
 
 
@@ -231,7 +234,7 @@ def load_benchmark(name_or_path: str) -> Benchmark:
     for condition in benchmark.conditions:
         for measure, scores in condition.expected.items():
             unknown = [] if measure in benchmark.measures else [measure]
-            unknown += [column for column in scores if column not in (*benchmark.languages, "average")]
+            unknown += [column for column in scores if column not in (*benchmark.languages, AVERAGE)]
             if unknown:
                 problem = f"{condition.name} expects a score of {unknown[0]!r}, which the benchmark does not have"
                 raise InputError(problem, path=path)

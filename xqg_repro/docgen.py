@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xqg_repro import collection
 from xqg_repro.artifacts import atomic_write, file_digest
-from xqg_repro.config import Benchmark, load_benchmark, read_yaml, resource
+from xqg_repro.config import AVERAGE, Benchmark, load_benchmark, read_yaml, resource
 from xqg_repro.errors import InputError
 from xqg_repro.search import read_topics, write_topics
 from xqg_repro.tables import Table
@@ -38,7 +38,7 @@ def expected_scores(benchmark_name: str) -> str:
 
 
 def _expected_table(benchmark: Benchmark, measure: str) -> Table:
-    columns, digits = [*benchmark.languages, "average"], benchmark.measures[measure].digits
+    columns, digits = [*benchmark.languages, AVERAGE], benchmark.measures[measure].digits
     rows = []
     for condition in benchmark.conditions:
         scores = condition.expected.get(measure, {})

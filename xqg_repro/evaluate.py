@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from xqg_repro import collection
 from xqg_repro.artifacts import atomic_write
+from xqg_repro.config import AVERAGE
 from xqg_repro.errors import InputError
 from xqg_repro.measures import TOKEN_LIMITS, answer_qrels, register
 from xqg_repro.runfile import Run, read_run
 
 if TYPE_CHECKING:
     from ir_measures import Measure
-
-AVERAGE = "average"
 
 
 class Missing(StrEnum):

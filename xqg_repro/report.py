@@ -11,8 +11,8 @@ from pathlib import Path
 
 from xqg_repro import __version__
 from xqg_repro.artifacts import atomic_write
-from xqg_repro.config import Benchmark
-from xqg_repro.reproduce import AVERAGE, Outcome, judged_languages, plan
+from xqg_repro.config import AVERAGE, Benchmark
+from xqg_repro.reproduce import Outcome, judged_languages, plan
 from xqg_repro.tables import Table
 from xqg_repro.verdict import Verdict, printed
 

@@ -12,12 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xqg_repro import commands
-from xqg_repro.config import Benchmark, Condition, MeasureConfig, load_benchmark
+from xqg_repro import cli, commands
+from xqg_repro.config import AVERAGE, Benchmark, Condition, MeasureConfig, load_benchmark
 from xqg_repro.errors import InputError
-from xqg_repro.verdict import Verdict, judge, printed
-
-AVERAGE = "average"
+from xqg_repro.verdict import Verdict, judge
 
 
 @dataclass
@@ -58,8 +56,8 @@ def plan(
     """All commands of one condition, in order."""
     planned = commands.passage_commands(benchmark, condition, directory, model)
     for topics in benchmark.topic_sets(languages):
-        planned += commands.topic_commands(benchmark, condition, topics, directory)
-    return [command for command in planned if not (skip_evaluation and command.stage == "evaluate")]
+        planned += commands.topic_commands(benchmark, condition, topics, directory, evaluate=not skip_evaluation)
+    return planned
 
 
 def run_condition(
@@ -84,11 +82,11 @@ def run_condition(
     found: dict[str, dict[str, float]] = {}
     for topics, wanted in benchmark.topic_sets(languages).items():
         try:
-            for command in commands.topic_commands(benchmark, condition, topics, directory):
-                if not (skip_evaluation and command.stage == "evaluate"):
-                    _execute(command, force, log)
+            planned = commands.topic_commands(benchmark, condition, topics, directory, evaluate=not skip_evaluation)
+            for command in planned:
+                _execute(command, force, log)
             if not skip_evaluation:
-                _collect(command.option("--output"), wanted, found)
+                _collect(planned[-1].option("--output"), wanted, found)
         except InputError as error:
             outcome.problems[topics] = str(error)
             log(f"{topics}: not run: {error}")
@@ -101,8 +99,6 @@ def run_condition(
 
 
 def _execute(command: commands.Command, force: bool, log: Callable[[str], None]) -> None:
-    from xqg_repro import cli  # the shell around the stages; it imports this module for its own `reproduce`
-
     log(f"$ {command}")
     forced = ["--force"] if force and command.stage != "evaluate" else []
     cli.run([*command.arguments, *forced, *(["--quiet"] if command.stage == "evaluate" else [])], log)
@@ -210,6 +206,3 @@ def _logger(display_commands: bool) -> Callable[[str], None]:
             print(message, file=sys.stderr)
 
     return log
-
-
-__all__ = ["AVERAGE", "Outcome", "failed", "judged_languages", "main", "parser", "plan", "printed", "run_condition"]

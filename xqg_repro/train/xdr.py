@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro.artifacts import Manifest, atomic_write, digest, produce
 from xqg_repro.encoders import TextEncoder, model_fingerprint, passage_text, pool, resolve_model
 from xqg_repro.train.data import Example, held_out_split, load_examples, load_names
-from xqg_repro.train.recipe import Recipe, load_recipe, model_card
+from xqg_repro.train.recipe import Recipe, model_card
 
 if TYPE_CHECKING:
     import torch
@@ -256,6 +256,3 @@ def held_out_accuracy(
     scores = encoder.encode_queries([e.query for e in held_out]) @ vectors.T
     ids = list(passages)
     return float(np.mean([ids[best] == e.positive.doc_id for best, e in zip(scores.argmax(1), held_out, strict=True)]))
-
-
-__all__ = ["Collator", "contrastive_loss", "held_out_accuracy", "load_recipe", "train", "train_tokenizer"]
