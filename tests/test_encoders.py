@@ -289,3 +289,8 @@ def test_loading_leaves_transformers_settings_alone(tiny_model: Path) -> None:
     before = logging.get_verbosity(), logging.is_progress_bar_enabled()
     TextEncoder(EncoderConfig(str(tiny_model)), "cpu")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == before
+
+
+def test_a_maximum_length_that_the_model_cannot_read_is_refused(tiny_model: Path) -> None:
+    with pytest.raises(InputError, match=r"reads at most .* tokens, but a maximum length is 100000"):
+        TextEncoder(EncoderConfig(str(tiny_model), passage_max_length=100_000))

@@ -45,7 +45,7 @@ def encode(
         log: receives one line on what was decided.
 
     Raises:
-        InputError: an unknown dataset, a model folder without weights, two passages of one id, a full disk.
+        InputError: an unknown dataset, a collection without passages, a model folder without weights, a full disk.
     """
     if shard_size < 1:
         raise InputError(f"a shard cannot hold {shard_size} passages")

@@ -178,6 +178,14 @@ class TextEncoder:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._tokenizer, self._model = _load(folder, getattr(torch, config.precision.value))
         self._model.eval().to(self.device)
+        longest = max(config.query_max_length, config.passage_max_length)
+        limit = min(getattr(self._model.config, "max_position_embeddings", longest), self._tokenizer.model_max_length)
+        if longest > limit:
+            raise InputError(
+                f"reads at most {limit} tokens, but a maximum length is {longest}",
+                path=folder,
+                mend="lower --passage-max-length or --query-max-length",
+            )
 
     @property
     def dimension(self) -> int:

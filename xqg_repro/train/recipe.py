@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def model_card(recipe: Recipe, parameters: int, trained: int, held_out: int, sco
     import jinja2
 
     source = resource("templates", "model_card.md").read_text(encoding="utf-8")
-    settings = {key: value for key, value in dataclasses.asdict(recipe).items() if value not in (None, "")}
+    settings = {key: value for key, value in json.loads(json.dumps(dataclasses.asdict(recipe))).items() if value != ""}
     template = jinja2.Template(source, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
     return template.render(
         recipe=recipe,

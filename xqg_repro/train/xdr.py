@@ -69,6 +69,7 @@ def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Calla
     if recipe.half_precision_weights:
         model.half()
     model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
     tokenizer.save_pretrained(folder)
     score = held_out_accuracy(recipe, folder, held_out, examples) if held_out else None
     if score is not None:
