@@ -23,6 +23,7 @@ fast: $(STAMP) lint
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 
 models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force
