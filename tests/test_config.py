@@ -239,3 +239,9 @@ def test_the_papers_preset_encodes_as_the_paper_does() -> None:
 
 def test_the_xor_languages_are_the_papers_seven() -> None:
     assert XOR_LANGUAGES == ("ar", "bn", "fi", "ja", "ko", "ru", "te")
+
+
+def test_encoder_settings_in_plain_strings_are_understood() -> None:
+    assert EncoderConfig("m", pooling="mean").pooling is Pooling.MEAN
+    with pytest.raises(InputError, match=r"precision is 'int8' \(choose from: float32, bfloat16, float16\)"):
+        EncoderConfig("m", precision="int8")

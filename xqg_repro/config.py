@@ -42,6 +42,7 @@ AVERAGE = "average"
 """The column of the macro average over languages."""
 
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 
 
 class Pooling(StrEnum):
@@ -85,6 +86,8 @@ class EncoderConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
+        for name, kind in (("pooling", Pooling), ("precision", Precision)):
+            object.__setattr__(self, name, _member(kind, getattr(self, name), name))  # notebooks pass plain strings
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
 
@@ -161,6 +164,12 @@ class Benchmark:
         )
 
 
+def _member(kind: type[E], value: Any, key: str, source: str | Path | None = None) -> E:
+    if value not in list(kind):
+        raise InputError(f"{key} is {value!r}", path=source, mend=f"choose from: {', '.join(kind)}")
+    return kind(value)
+
+
 def resource(*parts: str) -> Path:
     """Path of a file or folder that ships inside the package."""
     return Path(str(resources.files("xqg_repro"))).joinpath("resources", *parts)
@@ -191,9 +200,7 @@ def _convert(hint: Any, value: Any, source: str | Path, key: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return parse(hint, value, source)  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, StrEnum):
-        if value not in list(hint):
-            raise InputError(f"{key} is {value!r}", path=source, mend=f"choose from: {', '.join(hint)}")
-        return hint(value)
+        return _member(hint, value, key, source)
     if origin is tuple and isinstance(value, list):
         return tuple(_convert(arguments[0], item, source, key) for item in value)
     if origin is Mapping and isinstance(value, dict):
