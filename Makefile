@@ -37,7 +37,7 @@ data: $(STAMP)
 $(STAMP): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -qq --upgrade --constraint constraints.txt pip
-	$(BIN)/python -m pip install -qq --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install -qq --constraint constraints.txt --build-constraint constraints.txt --editable ".[test]"
 	touch $@
 
 clean:

@@ -403,3 +403,20 @@ def test_a_stage_goes_on_when_the_disk_has_space_again(tmp_path: Path) -> None:
     again = Build(files)
     produce(tmp_path / "out", WANTED, again)
     assert again.written == ["b.txt"]
+
+
+def test_the_output_of_another_stage_is_never_replaced(tmp_path: Path) -> None:
+    produce(tmp_path / "out", WANTED, Build())
+    before = contents(tmp_path / "out")
+    with pytest.raises(InputError, match="holds the output of stage, which index does not replace"):
+        produce(tmp_path / "out", Manifest("index"), Build(), force=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_a_stage_that_fails_before_its_first_file_leaves_nothing(tmp_path: Path) -> None:
+    def refuse(folder: Path) -> dict[str, int]:
+        raise InputError("no model")
+
+    with pytest.raises(InputError, match="no model"):
+        produce(tmp_path / "out", WANTED, refuse)
+    assert list(tmp_path.iterdir()) == []

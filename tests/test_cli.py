@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 
 from xqg_repro import __version__, cli
 from xqg_repro.commands import Command, passage_commands, run_path, topic_commands
-from xqg_repro.config import load_benchmark, resource
+from xqg_repro.config import EncoderConfig, load_benchmark, resource
 from xqg_repro.errors import InputError
 
 VERBS = ["encode", "index", "search", "evaluate", "topics", "train"]
@@ -190,3 +191,11 @@ def test_an_error_shows_place_problem_and_mend() -> None:
     assert str(InputError("bad", path="f", line=2, mend="mend it")) == "f:2: bad (mend it)"
     assert str(InputError("bad", path="f")) == "f: bad"
     assert str(InputError("bad")) == "bad"
+
+
+def test_searching_starts_from_the_settings_of_the_index() -> None:
+    made_by = EncoderConfig("model", pooling="mean", query_prefix="query: ")
+    asked = cli.parser().parse_args(["search", "--index", "i", "--topics", "t", "--output", "o", "--encoder", "moved"])
+    assert cli._encoder_config(asked, made_by) == dataclasses.replace(made_by, model="moved")
+    asked = cli.parser().parse_args(["search", "--index", "i", "--topics", "t", "--output", "o"])
+    assert cli._encoder_config(asked, made_by) == made_by

@@ -98,7 +98,7 @@ def test_other_settings_make_the_embeddings_anew(mini_data: Mini, damaged: Path,
     lines: list[str] = []
     mean = EncoderConfig(str(tiny_model), Pooling.MEAN)
     encode(mini_data.docs, mean, damaged, shard_size=16, device="cpu", log=lines.append)
-    assert lines == [f"encode: {damaged} is made anew (changed: encoder)"]
+    assert lines[0] == f"encode: {damaged} is made anew (changed: encoder)"
     assert encoder_of(Manifest.read(damaged)) == mean
 
 
@@ -293,7 +293,7 @@ def test_index_follows_its_embeddings(mini_data: Mini, damaged: Path, tiny_model
     lines: list[str] = []
     for _ in range(2):
         build_index(damaged, tmp_path / "i", log=lines.append)
-    assert "is made anew" in lines[0] and lines[1].endswith("is there already")
+    assert "is made anew" in lines[0] and "wrote" in lines[1] and lines[2].endswith("is there already")
     assert encoder_of(Manifest.read(tmp_path / "i")) == config
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -269,7 +270,7 @@ def test_bad_topics_name_file_and_line(tmp_path: Path, text: str, problem: str, 
 
 @pytest.mark.parametrize(
     ("topics", "problem"),
-    [("nothing.tsv", "no such topics file"), ("xor-tydi", "without questions"), ("xor-tidy/dev", "no dataset")],
+    [("nothing.tsv", "no such topics file"), ("xor-tydi", "has no questions"), ("xor-tidy/dev", "no dataset")],
 )
 def test_unknown_topics_are_refused(mini_data: Mini, topics: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
@@ -280,3 +281,12 @@ def test_note_beside_the_run_says_what_it_was_made_from(index: Path, run: Callab
     note = json.loads(run(index).with_name("run.txt.json").read_text())
     assert note["parameters"]["topics"] == "test-mini/dev"
     assert note["counts"] == {"questions": 14}
+
+
+@pytest.mark.parametrize("change", [{"pooling": "mean"}, {"normalize": True}])
+def test_questions_embedded_unlike_the_passages_are_refused(
+    index: Path, config: EncoderConfig, run: Callable[..., Path], brute: list[Path], change: dict
+) -> None:
+    with pytest.raises(InputError, match="was made with cls pooling, not normalised"):
+        run(index, encoder=dataclasses.replace(config, **change))
+    assert brute == []

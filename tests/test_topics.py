@@ -97,5 +97,5 @@ def test_unknown_topics_name_the_nearest_ones() -> None:
 
 
 def test_a_collection_without_questions_is_no_topic_set() -> None:
-    with pytest.raises(InputError, match="xquad/en is a collection without questions"):
+    with pytest.raises(InputError, match="xquad/en has no questions"):
         read_topics("xquad/en")

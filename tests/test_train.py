@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import math
 from collections.abc import Callable
@@ -14,13 +15,13 @@ import pytest
 import torch
 from conftest import Mini
 
-from xqg_repro.artifacts import Manifest
-from xqg_repro.config import Pooling
+from xqg_repro.artifacts import Manifest, verify
+from xqg_repro.config import Pooling, resource
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples
 from xqg_repro.train.recipe import Architecture, Recipe, load_recipe
-from xqg_repro.train.xdr import Collator, contrastive_loss, train, train_tokenizer
+from xqg_repro.train.xdr import Collator, contrastive_loss, plan, train, train_tokenizer
 
 TINY = Recipe(
     name="tiny",
@@ -242,7 +243,7 @@ def test_question_without_a_judgement_is_an_input_error(mini_data: Mini) -> None
 
 @pytest.mark.parametrize("name", ["xor-tydi", "xor-tydi/test"])
 def test_training_set_without_judgements_is_refused(mini_data: Mini, name: str) -> None:
-    with pytest.raises(InputError, match="no questions with judgements"):
+    with pytest.raises(InputError, match=r"has no (questions|relevance judgements)"):
         load_examples(name)
 
 
@@ -313,7 +314,7 @@ def test_held_out_questions_are_measured_and_half_weights_saved(mini_data: Mini,
     lines: list[str] = []
     counts = train(recipe, tmp_path / "model", log=lines.append).counts
     assert counts["questions"] + counts["held_out"] == 14 and counts["held_out"] > 0
-    assert lines[-1].startswith("train: held-out questions that rank their own passage first: ")
+    assert lines[-2].startswith("train: held-out questions that rank their own passage first: ")
     weights = load_file(tmp_path / "model" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float16)}
 
@@ -350,3 +351,18 @@ def test_bad_recipe_is_refused(tmp_path: Path, text: str, problem: str) -> None:
 def test_unknown_recipe_names_the_known() -> None:
     with pytest.raises(InputError, match=r"no recipe 'nothing' .*xdr-mini"):
         load_recipe("nothing")
+
+
+def test_the_shipped_encoder_is_what_its_recipe_makes_of_todays_data() -> None:
+    shipped = verify(resource("models", "xdr-mini"), checksums=True)
+    examples, wanted = plan(load_recipe("xdr-mini"))
+    assert shipped.identity == wanted.identity, "the recipe or the data changed: make models"
+    assert shipped.counts["questions"] + shipped.counts["held_out"] == len(examples)
+
+
+def test_training_without_accelerate_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, mini_data: Mini, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the package accelerate .pip install 'xqg_repro\[train\]'"):
+        train(TINY, tmp_path / "model")

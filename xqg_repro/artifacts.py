@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = 1
+_IDENTITY = ".identity"
 
 # numpy reports a short write as an OSError without a number
 _WRITE_FAILURES = {
@@ -90,10 +91,11 @@ def _writing(path: Path, *others: Path) -> Iterator[None]:
         own = error.filename is None or Path(error.filename) in {path, *others, *path.parents}
         if error.errno not in _WRITE_FAILURES or not own:
             raise
+        full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise InputError(
             f"could not be written: {error.strerror or error}",
             path=path,
-            mend="free some space or choose another folder, then run the same command again",
+            mend="free some space, then run the same command again" if full else "choose another place to write to",
         ) from error
 
 
@@ -241,13 +243,24 @@ def produce(
         raise InputError("is a file where a folder is to be written", path=folder, mend="choose another --output")
     if folder.exists() and any(folder.iterdir()):
         there = Manifest.read(folder)
+        if there.stage != wanted.stage:
+            raise InputError(
+                f"holds the output of {there.stage}, which {wanted.stage} does not replace",
+                path=folder,
+                mend="choose another --output",
+            )
         if there.identity == wanted.identity and not force:
             log(f"{wanted.stage}: {folder} is there already")
             return verify(folder)
         reason = "--force" if there.identity == wanted.identity else f"changed: {', '.join(there.differences(wanted))}"
         log(f"{wanted.stage}: {folder} is made anew ({reason})")
     partial = _partial_folder(folder, wanted.identity, force)
-    counts = build(partial)
+    try:
+        counts = build(partial)
+    except InputError:
+        if [path.name for path in partial.iterdir()] == [_IDENTITY]:
+            shutil.rmtree(partial)
+        raise
     files = {
         path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         for path in sorted(partial.iterdir())
@@ -257,6 +270,7 @@ def produce(
     manifest.write(partial)
     with _writing(folder, partial):
         _swap(partial, folder)
+    log(f"{wanted.stage}: wrote {folder} ({', '.join(f'{number:,} {name}' for name, number in counts.items())})")
     return manifest
 
 
@@ -267,14 +281,14 @@ def _swap(partial: Path, folder: Path) -> None:
     if folder.exists():
         os.replace(folder, stale)
     os.replace(partial, folder)
-    (folder / ".identity").unlink()
+    (folder / _IDENTITY).unlink()
     shutil.rmtree(stale, ignore_errors=True)
 
 
 def _partial_folder(folder: Path, identity: str, force: bool) -> Path:
     """The working folder, emptied unless it was left behind by a killed run of the same identity."""
     partial = folder.with_name(folder.name + ".partial")
-    note = partial / ".identity"
+    note = partial / _IDENTITY
     if partial.exists() and any(partial.iterdir()) and not note.exists():
         raise InputError("is in the way and no stage made it", path=partial, mend="move it or choose another --output")
     if partial.exists() and (force or not note.exists() or note.read_text() != identity):

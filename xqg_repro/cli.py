@@ -8,30 +8,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro import __version__
-from xqg_repro.errors import InputError
+from xqg_repro.errors import InputError, exit_status
+
+if TYPE_CHECKING:
+    from xqg_repro.config import EncoderConfig
 
 Log = Callable[[str], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, or 2 after an input error."""
-    try:
+
+    def action() -> int:
         run(sys.argv[1:] if arguments is None else arguments, lambda message: print(message, file=sys.stderr))
-    except InputError as error:
-        print(f"xqg-repro: error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"xqg-repro: error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("xqg-repro: interrupted; the same command goes on where it stopped", file=sys.stderr)
-        return 130
-    return 0
+        return 0
+
+    return exit_status(action)
 
 
 def run(arguments: Sequence[str], log: Log) -> None:
@@ -64,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
 def _verb(
     verbs: Any, name: str, handler: Callable[[argparse.Namespace, Log], None], text: str
 ) -> argparse.ArgumentParser:
-    verb = verbs.add_parser(name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(run=handler)
     return verb
 
@@ -101,22 +96,24 @@ def _add_encoder_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the encoder's layers")
 
 
-def _encoder_config(asked: argparse.Namespace) -> Any:
-    """The encoder that the options describe; ``None`` where they name neither a preset nor a model."""
+def _encoder_config(asked: argparse.Namespace, made_by: EncoderConfig | None = None) -> EncoderConfig | None:
+    """The encoder that the options describe; ``None`` where there is nothing to start from.
+
+    Options override a preset, else the settings of the encoder that made an index, else the paper's.
+    """
     import dataclasses
 
     from xqg_repro.config import EncoderConfig, load_preset, parse
 
     given = {f.name: getattr(asked, f.name) for f in dataclasses.fields(EncoderConfig) if hasattr(asked, f.name)}
-    if hasattr(asked, "preset"):
-        return parse(EncoderConfig, {**dataclasses.asdict(load_preset(asked.preset)), **given}, "command line")
+    base = load_preset(asked.preset) if hasattr(asked, "preset") else made_by
+    if base is not None:
+        return dataclasses.replace(base, **given)
     if "model" in given:
         return parse(EncoderConfig, given, "command line")
     if given:
-        raise InputError(
-            f"--{next(iter(given)).replace('_', '-')} is given without an encoder",
-            mend="name one with --preset or --encoder",
-        )
+        option = "no-title" if given.get("title_separator", "") is None else next(iter(given)).replace("_", "-")
+        raise InputError(f"--{option} is given without an encoder", mend="name one with --preset or --encoder")
     return None
 
 
@@ -124,7 +121,7 @@ def _add_encode(verbs: Any, name: str) -> None:
     verb = _verb(verbs, name, _encode, "embed a collection's passages into shards")
     verb.add_argument("--collection", required=True, help="ir-datasets id, such as xor-mini")
     verb.add_argument("--output", required=True, help="stage folder to write")
-    verb.add_argument("--shard-size", type=int, default=50_000, help="passages a shard")
+    verb.add_argument("--shard-size", type=int, default=50_000, help="passages a shard (default: %(default)s)")
     verb.add_argument("--device", help="torch device (default: a GPU if there is one)")
     verb.add_argument("--force", action="store_true", help="encode again even if the folder matches")
     _add_encoder_options(verb)
@@ -151,7 +148,7 @@ def _add_index(verbs: Any, name: str) -> None:
     verb = _verb(verbs, name, _index, "build a FAISS index that Pyserini opens")
     verb.add_argument("--embeddings", required=True, help="folder that encode wrote")
     verb.add_argument("--output", required=True, help="stage folder to write")
-    verb.add_argument("--factory", default="Flat", help="FAISS factory string; Flat is exact")
+    verb.add_argument("--factory", default="Flat", help="FAISS factory string (default: Flat, exact search)")
     verb.add_argument("--force", action="store_true", help="index again even if the folder matches")
 
 
@@ -167,25 +164,26 @@ def _add_search(verbs: Any, name: str) -> None:
     verb.add_argument(
         "--topics", required=True, help="ir-datasets id, such as xor-mini/dev, or a TSV file of qid and text"
     )
-    verb.add_argument("--output", required=True, help="run file to write")
-    verb.add_argument("--tag", default="xqg_repro", help="last column of the run")
-    verb.add_argument("--depth", "--hits", type=int, default=100, help="passages a question")
-    verb.add_argument("--threads", type=int, default=1, help="FAISS threads")
+    verb.add_argument("--output", required=True, help="run file to write or to replace")
+    verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
+    verb.add_argument("--depth", "--hits", type=int, default=100, help="passages a question (default: %(default)s)")
+    verb.add_argument("--threads", type=int, default=1, help="FAISS threads (default: %(default)s)")
     verb.add_argument("--device", help="torch device (default: a GPU if there is one)")
     verb.add_argument("--force", action="store_true", help="search again even if the run matches")
     _add_encoder_options(verb)
 
 
 def _search(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.search import search
+    from xqg_repro.search import index_encoder, search
 
+    encoder = _encoder_config(asked, index_encoder(asked.index))
     search(
         asked.index,
         asked.topics,
         asked.output,
         tag=asked.tag,
         depth=asked.depth,
-        encoder=_encoder_config(asked),
+        encoder=encoder,
         threads=asked.threads,
         device=asked.device,
         force=asked.force,
@@ -197,15 +195,16 @@ def _add_evaluate(verbs: Any, name: str) -> None:
     verb = _verb(verbs, name, _evaluate, "score a TREC run per language and on average")
     verb.add_argument("--run", dest="run_file", required=True, help="TREC run")
     verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
-    verb.add_argument("--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt or ir-measures names")
+    verb.add_argument(
+        "--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt (the default) or ir-measures names"
+    )
     verb.add_argument(
         "--missing",
         choices=["zero", "skip"],
         default="zero",
-        help="questions that the run does not hold score zero, or are skipped as the official script does",
+        help="questions that the run does not hold score zero (default), or are skipped as the official script does",
     )
     verb.add_argument("--output", help="JSON file for all scores, per question too")
-    verb.add_argument("--quiet", action="store_true", help="do not print the table")
 
 
 def _evaluate(asked: argparse.Namespace, log: Log) -> None:
@@ -220,13 +219,14 @@ def _evaluate(asked: argparse.Namespace, log: Log) -> None:
             f"evaluate: {len(scores.absent)} questions are not in the run; they "
             f"{'score zero' if scores.missing is Missing.ZERO else 'are skipped, as in the official script'}"
         )
-    if not asked.quiet:
-        means = {measure: scores.table(measure) for measure in scores.per_query}
-        columns = list(next(iter(means.values())))
-        rows = [
-            [measure, *(f"{means[measure][c]:.4f}" for c in columns), str(scores.count(measure))] for measure in means
-        ]
-        print(Table(["measure", *columns, "questions"], rows).text())
+    means = {measure: scores.table(measure) for measure in scores.per_query}
+    columns = list(next(iter(means.values())))
+    rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]
+    print(Table(["measure", *columns, "questions"], rows).text())
+
+
+def _shown(mean: float) -> str:
+    return "–" if mean != mean else f"{mean:.4f}"  # a language without a question has no mean
 
 
 def _add_topics(verbs: Any, name: str) -> None:
@@ -247,7 +247,11 @@ def _add_train(verbs: Any, name: str) -> None:
     )
     kinds = verb.add_subparsers(metavar="MODEL", required=True)
     xdr = _verb(kinds, "xdr", _train_xdr, "train a dual encoder contrastively")
-    xdr.add_argument("--recipe", default="xdr-mini", help="name of a recipe in resources/recipes, or a YAML file")
+    xdr.add_argument(
+        "--recipe",
+        default="xdr-mini",
+        help="name of a recipe in resources/recipes, or a YAML file (default: %(default)s)",
+    )
     xdr.add_argument("--output", required=True, help="model folder to write")
     xdr.add_argument("--steps", type=int, help="optimiser steps in place of the recipe's")
     xdr.add_argument("--seed", type=int, help="seed in place of the recipe's")

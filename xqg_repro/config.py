@@ -126,9 +126,9 @@ class Benchmark:
         name: such as ``xor-mini``.
         title: heading of its tables.
         collection: ir-datasets id of the passages.
-        topics: ir-datasets ids of the topics; ``{language}`` in the only entry stands for each of ``languages``.
+        topics: ir-datasets id of the topics; ``{language}`` in it stands for each of ``languages`` in turn.
         languages: question languages, in table order.
-        measures: measure name → how it is printed; the first decides the order of attention.
+        measures: measure name → how it is printed, in table order.
         depth: passages retrieved per question.
         conditions: in table order.
     """

@@ -49,7 +49,7 @@ def encode(
     """
     if shard_size < 1:
         raise InputError(f"a shard cannot hold {shard_size} passages")
-    dataset = collection.load(dataset_id)
+    dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
     wanted = Manifest(
         "encode",
@@ -76,7 +76,7 @@ def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size:
             vectors_path, ids_path = folder / f"{number:05d}.npy", folder / f"{number:05d}.docid"
             if not vectors_path.exists():
                 vectors = encoder.encode_passages(
-                    [getattr(doc, "title", "") for doc in shard], [doc.text for doc in shard]
+                    [getattr(doc, "title", None) for doc in shard], [doc.text for doc in shard]
                 )
                 with atomic_write(ids_path) as ids:
                     ids.writelines(f"{doc.doc_id}\n" for doc in shard)

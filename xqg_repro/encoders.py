@@ -48,6 +48,9 @@ def resolve_model(model: str) -> Path:
     """
     if model.startswith(PACKAGED):
         folder = resource("models", model.removeprefix(PACKAGED))
+        if not folder.is_dir():
+            shipped = sorted(f"{PACKAGED}{path.name}" for path in resource("models").iterdir() if path.is_dir())
+            raise InputError(f"no model {model!r} ships with the package", mend=f"choose from: {', '.join(shipped)}")
     elif (folder := Path(model)).is_dir():
         pass
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
@@ -79,8 +82,8 @@ def _download(model: str) -> Path:
         return folder
     except Exception as error:
         raise InputError(
-            f"the model {model!r} is no folder here and could not be had from the Hugging Face hub: "
-            f"{type(error).__name__}",
+            f"the model {model!r} is no folder here and could not be had from the Hugging Face hub "
+            f"({str(error).splitlines()[0]})",
             mend="name a model folder, or connect to the hub once",
         ) from error
 
@@ -105,7 +108,7 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         model, report = transformers.AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cannot be loaded as an encoder: {error}", path=folder) from error
+        raise InputError(f"cannot be loaded as an encoder: {str(error).splitlines()[0]}", path=folder) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
         if bars:
@@ -152,10 +155,10 @@ def pool(states: torch.Tensor, mask: torch.Tensor, config: EncoderConfig) -> tor
     return torch.nn.functional.normalize(pooled, dim=-1) if config.normalize else pooled
 
 
-def passage_text(title: str, text: str, config: EncoderConfig) -> str:
-    """The text of a passage as the model reads it."""
+def passage_text(title: str | None, text: str, config: EncoderConfig) -> str:
+    """The text of a passage as the model reads it; ``None`` is a passage without a title."""
     separator = config.title_separator
-    return config.passage_prefix + (text if separator is None else f"{title}{separator}{text}")
+    return config.passage_prefix + (text if separator is None or title is None else f"{title}{separator}{text}")
 
 
 class TextEncoder:
@@ -175,9 +178,12 @@ class TextEncoder:
         folder = resolve_model(config.model)
         self.config = config
         self.tokens_per_batch = tokens_per_batch
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._tokenizer, self._model = _load(folder, getattr(torch, config.precision.value))
-        self._model.eval().to(self.device)
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            self._model.eval().to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"the device {self.device!r} cannot be used: {str(error).splitlines()[0]}") from None
         longest = max(config.query_max_length, config.passage_max_length)
         limit = min(getattr(self._model.config, "max_position_embeddings", longest), self._tokenizer.model_max_length)
         if longest > limit:
@@ -196,7 +202,7 @@ class TextEncoder:
         """Embed questions; float32, shape (len(queries), dimension)."""
         return self._encode([self.config.query_prefix + query for query in queries], self.config.query_max_length)
 
-    def encode_passages(self, titles: Sequence[str], texts: Sequence[str]) -> np.ndarray:
+    def encode_passages(self, titles: Sequence[str | None], texts: Sequence[str]) -> np.ndarray:
         """Embed passages; float32, shape (len(texts), dimension)."""
         return self._encode(
             [passage_text(title, text, self.config) for title, text in zip(titles, texts, strict=True)],
@@ -258,8 +264,4 @@ class DocumentEncoder:
 
         Pyserini's ``fp16``, ``max_length`` and ``add_sep`` are accepted and ignored: the configuration decides.
         """
-        if titles is None:
-            return self._encoder._encode(
-                [self._encoder.config.passage_prefix + text for text in texts], self._encoder.config.passage_max_length
-            )
-        return self._encoder.encode_passages(titles, texts)
+        return self._encoder.encode_passages([None] * len(texts) if titles is None else titles, texts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 
@@ -20,3 +22,24 @@ class InputError(Exception):
         self.problem, self.path, self.line, self.mend = problem, path, line, mend
         where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
         super().__init__(f"{where}{problem}{f' ({mend})' if mend else ''}")
+
+
+def exit_status(action: Callable[[], int]) -> int:
+    """Run a command line's action; turn what went wrong into one line on stderr and an exit status.
+
+    Returns:
+        what ``action`` returns; 2 after an input error; 130 after an interrupt.
+    """
+    try:
+        return action()
+    except InputError as error:
+        message = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}"
+    except KeyboardInterrupt:
+        print("xqg-repro: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    print(f"xqg-repro: error: {message}", file=sys.stderr)
+    return 2

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import isnan
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,11 @@ class Scores:
     def write(self, path: str | Path) -> None:
         """Write everything as JSON, per-question scores included."""
         summary = {
-            measure: {"means": self.table(measure), "questions": self.count(measure)} for measure in self.per_query
+            measure: {
+                "means": {column: None if isnan(mean) else mean for column, mean in self.table(measure).items()},
+                "questions": self.count(measure),
+            }
+            for measure in self.per_query
         }
         with atomic_write(path) as file:
             json.dump(
@@ -92,6 +97,7 @@ class Scores:
                 file,
                 ensure_ascii=False,
                 indent=1,
+                allow_nan=False,
             )
             file.write("\n")
 
@@ -109,7 +115,7 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
         InputError: a run that is malformed or of other questions, an unknown measure, a measure that needs answers or
             relevance judgements that the topics do not have, or no question in common.
     """
-    dataset = collection.load(topics)
+    dataset = collection.load(topics, needs=["queries"])
     questions = list(dataset.queries_iter())
     found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
     parsed = parse_measures(measures)
@@ -192,8 +198,8 @@ def _calculate(measures: dict[str, Measure], qrels: Any, run: Any) -> dict[str, 
     import ir_measures
 
     scores: dict[str, dict[str, float]] = {name: {} for name in measures}
-    names = {measure: name for name, measure in measures.items()}
-    for metric in ir_measures.iter_calc(list(measures.values()), qrels, run):
-        scores[names[metric.measure]][str(metric.query_id)] = float(metric.value)
+    for metric in ir_measures.iter_calc(list(dict.fromkeys(measures.values())), qrels, run):
+        for name in (name for name, measure in measures.items() if measure == metric.measure):  # RR@10, say, and MRR@10
+            scores[name][str(metric.query_id)] = float(metric.value)
     order = {qid: None for qid in qrels["query_id"]}
     return {name: {qid: values[qid] for qid in order if qid in values} for name, values in scores.items()}

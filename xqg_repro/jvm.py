@@ -102,10 +102,10 @@ def _anserini_jars() -> list[str]:
     if spec is None or spec.origin is None:
         raise InputError("Pyserini is not installed", mend="pip install pyserini")
     folder = Path(os.environ.get("ANSERINI_CLASSPATH", Path(spec.origin).parent / "resources" / "jars"))
-    jars = sorted(str(jar) for jar in folder.glob("anserini-*-fatjar.jar"))
+    jars = sorted(folder.glob("anserini-*-fatjar.jar"), key=lambda jar: jar.stat().st_mtime)
     if not jars:
         raise InputError("holds no anserini-*-fatjar.jar", path=folder, mend="reinstall pyserini")
-    return jars[-1:]
+    return [str(jars[-1])]
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def verdict_lines(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: 
     """One line a condition and measure, and one for each expected score that was not met, with its value."""
     lines = []
     for outcome in outcomes:
-        judged = outcome.verdicts(dict(benchmark.measures), judged_languages(benchmark, languages))
+        judged = outcome.verdicts(benchmark.measures, judged_languages(benchmark, languages))
         for measure in dict.fromkeys(measure for measure, *_ in judged):
             digits = benchmark.measures[measure].digits
             mine = [entry for entry in judged if entry[0] == measure]

@@ -6,15 +6,17 @@ The commands that run are those that ``--display-commands`` and the documentatio
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xqg_repro import cli, commands
 from xqg_repro.config import AVERAGE, Benchmark, Condition, MeasureConfig, load_benchmark
-from xqg_repro.errors import InputError
+from xqg_repro.errors import InputError, exit_status
 from xqg_repro.verdict import Verdict, judge
 
 
@@ -33,7 +35,7 @@ class Outcome:
     problems: dict[str, str] = field(default_factory=dict)
 
     def verdicts(
-        self, measures: dict[str, MeasureConfig], languages: Sequence[str]
+        self, measures: Mapping[str, MeasureConfig], languages: Sequence[str]
     ) -> list[tuple[str, str, Verdict, float]]:
         """(measure, language, verdict, expected) for every expected score of the languages asked for."""
         judged = []
@@ -99,15 +101,18 @@ def run_condition(
 
 
 def _execute(command: commands.Command, force: bool, log: Callable[[str], None]) -> None:
+    if force and command.stage != "evaluate":
+        command = commands.Command((*command.arguments, "--force"))
     log(f"$ {command}")
-    forced = ["--force"] if force and command.stage != "evaluate" else []
-    cli.run([*command.arguments, *forced, *(["--quiet"] if command.stage == "evaluate" else [])], log)
+    with contextlib.redirect_stdout(io.StringIO()):  # evaluate prints its table; here all tables come at the end
+        cli.run(command.arguments, log)
 
 
 def _collect(scores_path: str, wanted: Sequence[str], found: dict[str, dict[str, float]]) -> None:
     summary = json.loads(Path(scores_path).read_text(encoding="utf-8"))["summary"]
     for measure, entry in summary.items():
-        found.setdefault(measure, {}).update({language: entry["means"][language] for language in wanted})
+        means = {language: entry["means"][language] for language in wanted}
+        found.setdefault(measure, {}).update({k: mean for k, mean in means.items() if mean is not None})
 
 
 def parser(benchmark: str) -> argparse.ArgumentParser:
@@ -139,11 +144,7 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
     0: every condition ran and no expected score failed; 1: a score failed or a run is missing; 2: an input error.
     """
     asked = parser(benchmark_name).parse_args(arguments)
-    try:
-        return _main(benchmark_name, asked)
-    except InputError as error:
-        print(f"xqg-repro: error: {error}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: _main(benchmark_name, asked))
 
 
 def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
@@ -153,7 +154,7 @@ def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
             print(f"{condition.name}\t{condition.title}")
         return 0
     chosen = [benchmark.condition(name) for name in asked.condition] if asked.condition else list(benchmark.conditions)
-    languages = tuple(asked.language)
+    languages = tuple(dict.fromkeys(asked.language))
     benchmark.topic_sets(languages)
     if asked.dry_run:
         for condition in chosen:
@@ -189,7 +190,7 @@ def failed(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[s
     """Whether a run is missing or an expected score was not met."""
     asked = judged_languages(benchmark, languages)
     return any(
-        outcome.problems or any(v is Verdict.FAIL for _, _, v, _ in outcome.verdicts(dict(benchmark.measures), asked))
+        outcome.problems or any(v is Verdict.FAIL for _, _, v, _ in outcome.verdicts(benchmark.measures, asked))
         for outcome in outcomes
     )
 

@@ -93,11 +93,7 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
         queries = _read_topics_file(path)
         version = digest(queries)
     else:
-        dataset = collection.load(topics)
-        if not dataset.has_queries():
-            raise InputError(
-                f"{topics} is a collection without questions", mend=f"name a topic set, such as {topics}/dev"
-            )
+        dataset = collection.load(topics, needs=["queries"])
         queries = {query.query_id: query.default_text() for query in dataset.queries_iter()}
         version = collection.fingerprint(dataset, "queries")
     if not queries:
@@ -133,21 +129,33 @@ def write_topics(queries: dict[str, str], path: str | Path) -> int:
 
 def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:
     """The encoder to use, checked against the one that made the index, and the index's fingerprint."""
-    if not (index / "manifest.json").exists():
+    made_by = index_encoder(index)
+    if made_by is None:
         if encoder is None:
             raise InputError(
                 "does not say which encoder made it", path=index, mend="name one with --encoder or --preset"
             )
         return encoder, digest([file_digest(index / name) for name in ("index", "docid")])
-    manifest = Manifest.read(index)
-    config = encoder or encoder_of(manifest)
-    if model_fingerprint(config.model) != manifest.inputs["model"]:
+    config = encoder or made_by
+    if model_fingerprint(config.model) != Manifest.read(index).inputs["model"]:
         raise InputError(
             f"was made with another model than {config.model}",
             path=index,
             mend="search with the model that encoded the passages, or encode them again",
         )
+    if (config.pooling, config.normalize) != (made_by.pooling, made_by.normalize):
+        raise InputError(
+            f"was made with {made_by.pooling} pooling, {'' if made_by.normalize else 'not '}normalised, "
+            "and the questions would not be",
+            path=index,
+            mend="leave the encoder's settings out; the index knows them",
+        )
     return config, fingerprint(index)
+
+
+def index_encoder(index: str | Path) -> EncoderConfig | None:
+    """The settings of the encoder that made an index of ours; ``None`` for an index without a manifest."""
+    return encoder_of(Manifest.read(index)) if (Path(index) / "manifest.json").exists() else None
 
 
 def _search(

@@ -6,6 +6,7 @@ Call :func:`register` once; then ``ir_datasets.load("xor-tydi/dev/ar")`` works l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.errors import InputError
@@ -27,11 +28,15 @@ def register() -> None:
                 registry.register(name, dataset)
 
 
-def load(dataset_id: str) -> ir_datasets.Dataset:
+def load(dataset_id: str, needs: Sequence[str] = ()) -> ir_datasets.Dataset:
     """The dataset of that id, this package's included.
 
+    Args:
+        dataset_id: ir-datasets id.
+        needs: what it must have: ``docs``, ``queries``, ``qrels``.
+
     Raises:
-        InputError: ir-datasets knows no such id; the nearest ids are named.
+        InputError: ir-datasets knows no such id (the nearest ids are named), or the dataset lacks what is needed.
     """
     import difflib
 
@@ -39,13 +44,21 @@ def load(dataset_id: str) -> ir_datasets.Dataset:
 
     register()
     try:
-        return ir_datasets.load(dataset_id)
+        dataset = ir_datasets.load(dataset_id)
     except KeyError:
         near = difflib.get_close_matches(dataset_id, list(ir_datasets.registry), n=3)
         raise InputError(
             f"ir-datasets has no dataset {dataset_id!r}",
             mend=f"did you mean {' or '.join(near)}?" if near else "see `ir_datasets list`",
         ) from None
+    words = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
+    if lacking := [words[part] for part in needs if not dataset.has(part)]:
+        subsets = [name for name in ir_datasets.registry if name.startswith(f"{dataset_id}/")][:3]
+        raise InputError(
+            f"{dataset_id} has no {lacking[0]}",
+            mend=f"name a subset, such as {', '.join(subsets)}" if subsets else "name another dataset",
+        )
+    return dataset
 
 
 def fingerprint(dataset: Any, kind: str) -> str:

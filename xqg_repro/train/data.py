@@ -42,9 +42,7 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
     """
     if data.endswith((".jsonl", ".json")):
         return TevatronFile(data), file_digest(Path(data))
-    dataset = collection.load(data)
-    if not (dataset.has_queries() and dataset.has_qrels()):
-        raise InputError(f"{data} has no questions with judgements", mend="name a training set, such as xor-mini/train")
+    dataset = collection.load(data, needs=["docs", "queries", "qrels"])
     passages = {doc.doc_id: TrainingPassage(doc.doc_id, doc.title, doc.text) for doc in dataset.docs_iter()}
     by_title: dict[str, list[TrainingPassage]] = {}
     for passage in passages.values():

@@ -14,7 +14,7 @@ from xqg_repro.errors import InputError
 
 @dataclass(frozen=True)
 class Architecture:
-    """A small BERT trained from scratch, with a Unigram vocabulary trained on the training texts."""
+    """A small BERT trained from scratch, with a byte-pair vocabulary trained on the training texts."""
 
     vocabulary: int
     hidden_size: int

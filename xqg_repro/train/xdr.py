@@ -8,6 +8,7 @@ A copy of a question's own positive elsewhere in the batch is left out of the su
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import os
 import random
 import shutil
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, atomic_write, digest, produce
 from xqg_repro.encoders import TextEncoder, model_fingerprint, passage_text, pool, resolve_model
+from xqg_repro.errors import InputError
 from xqg_repro.train.data import Example, held_out_split, load_examples, load_names
 from xqg_repro.train.recipe import Recipe, model_card
 
@@ -32,21 +34,25 @@ def train(recipe: Recipe, output: str | Path, *, force: bool = False, log: Calla
     Raises:
         InputError: unknown data, a training file with a bad line, or a model that cannot be had.
     """
-    examples, version = load_examples(recipe.data)
-    wanted = Manifest(
-        "train-xdr",
-        {"recipe": dataclasses.asdict(recipe)},
-        {
-            "data": version,
-            "model": model_fingerprint(recipe.model) if recipe.model else "",
-            "names": digest(load_names()) if recipe.names_steps else "",
-        },
-    )
+    if importlib.util.find_spec("accelerate") is None:
+        raise InputError("training needs the package accelerate", mend="pip install 'xqg_repro[train]'")
+    examples, wanted = plan(recipe)
 
     def build(folder: Path) -> dict[str, int]:
         return _build(recipe, examples, folder, log)
 
     return produce(output, wanted, build, force=force, log=log)
+
+
+def plan(recipe: Recipe) -> tuple[Sequence[Example], Manifest]:
+    """The training examples of a recipe, and the identity of the model folder that it makes of them."""
+    examples, version = load_examples(recipe.data)
+    inputs = {
+        "data": version,
+        "model": model_fingerprint(recipe.model) if recipe.model else "",
+        "names": digest(load_names()) if recipe.names_steps else "",
+    }
+    return examples, Manifest("train-xdr", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
 def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Callable[[str], None]) -> dict[str, int]:
@@ -164,7 +170,7 @@ def _fit(
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=min(recipe.warmup_steps, steps // 4) if steps else recipe.warmup_steps,
+        warmup_steps=recipe.warmup_steps,
         weight_decay=recipe.weight_decay,
         max_steps=steps or -1,
         num_train_epochs=recipe.epochs,
