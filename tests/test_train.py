@@ -366,3 +366,13 @@ def test_training_without_accelerate_says_what_to_install(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs the package accelerate .pip install 'xqg_repro\[train\]'"):
         train(TINY, tmp_path / "model")
+
+
+def test_training_starts_from_a_given_model(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(TINY, model=str(tiny_model), architecture=None, steps=1, learning_rate=1e-3)
+    train(recipe, tmp_path / "model", log=lambda _: None)
+    before, after = (
+        TextEncoder(recipe.encoder(str(m))).encode_queries(["tea"]) for m in (tiny_model, tmp_path / "model")
+    )
+    assert before.shape == after.shape
+    assert 0 < np.abs(before - after).max() < 0.5

@@ -95,7 +95,7 @@ def model_fingerprint(model: str) -> str:
     return digest({path.name: file_digest(path) for path in paths})
 
 
-def _load(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+def load_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """Tokenizer and model of a folder, quietly; :class:`InputError` where weights that matter are not in it."""
     import transformers
     from safetensors import SafetensorError
@@ -178,7 +178,7 @@ class TextEncoder:
         folder = resolve_model(config.model)
         self.config = config
         self.tokens_per_batch = tokens_per_batch
-        self._tokenizer, self._model = _load(folder, getattr(torch, config.precision.value))
+        self._tokenizer, self._model = load_model(folder, getattr(torch, config.precision.value))
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             self._model.eval().to(self.device)

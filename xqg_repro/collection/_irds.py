@@ -78,7 +78,7 @@ class DataFile:
             Download([RequestsDownload(self.url)], cache_path=target).path()
         except Exception as error:
             raise InputError(
-                f"{self.name} is not here and could not be downloaded from {self.url}: {error}",
+                f"{self.name} is not here and could not be downloaded from {self.url} ({type(error).__name__})",
                 mend=f"fetch it yourself and set {DATA_VARIABLE} to its folder",
             ) from error
 

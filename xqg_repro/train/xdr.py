@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, atomic_write, digest, produce
-from xqg_repro.encoders import TextEncoder, model_fingerprint, passage_text, pool, resolve_model
+from xqg_repro.encoders import TextEncoder, load_model, model_fingerprint, passage_text, pool, resolve_model
 from xqg_repro.errors import InputError
 from xqg_repro.train.data import Example, held_out_split, load_examples, load_names
 from xqg_repro.train.recipe import Recipe, model_card
@@ -87,11 +87,11 @@ def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Calla
 
 def _start(recipe: Recipe, examples: Sequence[Example]) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
+    import torch
     import transformers
 
     if recipe.model:
-        folder = resolve_model(recipe.model)
-        return transformers.AutoTokenizer.from_pretrained(folder), transformers.AutoModel.from_pretrained(folder)
+        return load_model(resolve_model(recipe.model), torch.float32)
     shape = recipe.architecture
     assert shape is not None
     sources = [*examples, *(load_names() if recipe.names_steps else ())]
