@@ -238,7 +238,7 @@ def produce(
     Raises:
         InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted).
     """
-    folder = Path(folder).resolve()  # a link stays one; its target is replaced
+    given, folder = folder, Path(folder).resolve()  # a link stays one; its target is replaced
     if folder.exists() and not folder.is_dir():
         raise InputError("is a file where a folder is to be written", path=folder, mend="choose another --output")
     if folder.exists() and any(folder.iterdir()):
@@ -250,10 +250,10 @@ def produce(
                 mend="choose another --output",
             )
         if there.identity == wanted.identity and not force:
-            log(f"{wanted.stage}: {folder} is there already")
+            log(f"{wanted.stage}: {given} is there already")
             return verify(folder)
         reason = "--force" if there.identity == wanted.identity else f"changed: {', '.join(there.differences(wanted))}"
-        log(f"{wanted.stage}: {folder} is made anew ({reason})")
+        log(f"{wanted.stage}: {given} is made anew ({reason})")
     partial = _partial_folder(folder, wanted.identity, force)
     try:
         counts = build(partial)
@@ -270,7 +270,7 @@ def produce(
     manifest.write(partial)
     with _writing(folder, partial):
         _swap(partial, folder)
-    log(f"{wanted.stage}: wrote {folder} ({', '.join(f'{number:,} {name}' for name, number in counts.items())})")
+    log(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
     return manifest
 
 

@@ -71,6 +71,7 @@ def search(
     write_run(run, output, tag)
     files = {output.name: {"bytes": output.stat().st_size, "sha256": file_digest(output)}}
     dataclasses.replace(wanted, counts={"questions": len(run)}, files=files).write_as(note)
+    log(f"search: wrote {output} (questions {len(run):,}, depth {depth})")
     return output
 
 
