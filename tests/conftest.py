@@ -174,6 +174,18 @@ def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_
     return make
 
 
+def silent(_: str) -> None:
+    """A log that nobody reads."""
+
+
+@pytest.fixture(scope="session")
+def config(tiny_model: Path) -> Any:
+    """The paper's settings for the tiny BERT."""
+    from xqg_repro.config import EncoderConfig
+
+    return EncoderConfig(str(tiny_model))
+
+
 @pytest.fixture(scope="session")
 def tiny_model(model_folder: Callable[..., Path]) -> Path:
     """A random BERT: 2 layers, 32 dimensions. Never to be written to."""

@@ -14,7 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from conftest import PASSAGES_FILE, Mini, write_passages
+from conftest import PASSAGES_FILE, Mini, silent, write_passages
 
 from xqg_repro.artifacts import Manifest
 from xqg_repro.config import EncoderConfig, Pooling
@@ -22,15 +22,6 @@ from xqg_repro.encode import encode, encoder_of, read_shards
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.index import build_index, check_index
-
-
-def silent(_: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def config(tiny_model: Path) -> EncoderConfig:
-    return EncoderConfig(str(tiny_model))
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mini
+from conftest import Mini, silent
 
 from xqg_repro import search as search_module
 from xqg_repro.config import EncoderConfig, Pooling
@@ -19,15 +19,6 @@ from xqg_repro.errors import InputError
 from xqg_repro.index import build_index
 from xqg_repro.runfile import Hit, Run, rank, read_run
 from xqg_repro.search import open_searcher, read_topics, search, write_topics
-
-
-def silent(_: str) -> None:
-    pass
-
-
-@pytest.fixture(scope="module")
-def config(tiny_model: Path) -> EncoderConfig:
-    return EncoderConfig(str(tiny_model))
 
 
 @pytest.fixture(scope="module")

@@ -20,6 +20,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -63,6 +64,17 @@ def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """Checksum (hexadecimal) of a file's bytes, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def input_digest(path: Path, algorithm: str = "sha256") -> str:
+    """Like :func:`file_digest`, for large inputs: computed once per process as long as the file stays the same."""
+    status = path.stat()
+    return _input_digest(path, algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@cache
+def _input_digest(path: Path, algorithm: str, *version: int) -> str:
+    return file_digest(path, algorithm)
 
 
 def read_text(path: Path, what: str = "file") -> str:

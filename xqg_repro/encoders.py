@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xqg_repro.artifacts import digest, file_digest
+from xqg_repro.artifacts import digest, input_digest
 from xqg_repro.config import EncoderConfig, Pooling, resource
 from xqg_repro.errors import InputError
 
@@ -92,7 +92,7 @@ def model_fingerprint(model: str) -> str:
     """SHA-256 over the names and checksums of a model folder's weights, configuration and tokenizer files."""
     folder = resolve_model(model)
     paths = {path for pattern in (*_WEIGHTS, *_MODEL_FILES) for path in folder.glob(pattern)}
-    return digest({path.name: file_digest(path) for path in paths})
+    return digest({path.name: input_digest(path) for path in paths})
 
 
 def load_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:

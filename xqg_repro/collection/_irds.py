@@ -17,7 +17,7 @@ from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import Docstore
 from ir_datasets.util import Download, RequestsDownload
 
-from xqg_repro.artifacts import atomic_write, digest, file_digest, write_array
+from xqg_repro.artifacts import atomic_write, digest, input_digest, write_array
 from xqg_repro.config import read_yaml, resource
 from xqg_repro.errors import InputError
 
@@ -71,7 +71,7 @@ class DataFile:
         return cached
 
     def fingerprint(self) -> str:
-        return checksum(self.path())
+        return input_digest(self.path(), "md5")
 
     def _download(self, target: Path) -> None:
         try:
@@ -84,7 +84,7 @@ class DataFile:
 
     def _check(self, path: Path) -> None:
         expected = self.md5 or self._seen_before(path)
-        if (found := checksum(path)) != expected:
+        if (found := input_digest(path, "md5")) != expected:
             raise InputError(
                 f"has the MD5 checksum {found} where {expected} is due",
                 path=path,
@@ -96,21 +96,10 @@ class DataFile:
         record = ir_datasets.util.home_path() / "xqg_repro" / "checksums.json"
         seen = json.loads(record.read_text()) if record.exists() else {}
         if self.url not in seen:
-            seen[self.url] = checksum(path)
+            seen[self.url] = input_digest(path, "md5")
             with atomic_write(record) as file:
                 json.dump(seen, file, indent=1, sort_keys=True)
         return seen[self.url]
-
-
-def checksum(path: Path) -> str:
-    """MD5 (hexadecimal) of a file, computed once per process and version of the file."""
-    status = path.stat()
-    return _checksum(path, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _checksum(path: Path, size: int, modified: int) -> str:
-    return file_digest(path, "md5")
 
 
 def data_files(collection: str) -> dict[str, DataFile]:
