@@ -2,6 +2,7 @@
 # make test        lint and run the whole test suite
 # make fast        lint and run the tests that need neither real models nor minutes
 # make models      train the shipped models again
+# make bench       measure encoding, augmentation and generation against the reference's way
 # make docs        write the generated parts of the documentation again
 # make data        build the embedded collection again
 
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: reproduce test fast lint models docs data clean
+.PHONY: reproduce test fast lint models bench docs data clean
 
 reproduce: $(STAMP)
 	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.md
@@ -27,6 +28,10 @@ lint: $(STAMP)
 
 models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force
+	$(BIN)/xqg-repro train xdr --recipe zs-mini --output xqg_repro/resources/models/zs-mini --force
+
+bench: $(STAMP)
+	$(BIN)/python scripts/bench/bench.py
 
 docs: $(STAMP)
 	$(BIN)/python -m xqg_repro.docgen

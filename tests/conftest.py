@@ -9,13 +9,18 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from xqg_repro.queries import PassageQueries
 
 # ir-datasets must never see the user's own home, so this stands before anything can import it
 HOME = Path(tempfile.mkdtemp(prefix="xqg-repro-tests-"))
@@ -29,6 +34,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"
 PASSAGES_FILE = "enwiki_20190201_w100.tsv"
+LANGUAGES, COUNT = ("ru", "fi", "te"), 3  # of made-up queries
 QUOTED = 'The sign read "Keep out", and a second\tone "Private".'
 
 
@@ -143,13 +149,13 @@ def small_tokenizer(texts: Iterable[str]) -> Any:
 
 @pytest.fixture(scope="session")
 def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_threads: None) -> Callable[..., Path]:
-    """``model_folder("bert" or "xlmr", seed=…)``: a folder with a tiny random model and its tokenizer."""
+    """``model_folder("bert" or "xlmr", seed=…)``: a folder with a tiny random encoder and its tokenizer."""
     import torch
     import transformers
 
     tokenizer = small_tokenizer(f"{title} {text}" for _, title, text in mini_data.passages)
 
-    def make(kind: str, seed: int = 1, name: str = "model") -> Path:
+    def make(kind: str, seed: int = 1, name: str = "model", tokenizer: Any = tokenizer) -> Path:
         config_class, model_class = {
             "bert": (transformers.BertConfig, transformers.BertModel),
             "xlmr": (transformers.XLMRobertaConfig, transformers.XLMRobertaModel),
@@ -196,6 +202,109 @@ def tiny_model(model_folder: Callable[..., Path]) -> Path:
 def tiny_xlmr(model_folder: Callable[..., Path]) -> Path:
     """A random XLM-R, whose position numbers depend on where the padding is."""
     return model_folder("xlmr")
+
+
+@pytest.fixture(scope="session")
+def generator_folder(
+    mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_threads: None
+) -> Callable[..., Path]:
+    """``generator_folder("t5" or "mt5", untied=…)``: a folder with a tiny random seq2seq model and its tokenizer."""
+    import torch
+    import transformers
+
+    from xqg_repro.config import GeneratorConfig
+
+    tokenizer = small_tokenizer([*(" ".join(row) for row in mini_data.passages), GeneratorConfig.prompt, "Russian"])
+
+    def make(kind: str = "t5", untied: bool = False) -> Path:
+        config_class, model_class = {
+            "t5": (transformers.T5Config, transformers.T5ForConditionalGeneration),
+            "mt5": (transformers.MT5Config, transformers.MT5ForConditionalGeneration),
+        }[kind]
+        torch.manual_seed(1)
+        config = config_class(
+            vocab_size=len(tokenizer),
+            d_model=32,
+            d_kv=8,
+            d_ff=64,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu" if untied else "relu",
+            tie_word_embeddings=not untied,
+            initializer_factor=2.0,  # wide enough that prompts get clearly different queries
+            decoder_start_token_id=0,
+            eos_token_id=2,
+            pad_token_id=0,
+        )
+        model = model_class(config)
+        if untied:
+            model.lm_head.weight = torch.nn.Parameter(torch.randn(len(tokenizer), 32))
+        folder = tmp_path_factory.mktemp(kind) / "generator"
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_generator(generator_folder: Callable[..., Path]) -> Path:
+    """A random T5: 2 layers, 32 dimensions. Never to be written to."""
+    return generator_folder()
+
+
+@pytest.fixture(scope="session")
+def embeddings(mini_data: Mini, config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small collection in shards of 16, 16, 16 and 12. Never to be written to."""
+    from xqg_repro.encode import encode
+
+    folder = tmp_path_factory.mktemp("encoded") / "embeddings"
+    encode(mini_data.docs, config, folder, shard_size=16, device="cpu", log=silent)
+    return folder
+
+
+def together(folder: Path) -> tuple[list[str], np.ndarray]:
+    """Docids and vectors of all shards of a folder of embeddings."""
+    import numpy as np
+
+    from xqg_repro.encode import read_shards
+
+    shards = list(read_shards(folder))
+    return [docid for ids, _ in shards for docid in ids], np.concatenate([vectors for _, vectors in shards])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of each file of a folder."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def made_up(docids: Iterable[str], languages: Sequence[str] = LANGUAGES, count: int = COUNT) -> list[PassageQueries]:
+    """Queries that differ by passage, language and rank; the second in each language is the same for all passages."""
+    from xqg_repro.queries import PassageQueries
+
+    def text(docid: str, language: str, rank: int) -> str:
+        return f"{language} ban" if rank == 1 else f"{language} {'ker' * (rank + 1)} dón {docid}"
+
+    return [
+        PassageQueries(d, {code: tuple(text(d, code, rank) for rank in range(count)) for code in languages})
+        for d in docids
+    ]
+
+
+def write_queries(passages: Iterable[PassageQueries], path: Path) -> Path:
+    """Write generated queries as JSON lines."""
+    path.write_text("".join(f"{passage.line()}\n" for passage in passages), encoding="utf-8")
+    return path
+
+
+def summed(passages: Sequence[PassageQueries], config: Any, folder: Path, **settings: Any) -> Path:
+    """Sums of these queries, per language unless told otherwise, in shards of 7."""
+    from xqg_repro.sums import sum_queries
+
+    queries = write_queries(passages, folder.with_name(f"{folder.name}.jsonl"))
+    settings = {"languages": LANGUAGES, "count": COUNT, "per_language": True, "shard_size": 7} | settings
+    sum_queries(queries, config, folder, device="cpu", log=silent, **settings)
+    return folder
 
 
 @pytest.fixture

@@ -5,12 +5,19 @@ from typing import Any
 import pytest
 
 from xqg_repro.config import (
+    LANGUAGE_NAMES,
     XOR_LANGUAGES,
+    Aggregate,
+    Augmentation,
     Benchmark,
+    Condition,
     EncoderConfig,
+    GeneratorConfig,
     MeasureConfig,
     Pooling,
+    Precision,
     load_benchmark,
+    load_generator,
     load_preset,
     load_presets,
     parse,
@@ -19,10 +26,11 @@ from xqg_repro.config import (
 )
 from xqg_repro.errors import InputError
 from xqg_repro.evaluate import AVERAGE, parse_measures
-from xqg_repro.train.recipe import load_recipe
+from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Recipe, load_recipe
 
 SHIPPED = sorted(path.stem for path in resource("conditions").glob("*.yaml"))
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
+GENERATORS = sorted(read_yaml(resource("generators.yaml")))
 
 TOY = """\
 name: toy
@@ -146,9 +154,119 @@ def test_a_yaml_file_that_is_no_text_is_named(tmp_path: Path, text: bytes) -> No
     assert caught.value.path == tmp_path / "bad.yaml"
 
 
+GENERATED = "{name: other, title: Other, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.02}}"
+
+
+def test_a_condition_may_be_augmented(tmp_path: Path) -> None:
+    settings = "{alpha: 0, aggregate: mean, languages: [fi, ar], queries: 3, normalize: false}"
+    condition = GENERATED.replace("{alpha: 0.02}", settings)
+    path = toy(tmp_path, "{name: other, title: Other, encoder: mbert}", condition)
+    how = load_benchmark(str(path)).condition("other").augmentation
+    assert how == Augmentation(0.0, Aggregate.MEAN, ("fi", "ar"), 3, False)
+    assert how is not None and isinstance(how.alpha, float) and how.aggregate is Aggregate.MEAN
+    assert load_benchmark(str(path)).condition("plain").augmentation is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("{alpha: 0.02}", "{alpha: 2}", "α is 2.0 .it must lie between 0 and 1"),
+        ("{alpha: 0.02}", "{alpha: -0.1}", "α is -0.1"),
+        ("{alpha: 0.02}", "{alpha: .nan}", "α is nan"),
+        ("{alpha: 0.02}", "{alpha: '0.02'}", "alpha is '0.02'"),
+        ("{alpha: 0.02}", "{alpha: 0.02, aggregate: max}", "aggregate is 'max' .choose from: sum, mean"),
+        ("{alpha: 0.02}", "{alpha: 0.02, queries: -1}", "the first -1 queries cannot be added"),
+        ("{alpha: 0.02}", "{alpha: 0.02, languages: fi}", "languages is 'fi'"),
+        ("{alpha: 0.02}", "{alpha: 0.02, normalise: true}", "Augmentation has no key 'normalise'.*normalize"),
+        ("{alpha: 0.02}", "0.02", "Augmentation must be a mapping, not float"),
+        (", augmentation: {alpha: 0.02}", "", "other needs an augmentation with one source of queries"),
+        ("generator: xqg-mini, ", "", "other needs an augmentation with one source of queries"),
+        ("generator: xqg-mini", "generator: xqg-mini, corpus: a/b", "other needs an augmentation with one source"),
+        ("generator: xqg-mini", "generator: 5", "generator is 5"),
+    ],
+)
+def test_a_bad_augmentation_is_named(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in GENERATED
+    path = toy(tmp_path, "{name: other, title: Other, encoder: mbert}", GENERATED.replace(old, new))
+    with pytest.raises(InputError, match=problem):
+        load_benchmark(str(path))
+
+
+@pytest.mark.parametrize(
+    ("generator", "corpus", "augmented", "possible"),
+    [
+        ("", "", False, True),
+        ("g", "", True, True),
+        ("", "c", True, True),
+        ("g", "c", True, False),
+        ("g", "c", False, False),
+        ("g", "", False, False),
+        ("", "c", False, False),
+        ("", "", True, False),
+    ],
+)
+def test_an_augmentation_has_one_source_of_queries(
+    generator: str, corpus: str, augmented: bool, possible: bool
+) -> None:
+    settings = {"generator": generator, "corpus": corpus, "augmentation": Augmentation() if augmented else None}
+    if possible:
+        assert Condition("n", "t", "e", **settings).generator == generator  # type: ignore[arg-type]
+    else:
+        with pytest.raises(InputError, match="n needs an augmentation with one source of queries, or none of these"):
+            Condition("n", "t", "e", **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ({"languages": ["fi", "xx"]}, "unknown language 'xx' .choose from: ar bn de"),
+        ({"languages": []}, "one language, one query and one token at least"),
+        ({"queries": 0}, "one language, one query and one token at least"),
+        ({"prompt_max_length": 0}, "one token at least"),
+        ({"query_max_length": 0}, "one token at least"),
+        ({"top_k": -1}, "top_k must be 0 or more"),
+        ({"top_p": 0}, r"top_p in \(0, 1\]"),
+        ({"top_p": 1.1}, r"top_p in \(0, 1\]"),
+        ({"temperature": 0}, "the temperature above 0"),
+        ({"temperature": float("nan")}, "the temperature above 0"),
+        ({"precision": "int8"}, "precision is 'int8' .choose from: float32, bfloat16, float16"),
+        ({"queries": 5.0}, "queries is 5.0"),
+        ({"seed": "now"}, "seed is 'now'"),
+        ({"beams": 4}, "GeneratorConfig has no key 'beams'"),
+    ],
+)
+def test_bad_generator_settings_are_named(data: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        parse(GeneratorConfig, data, "generators.yaml")
+
+
+@pytest.mark.parametrize("text", ["{alpha: 2}", "{queries: -1}"])
+def test_settings_out_of_range_name_their_file(tmp_path: Path, text: str) -> None:
+    path = toy(tmp_path, "{name: other, title: Other, encoder: mbert}", GENERATED.replace("{alpha: 0.02}", text))
+    with pytest.raises(InputError) as caught:
+        load_benchmark(str(path))
+    assert caught.value.path == path
+
+
+def test_generator_settings_in_plain_strings_are_understood() -> None:
+    config = parse(GeneratorConfig, {"languages": ["fi"], "precision": "bfloat16", "temperature": 2, "top_k": 0}, "x")
+    assert config == GeneratorConfig(languages=("fi",), precision=Precision.BFLOAT16, temperature=2.0, top_k=0)
+    assert config.precision is Precision.BFLOAT16 and parse(GeneratorConfig, {"precision": None}, "x").precision is None
+    assert Augmentation(aggregate="mean").aggregate is Aggregate.MEAN
+
+
+@pytest.mark.parametrize("language", LANGUAGE_NAMES)
+def test_a_prompt_names_the_language_in_english_and_the_passage(language: str) -> None:
+    config = GeneratorConfig(languages=(language,), prompt="{language}: {title} / {text}")
+    assert config.prompt_for(language, "{Turku}", "{text}") == f"{LANGUAGE_NAMES[language]}: {{Turku}} / {{text}}"
+    assert config.prompt_for(language, None, "a") == f"{LANGUAGE_NAMES[language]}:  / a"
+
+
 def test_an_unknown_preset_names_the_others() -> None:
     with pytest.raises(InputError, match=r"'nope' .*mbert.*e5-small"):
         load_preset("nope")
+    with pytest.raises(InputError, match=r"generator preset 'nope' .*xqg-mt5-base.*xqg-mini"):
+        load_generator("nope")
 
 
 def test_an_unknown_benchmark_names_the_others() -> None:
@@ -188,7 +306,7 @@ def test_topics_of_all_languages_together(tmp_path: Path) -> None:
 
 def test_benchmarks_and_recipes_ship() -> None:
     assert {"xquad"} <= set(SHIPPED)
-    assert {"xdr-mbert", "xdr-mini"} <= set(RECIPES)
+    assert {"xdr-mbert", "xdr-mini", "zs-mini", "xqg-mini", "xqg-mt5-base"} <= set(RECIPES)
 
 
 @pytest.fixture(params=SHIPPED)
@@ -210,6 +328,22 @@ def test_shipped_conditions_name_encoder_presets(shipped: Benchmark) -> None:
     assert {condition.encoder for condition in shipped.conditions} <= set(load_presets())
 
 
+def test_shipped_conditions_name_generator_presets_and_a_published_corpus(shipped: Benchmark) -> None:
+    assert {condition.generator for condition in shipped.conditions} <= {"", *GENERATORS}
+    assert {condition.corpus for condition in shipped.conditions} <= {"", "ielab/xor-tydi-xqg-augmented"}
+
+
+def test_shipped_augmentations_can_be_made_of_what_is_generated(shipped: Benchmark) -> None:
+    for condition in shipped.conditions:
+        if condition.augmentation:
+            assert condition.augmentation.queries <= shipped.queries
+            assert set(condition.augmentation.languages) <= set(XOR_LANGUAGES)
+        if condition.generator:
+            generator = load_generator(condition.generator)
+            assert generator.queries >= shipped.queries
+            assert generator.languages == XOR_LANGUAGES
+
+
 def test_shipped_expected_scores_are_of_the_benchmarks_measures_and_languages(shipped: Benchmark) -> None:
     for condition in shipped.conditions:
         assert set(condition.expected) <= set(shipped.measures)
@@ -227,14 +361,58 @@ def test_shipped_measures_are_known(shipped: Benchmark) -> None:
     assert list(parse_measures(list(shipped.measures))) == list(shipped.measures)
 
 
+def kind_of(recipe: str) -> type[Recipe]:
+    return GeneratorRecipe if recipe.startswith("xqg") else EncoderRecipe
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_shipped_recipe_is_named_as_its_file(name: str) -> None:
-    assert load_recipe(name).name == name
+    assert load_recipe(name, kind_of(name)).name == name
 
 
-def test_the_papers_preset_encodes_as_the_paper_does() -> None:
+@pytest.mark.parametrize(("name", "kind"), [("xqg-mini", EncoderRecipe), ("xdr-mini", GeneratorRecipe)])
+def test_a_recipe_of_another_kind_of_model_is_refused(name: str, kind: type[Recipe]) -> None:
+    with pytest.raises(InputError, match=f"{kind.__name__} has no key") as caught:
+        load_recipe(name, kind)
+    assert caught.value.path == resource("recipes", f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.endswith("-mini")])
+def test_a_shipped_model_is_used_as_its_recipe_trains_it(name: str) -> None:
+    recipe = load_recipe(name, kind_of(name))
+    if isinstance(recipe, EncoderRecipe):
+        assert load_preset(name) == recipe.encoder(f"package:{name}")
+    else:
+        assert isinstance(recipe, GeneratorRecipe)
+        preset = load_generator(name)
+        assert (preset.model, preset.prompt) == (f"package:{name}", recipe.prompt)
+        assert preset.prompt_max_length == recipe.prompt_max_length
+
+
+def test_the_papers_presets_are_the_papers_settings() -> None:
     paper = load_preset("mbert")
     assert paper == EncoderConfig(paper.model)
+    assert load_generator("xqg-mt5-base") == GeneratorConfig()
+    large = load_generator("xqg-mt5-large")
+    assert large == GeneratorConfig(large.model)
+    (augmented,) = [c for c in load_benchmark("xor-tydi").conditions if c.augmentation]
+    assert augmented.augmentation == Augmentation()
+
+
+def test_the_papers_generator_is_trained_as_the_paper_does() -> None:
+    recipe = load_recipe("xqg-mt5-base", GeneratorRecipe)
+    assert recipe == GeneratorRecipe(
+        name="xqg-mt5-base",
+        data="gp_squad_train_data.json",
+        model="google/mt5-base",
+        steps=2000,
+        batch_size=128 // recipe.accumulation,
+        accumulation=recipe.accumulation,
+        evaluation_steps=100,
+        held_out=recipe.held_out,
+        learning_rate=1e-4,
+    )
+    assert recipe.batch_size * recipe.accumulation == 128 and 0 < recipe.held_out < 0.2
 
 
 def test_the_xor_languages_are_the_papers_seven() -> None:

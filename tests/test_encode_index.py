@@ -14,7 +14,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from conftest import PASSAGES_FILE, Mini, silent, write_passages
+from conftest import PASSAGES_FILE, Mini, contents, silent, together, write_passages
 
 from xqg_repro.artifacts import Manifest
 from xqg_repro.config import EncoderConfig, Pooling
@@ -24,27 +24,10 @@ from xqg_repro.errors import InputError
 from xqg_repro.index import build_index, check_index
 
 
-@pytest.fixture(scope="module")
-def embeddings(mini_data: Mini, config: EncoderConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mini collection in shards of 16, 16, 16 and 12. Never to be written to."""
-    folder = tmp_path_factory.mktemp("encoded") / "embeddings"
-    encode(mini_data.docs, config, folder, shard_size=16, device="cpu", log=silent)
-    return folder
-
-
 @pytest.fixture
 def damaged(embeddings: Path, tmp_path: Path) -> Path:
     """A copy of the embeddings that a test may damage."""
     return shutil.copytree(embeddings, tmp_path / "damaged")
-
-
-def together(folder: Path) -> tuple[list[str], np.ndarray]:
-    shards = list(read_shards(folder))
-    return [docid for ids, _ in shards for docid in ids], np.concatenate([vectors for _, vectors in shards])
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 # encode
@@ -121,14 +104,54 @@ def test_failed_run_goes_on_behind_its_last_whole_shard(
 
 
 @pytest.mark.parametrize(
-    ("dataset", "shard_size", "problem"), [("xor-tydi", 0, "cannot hold 0"), ("xor-tidy", 16, "no dataset 'xor-tidy'")]
+    ("dataset", "settings", "problem"),
+    [
+        ("xor-tydi", {"shard_size": 0}, "cannot hold 0"),
+        ("xor-tidy", {}, "no dataset 'xor-tidy'"),
+        ("xor-tydi", {"dtype": "int8"}, r"cannot be stored as 'int8' \(choose from: float32, float16\)"),
+        ("xor-tydi", {"dtype": "float64"}, "cannot be stored as 'float64'"),
+    ],
 )
 def test_encode_refuses(
-    mini_data: Mini, config: EncoderConfig, tmp_path: Path, dataset: str, shard_size: int, problem: str
+    mini_data: Mini, config: EncoderConfig, tmp_path: Path, dataset: str, settings: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
-        encode(dataset, config, tmp_path / "e", shard_size=shard_size, log=silent)
+        encode(dataset, config, tmp_path / "e", log=silent, **settings)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_float16_halves_the_files_and_rounds_the_vectors(
+    mini_data: Mini, embeddings: Path, config: EncoderConfig, tmp_path: Path
+) -> None:
+    manifest = encode(mini_data.docs, config, tmp_path / "e", shard_size=16, dtype="float16", device="cpu", log=silent)
+    docids, vectors = together(tmp_path / "e")
+    assert vectors.dtype == np.float16
+    np.testing.assert_array_equal(vectors, together(embeddings)[1].astype(np.float16))
+    assert docids == together(embeddings)[0]
+    sizes = [(folder / "00000.npy").stat().st_size for folder in (tmp_path / "e", embeddings)]
+    assert sizes == [128 + 16 * 32 * 2, 128 + 16 * 32 * 4]
+    assert manifest.parameters["dtype"] == "float16" != Manifest.read(embeddings).parameters["dtype"]
+
+
+def test_another_number_format_makes_the_embeddings_anew(
+    mini_data: Mini, embeddings: Path, damaged: Path, config: EncoderConfig
+) -> None:
+    lines: list[str] = []
+    for dtype in ("float16", "float32"):
+        encode(mini_data.docs, config, damaged, shard_size=16, dtype=dtype, device="cpu", log=lines.append)
+        assert lines[-2] == f"encode: {damaged} is made anew (changed: dtype)"
+    assert contents(damaged) == contents(embeddings)
+
+
+def test_embeddings_beyond_float16_are_refused(
+    mini_data: Mini, config: EncoderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = TextEncoder.encode_passages
+    monkeypatch.setattr(TextEncoder, "encode_passages", lambda *texts: 1e5 * original(*texts))
+    with pytest.raises(InputError, match=r"the embeddings do not fit into float16 \(store them as float32\)"):
+        encode(mini_data.docs, config, tmp_path / "e", dtype="float16", device="cpu", log=silent)
+    assert not (tmp_path / "e").exists()
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 @pytest.mark.parametrize("free", [100, 1000])
@@ -211,6 +234,16 @@ def test_index_holds_the_vectors_and_docids_in_order(embeddings: Path, tmp_path:
     assert (tmp_path / "i" / "docid").read_text().splitlines() == docids
     assert manifest.counts == {"passages": 60, "dimension": 32}
     assert check_index(tmp_path / "i") == 60
+
+
+def test_float16_embeddings_are_indexed(
+    mini_data: Mini, config: EncoderConfig, embeddings: Path, tmp_path: Path
+) -> None:
+    encode(mini_data.docs, config, tmp_path / "e", shard_size=16, dtype="float16", device="cpu", log=silent)
+    build_index(tmp_path / "e", tmp_path / "i", log=silent)
+    index = faiss.read_index(str(tmp_path / "i" / "index"))
+    np.testing.assert_array_equal(index.reconstruct_n(0, 60), together(embeddings)[1].astype(np.float16))
+    assert encoder_of(Manifest.read(tmp_path / "i")) == config
 
 
 def test_float16_index_is_smaller_and_near(embeddings: Path, tmp_path: Path) -> None:

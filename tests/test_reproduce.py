@@ -24,6 +24,13 @@ conditions:
   - {name: free, title: The free one, encoder: mbert}
 """
 
+AUGMENTED = """\
+  - {name: made, title: Generated, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.5}}
+  - {name: more, title: More of it, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.9}}
+  - {name: had, title: Published, encoder: mbert, corpus: some/corpus, augmentation: {alpha: 0.02, queries: 4}}
+"""
+CHAIN = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "search", "evaluate"]
+
 
 class Stages:
     """Stands in for the stages: checks and notes each command line, and writes the scores that it was given."""
@@ -57,6 +64,13 @@ def stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stages:
     stand_in = Stages()
     monkeypatch.setattr(cli, "run", stand_in)
     return stand_in
+
+
+@pytest.fixture
+def augmented(stages: Stages, tmp_path: Path) -> Stages:
+    """The same, with conditions that augment."""
+    (tmp_path / "toy.yaml").write_text(TOY + AUGMENTED)
+    return stages
 
 
 def main(line: str) -> int:
@@ -268,3 +282,75 @@ def test_plan_leaves_evaluation_out_when_asked(stages: Stages) -> None:
 def test_the_module_of_a_benchmark_exits_with_the_status(line: str, status: int) -> None:
     program = [sys.executable, "-m", "xqg_repro.2cr.xquad", *line.split()]
     assert subprocess.run(program, capture_output=True).returncode == status
+
+
+# conditions that augment
+
+
+def test_an_augmented_condition_runs_from_generation_to_scores(
+    augmented: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main("--condition made") == 0
+    assert augmented.verbs == CHAIN
+    assert "made: no expected scores to compare with" in capsys.readouterr().out
+
+
+def test_published_queries_are_not_generated(augmented: Stages) -> None:
+    assert main("--condition had --skip-eval --language fi") == 0
+    assert augmented.verbs == ["encode", "sum", "augment", "index", "search"]
+    total, augment = augmented.ran[1:3]
+    assert total[total.index("--generated") + 1] == "some/corpus"
+    assert augment[augment.index("--alpha") :][:4] == ["--alpha", "0.02", "--queries", "4"]
+
+
+def test_sums_are_left_out_where_the_benchmark_does_not_keep_them(augmented: Stages, tmp_path: Path) -> None:
+    (tmp_path / "toy.yaml").write_text(TOY.replace("measures:", "keep_sums: false\nmeasures:") + AUGMENTED)
+    assert main("--condition made") == 0
+    assert augmented.verbs == [stage for stage in CHAIN if stage != "sum"]
+
+
+def test_the_commands_of_an_augmented_dry_run_are_those_that_run(
+    augmented: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main("--all --dry-run --encoder some/model")
+    shown = [shlex.split(line)[1:] for line in capsys.readouterr().out.splitlines()]
+    main("--all --encoder some/model")
+    assert augmented.ran == shown
+    assert {words[0] for words in shown if "--encoder" in words} == {"encode", "sum"}
+
+
+def test_what_is_forced_is_made_anew_once(augmented: Stages) -> None:
+    assert main("--all --force") == 0
+    forced = [tuple(words) for words in augmented.ran if "--force" in words]
+    assert sorted(set(forced)) == sorted(forced)
+    assert [words[0] for words in forced].count("generate") == 1
+    # everything but the scores, which are always made
+    unforced = {tuple(words) for words in augmented.ran if "--force" not in words}
+    assert all((*words, "--force") in forced or words[0] == "evaluate" for words in unforced)
+
+
+@pytest.mark.parametrize("stage", ["generate", "sum", "augment"])
+def test_a_stage_that_cannot_run_is_status_2(
+    augmented: Stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    def fail(arguments: Sequence[str], log: cli.Log) -> None:
+        augmented(arguments, log)
+        if arguments[0] == stage:
+            raise InputError("has 4 Russian queries where 5 are due", path="shard_1.jsonl", line=3)
+
+    monkeypatch.setattr(cli, "run", fail)
+    assert main("--condition made") == 2
+    assert augmented.verbs == CHAIN[: CHAIN.index(stage) + 1]
+    assert capsys.readouterr().err == "xqg-repro: error: shard_1.jsonl:3: has 4 Russian queries where 5 are due\n"
+
+
+def test_a_report_of_augmented_conditions_holds_their_commands(
+    augmented: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main("--condition plain made --output report.md")
+    report = Path("report.md").read_text()
+    capsys.readouterr()
+    for condition in ("plain", "made"):
+        main(f"--condition {condition} --dry-run")
+        assert f"```bash\n{capsys.readouterr().out}```\n" in report
+    assert "| The plain one | 50.0 | 60.0 | 55.0 |\n| Generated | 50.0 | 60.0 | 55.0 |" in report

@@ -20,10 +20,10 @@ from xqg_repro.config import Pooling, resource
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples
-from xqg_repro.train.recipe import Architecture, Recipe, load_recipe
+from xqg_repro.train.recipe import Architecture, EncoderRecipe, load_recipe
 from xqg_repro.train.xdr import Collator, contrastive_loss, plan, train, train_tokenizer
 
-TINY = Recipe(
+TINY = EncoderRecipe(
     name="tiny",
     data="test-mini/dev",
     architecture=Architecture(vocabulary=120, hidden_size=16, layers=1, heads=2, intermediate_size=32),

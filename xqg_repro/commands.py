@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from xqg_repro.config import Benchmark, Condition
+from xqg_repro.config import Aggregate, Augmentation, Benchmark, Condition
 
 PROGRAM = "xqg-repro"
 
@@ -43,30 +44,63 @@ def passage_commands(benchmark: Benchmark, condition: Condition, directory: str,
         directory: everything is written below it.
         model: folder or id to use in place of the preset's model.
     """
-    embeddings, index = _paths(benchmark, condition, directory)
-    chosen = ("--encoder", model) if model else ()
-    return [
-        Command(
-            (
-                "encode",
-                "--collection",
-                benchmark.collection,
-                "--preset",
-                condition.encoder,
-                *chosen,
-                "--output",
-                embeddings,
+    collection = ("--collection", benchmark.collection)
+    encoder = ("--preset", condition.encoder, *(("--encoder", model) if model else ()))
+    embeddings = _path(benchmark, directory, "embeddings", condition.encoder)
+    planned = [("encode", *collection, *encoder, "--output", embeddings)]
+    if condition.augmentation:
+        generated = condition.corpus or _path(benchmark, directory, "queries", condition.generator)
+        if condition.generator:
+            made = ("--preset", condition.generator, "--queries", str(benchmark.queries))
+            planned.insert(0, ("generate", *collection, *made, "--output", generated))
+        passages, embeddings = embeddings, _path(benchmark, directory, "embeddings", condition.name)
+        source = ("--generated", generated)
+        if benchmark.keep_sums:
+            sums = _path(
+                benchmark,
+                directory,
+                "sums",
+                f"{condition.encoder}.{condition.generator or PurePosixPath(generated).name}",
             )
-        ),
-        Command(("index", "--embeddings", embeddings, "--output", index)),
-    ]
+            kept = ("--queries", str(benchmark.queries), *(("--per-language",) if _languages_apart(benchmark) else ()))
+            planned.append(("sum", *source, *encoder, *kept, "--output", sums))
+            source = ("--sums", sums)
+        how = (*source, *augmentation_options(_complete(condition.augmentation, benchmark)))
+        planned.append(("augment", "--embeddings", passages, *how, "--output", embeddings))
+    index = _path(benchmark, directory, "indexes", condition.name)
+    planned.append(("index", "--embeddings", embeddings, "--output", index))
+    return [Command(arguments) for arguments in planned]
+
+
+def _languages_apart(benchmark: Benchmark) -> bool:
+    """Whether some condition takes the queries of some languages only: sums are shared between conditions."""
+    return any(c.augmentation is not None and c.augmentation.languages for c in benchmark.conditions)
+
+
+def _complete(how: Augmentation, benchmark: Benchmark) -> Augmentation:
+    """Without stored sums, ``augment`` has to be told how many queries there are."""
+    return how if how.queries or benchmark.keep_sums else dataclasses.replace(how, queries=benchmark.queries)
+
+
+def augmentation_options(how: Augmentation) -> tuple[str, ...]:
+    """The options of ``augment`` that say the same; α always, the others where they are not the default."""
+    options = ["--alpha", str(how.alpha)]
+    if how.aggregate is not Aggregate.SUM:
+        options += ["--aggregate", how.aggregate]
+    if how.languages:
+        options += ["--languages", *how.languages]
+    if how.queries:
+        options += ["--queries", str(how.queries)]
+    if how.normalize is not None:
+        options.append("--normalize" if how.normalize else "--no-normalize")
+    return tuple(options)
 
 
 def topic_commands(
     benchmark: Benchmark, condition: Condition, topics: str, directory: str, *, evaluate: bool = True
 ) -> list[Command]:
     """From index to run, and to scores if wanted, for one condition and topic set."""
-    _, index = _paths(benchmark, condition, directory)
+    index = _path(benchmark, directory, "indexes", condition.name)
     run = run_path(benchmark, condition, topics, directory)
     name = PurePosixPath(run).name.replace("run.", "scores.", 1).replace(".txt", ".json")
     scores = str(PurePosixPath(directory, "scores", name))
@@ -82,9 +116,5 @@ def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory:
     return str(PurePosixPath(directory, "runs", f"run.{benchmark.name}.{condition.name}.{label}.txt"))
 
 
-def _paths(benchmark: Benchmark, condition: Condition, directory: str) -> tuple[str, str]:
-    collection = benchmark.collection.replace("/", ".")
-    return (
-        str(PurePosixPath(directory, "embeddings", f"{collection}.{condition.encoder}")),
-        str(PurePosixPath(directory, "indexes", f"{collection}.{condition.name}")),
-    )
+def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:
+    return str(PurePosixPath(directory, kind, f"{benchmark.collection.replace('/', '.')}.{name}"))

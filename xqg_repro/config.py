@@ -93,6 +93,89 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True)
+class GeneratorConfig:
+    """Everything that decides a generated query besides the passage. The defaults are the paper's settings.
+
+    Attributes:
+        model: Hugging Face id or folder of a seq2seq model, or ``package:NAME`` for one that ships with this package.
+        languages: ISO 639-1 codes of the languages to generate in.
+        queries: queries a language for each passage.
+        prompt: what the model reads; ``{language}`` is the language's English name, ``{title}`` and ``{text}`` are the
+            passage's.
+        prompt_max_length: in tokens, special tokens included; a longer prompt is cut at the end.
+        query_max_length: new tokens a query.
+        top_k: sample among the k likeliest tokens; 0 for all.
+        top_p: sample among the likeliest tokens that together have this probability.
+        temperature: divides the logits.
+        precision: see :class:`Precision`; ``None`` is bfloat16 on hardware that has it, else float32.
+        seed: of the sampling; each (passage, language) draws from a stream of its own.
+    """
+
+    model: str = "ielabgroup/xor-tydi-docTquery-mt5-base"
+    languages: tuple[str, ...] = XOR_LANGUAGES
+    queries: int = 5
+    prompt: str = "Generate a {language} question for this passage: {title} {text}"
+    prompt_max_length: int = 256
+    query_max_length: int = 64
+    top_k: int = 10
+    top_p: float = 1.0
+    temperature: float = 1.0
+    precision: Precision | None = None
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.precision is not None:
+            object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        if unknown := [code for code in self.languages if code not in LANGUAGE_NAMES]:
+            raise InputError(f"unknown language {unknown[0]!r}", mend=f"choose from: {' '.join(LANGUAGE_NAMES)}")
+        if min(self.queries, self.query_max_length, self.prompt_max_length) < 1 or not self.languages:
+            raise InputError("there must be one language, one query and one token at least")
+        if self.top_k < 0 or not 0 < self.top_p <= 1 or not self.temperature > 0:
+            raise InputError("top_k must be 0 or more, top_p in (0, 1], and the temperature above 0")
+
+    def prompt_for(self, language: str, title: str | None, text: str) -> str:
+        """The model's input for a passage and a language.
+
+        >>> GeneratorConfig().prompt_for("fi", "Turku", "A city.")
+        'Generate a Finnish question for this passage: Turku A city.'
+        """
+        return self.prompt.format(language=LANGUAGE_NAMES[language], title=title or "", text=text)
+
+
+class Aggregate(StrEnum):
+    """What is added to a passage: the sum over its queries, as in the paper, or their mean."""
+
+    SUM = "sum"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How query sums are added to passages: ``(1-α)·p + α·Σq``. The defaults are the paper's.
+
+    Attributes:
+        alpha: α in [0, 1]; 0 leaves the passages as they are.
+        aggregate: see :class:`Aggregate`.
+        languages: whose queries are added; empty for all that there are.
+        queries: the first so many a language; 0 for all that there are.
+        normalize: divide the result by its L2 norm; ``None`` does as the encoder does.
+    """
+
+    alpha: float = 0.01
+    aggregate: Aggregate = Aggregate.SUM
+    languages: tuple[str, ...] = ()
+    queries: int = 0
+    normalize: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "aggregate", _member(Aggregate, self.aggregate, "aggregate"))
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"α is {self.alpha}", mend="it must lie between 0 and 1")
+        if self.queries < 0:
+            raise InputError(f"the first {self.queries} queries cannot be added", mend="0 stands for all of them")
+
+
+@dataclass(frozen=True)
 class MeasureConfig:
     """How a measure is printed and how far a reproduction may be off, in printed units."""
 
@@ -109,13 +192,24 @@ class Condition:
         name: also the run tag and part of the run's file name.
         title: the row's label in tables.
         encoder: a preset's name (see ``resources/encoders.yaml``).
+        generator: a preset's name (see ``resources/generators.yaml``) whose queries augment the passages.
+        corpus: queries that exist already, in place of a generator: a folder or the id of a hub dataset.
+        augmentation: how they are added; needs one of the two.
         expected: measure → language or ``average`` → score in printed units. Never printed as if measured.
     """
 
     name: str
     title: str
     encoder: str
+    generator: str = ""
+    corpus: str = ""
+    augmentation: Augmentation | None = None
     expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        sources = bool(self.generator) + bool(self.corpus)
+        if sources != (self.augmentation is not None):
+            raise InputError(f"{self.name} needs an augmentation with one source of queries, or none of these")
 
 
 @dataclass(frozen=True)
@@ -130,6 +224,9 @@ class Benchmark:
         languages: question languages, in table order.
         measures: measure name → how it is printed, in table order.
         depth: passages retrieved per question.
+        queries: generated queries a language for each passage.
+        keep_sums: store the sums of the first 1, 2, … of them, for ablations and for other conditions; each takes as
+            much room as the passages.
         conditions: in table order.
     """
 
@@ -141,6 +238,8 @@ class Benchmark:
     measures: Mapping[str, MeasureConfig]
     conditions: tuple[Condition, ...]
     depth: int = 100
+    queries: int = 5
+    keep_sums: bool = True
 
     def topic_sets(self, languages: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
         """ir-datasets id of each topic set → the languages that are read off it."""
@@ -193,6 +292,8 @@ def parse(cls: type[T], data: Any, source: str | Path) -> T:
         return cls(**values)
     except TypeError as error:
         raise InputError(f"{cls.__name__}: {error}", path=source, mend="add the missing key") from None
+    except InputError as error:
+        raise error if error.path else InputError(error.problem, path=source, mend=error.mend) from None
 
 
 def _convert(hint: Any, value: Any, source: str | Path, key: str) -> Any:
@@ -250,13 +351,25 @@ def load_benchmark(name_or_path: str) -> Benchmark:
 
 def load_presets() -> dict[str, EncoderConfig]:
     """Named encoder settings: ``resources/encoders.yaml``."""
-    path = resource("encoders.yaml")
-    return {name: parse(EncoderConfig, data, path) for name, data in read_yaml(path).items()}
+    return _presets(EncoderConfig, "encoders.yaml")
 
 
 def load_preset(name: str) -> EncoderConfig:
-    """One preset; :class:`InputError` naming the others where there is none."""
-    presets = load_presets()
+    """One encoder preset; :class:`InputError` naming the others where there is none."""
+    return _chosen(load_presets(), name, "encoder preset")
+
+
+def load_generator(name: str) -> GeneratorConfig:
+    """One preset of ``resources/generators.yaml``; :class:`InputError` naming the others where there is none."""
+    return _chosen(_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
+
+
+def _presets(cls: type[T], file: str) -> dict[str, T]:
+    path = resource(file)
+    return {name: parse(cls, data, path) for name, data in read_yaml(path).items()}
+
+
+def _chosen(presets: dict[str, T], name: str, what: str) -> T:
     if name not in presets:
-        raise InputError(f"there is no encoder preset {name!r}", mend=f"choose from: {', '.join(presets)}")
+        raise InputError(f"there is no {what} {name!r}", mend=f"choose from: {', '.join(presets)}")
     return presets[name]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from xqg_repro import collection
-from xqg_repro.artifacts import atomic_write, file_digest
+from xqg_repro.artifacts import atomic_write, file_digest, read_text
 from xqg_repro.config import AVERAGE, Benchmark, load_benchmark, read_yaml, resource
 from xqg_repro.errors import InputError
 from xqg_repro.search import read_topics, write_topics
@@ -64,7 +64,12 @@ def topic_files(folder: str) -> str:
     return Table(["file", "questions", "md5"], rows).markdown()
 
 
-_PARTS = {"expected": expected_scores, "files": data_files, "topics": topic_files}
+def ablation(folder: str) -> str:
+    """The tables of an ablation in docs/ablations."""
+    return read_text(Path("docs", "ablations", folder, "table.md")).strip()
+
+
+_PARTS = {"expected": expected_scores, "files": data_files, "topics": topic_files, "ablation": ablation}
 
 
 def main(root: str = ".") -> None:

@@ -1,7 +1,8 @@
 """Stage ``encode``: a collection's passages → shards of embeddings.
 
-A shard is ``NNNNN.npy`` (float32, shape (passages, dimension)) and ``NNNNN.docid`` (one id a line, the same order).
-Shards follow the collection's order, so a killed run goes on behind its last whole shard and ends with the same bytes.
+A shard is ``NNNNN.npy`` (float32 or float16, shape (passages, dimension)) and ``NNNNN.docid`` (one id a line, the same
+order). Shards follow the collection's order, so a killed run goes on behind its last whole shard and ends with the same
+bytes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +21,11 @@ from xqg_repro.config import EncoderConfig, parse
 from xqg_repro.encoders import TextEncoder, model_fingerprint
 from xqg_repro.errors import InputError
 
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
 SHARD_SIZE = 50_000
+DTYPES = ("float32", "float16")
 
 
 def encode(
@@ -29,6 +34,7 @@ def encode(
     output: str | Path,
     *,
     shard_size: int = SHARD_SIZE,
+    dtype: str = "float32",
     device: str | None = None,
     force: bool = False,
     log: Callable[[str], None] = print,
@@ -40,6 +46,7 @@ def encode(
         config: the encoder.
         output: the stage folder.
         shard_size: passages a shard; a shard is what a killed run loses and what must fit into memory.
+        dtype: ``float32`` or ``float16``, of the files alone.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: encode again even if the folder matches.
         log: receives one line on what was decided.
@@ -49,23 +56,24 @@ def encode(
     """
     if shard_size < 1:
         raise InputError(f"a shard cannot hold {shard_size} passages")
+    check_dtype(dtype)
     dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
     wanted = Manifest(
         "encode",
-        {"collection": dataset_id, "encoder": dataclasses.asdict(config), "shard_size": shard_size},
+        {"collection": dataset_id, "encoder": dataclasses.asdict(config), "dtype": dtype, "shard_size": shard_size},
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
 
     def build(folder: Path) -> dict[str, int]:
         encoder = TextEncoder(config, device)
-        passages = _encode_shards(dataset, encoder, folder, shard_size)
+        passages = _encode_shards(dataset, encoder, folder, shard_size, dtype)
         return {"passages": passages, "dimension": encoder.dimension}
 
     return produce(output, wanted, build, force=force, log=log)
 
 
-def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size: int) -> int:
+def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size: int, dtype: str) -> int:
     """Write the shards that are not there yet; return the number of passages in all."""
     from tqdm import tqdm
 
@@ -80,12 +88,27 @@ def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size:
                 )
                 with atomic_write(ids_path) as ids:
                     ids.writelines(f"{doc.doc_id}\n" for doc in shard)
-                write_array(vectors_path, vectors)
+                write_array(vectors_path, narrowed(vectors, dtype, "the embeddings"))
             total, number = total + len(shard), number + 1
             progress.update(len(shard))
     if not total:
         raise InputError(f"{dataset.dataset_id()} has no passages")
     return total
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise :class:`InputError` unless embeddings can be stored in this number format."""
+    if dtype not in DTYPES:
+        raise InputError(f"embeddings cannot be stored as {dtype!r}", mend=f"choose from: {', '.join(DTYPES)}")
+
+
+def narrowed(array: np.ndarray, dtype: DTypeLike, what: str) -> np.ndarray:
+    """The array in another float type; :class:`InputError` instead of infinities where numbers are too large for it."""
+    try:
+        with np.errstate(over="raise"):
+            return array.astype(dtype, copy=False)
+    except FloatingPointError:
+        raise InputError(f"{what} do not fit into {np.dtype(dtype)}", mend="store them as float32") from None
 
 
 def encoder_of(manifest: Manifest) -> EncoderConfig:

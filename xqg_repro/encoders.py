@@ -10,7 +10,8 @@ do not import Pyserini, so that encoding needs no Java.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PACKAGED = "package:"
 TOKENS_PER_BATCH = 16384
+TEXTS_PER_BLOCK = 65536
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _MODEL_FILES = (
@@ -95,8 +97,16 @@ def model_fingerprint(model: str) -> str:
     return digest({path.name: input_digest(path) for path in paths})
 
 
-def load_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder, quietly; :class:`InputError` where weights that matter are not in it."""
+def load_model(
+    folder: Path, dtype: torch.dtype, auto_class: str = "AutoModel", kind: str = "an encoder"
+) -> tuple[Any, Any]:
+    """Tokenizer and model of a folder, quietly, by one of transformers' auto classes.
+
+    Raises:
+        InputError: it cannot be loaded as such a ``kind`` of model, or weights that matter are not in it.
+    """
+    from pickle import UnpicklingError  # how the weights-only reader refuses anything else
+
     import transformers
     from safetensors import SafetensorError
 
@@ -106,9 +116,12 @@ def load_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     transformers.logging.disable_progress_bar()
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model, report = transformers.AutoModel.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        model, report = getattr(transformers, auto_class).from_pretrained(folder, dtype=dtype, output_loading_info=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cannot be loaded as an encoder: {str(error).splitlines()[0]}", path=folder) from error
+        raise InputError(f"cannot be loaded as {kind}: {str(error).splitlines()[0]}", path=folder) from error
+    except (UnpicklingError, EOFError) as error:
+        problem = "its pytorch_model.bin was cut off or holds other things than weights"
+        raise InputError(f"cannot be loaded as {kind}: {problem}", path=folder) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
         if bars:
@@ -123,6 +136,21 @@ def load_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     # some tokenizers pad or cut at the left, which would move the first token and the positions
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer, model
+
+
+def chosen_device(device: str | None) -> str:
+    """The torch device asked for; without a wish a GPU if there is one."""
+    import torch
+
+    return device or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def move(model: Any, device: str) -> None:
+    """Put a model into evaluation mode on a device; :class:`InputError` where the device cannot be used."""
+    try:
+        model.eval().to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
 def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
@@ -179,11 +207,8 @@ class TextEncoder:
         self.config = config
         self.tokens_per_batch = tokens_per_batch
         self._tokenizer, self._model = load_model(folder, getattr(torch, config.precision.value))
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            self._model.eval().to(self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise InputError(f"the device {self.device!r} cannot be used: {str(error).splitlines()[0]}") from None
+        self.device = chosen_device(device)
+        move(self._model, self.device)
         longest = max(config.query_max_length, config.passage_max_length)
         limit = min(getattr(self._model.config, "max_position_embeddings", longest), self._tokenizer.model_max_length)
         if longest > limit:
@@ -209,28 +234,44 @@ class TextEncoder:
             self.config.passage_max_length,
         )
 
+    def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Embed any number of questions and keep none of the vectors.
+
+        Yields:
+            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension). Every question
+            comes up once; the order depends on nothing but the questions.
+        """
+        return self._batches((self.config.query_prefix + query for query in queries), self.config.query_max_length)
+
     def _encode(self, texts: Sequence[str], max_length: int) -> np.ndarray:
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+        for positions, batch in self._batches(texts, max_length):
+            vectors[positions] = batch
+        return vectors
+
+    def _batches(self, texts: Iterable[str], max_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches of similar length, sorted within blocks so that only a block's tokens are in memory."""
         import torch
 
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        if not texts:
-            return vectors
-        tokens = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=max_length,
-            return_token_type_ids=False,
-            return_attention_mask=False,
-        )["input_ids"]
-        for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
-            padded = self._tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt")
-            with torch.inference_mode():
-                mask = padded["attention_mask"].to(self.device)
-                states = self._model(
-                    input_ids=padded["input_ids"].to(self.device), attention_mask=mask
-                ).last_hidden_state
-                vectors[batch] = pool(states.float(), mask, self.config).cpu().numpy()
-        return vectors
+        texts, start = iter(texts), 0
+        while block := list(islice(texts, TEXTS_PER_BLOCK)):
+            tokens = self._tokenizer(
+                block,
+                truncation=True,
+                max_length=max_length,
+                return_token_type_ids=False,
+                return_attention_mask=False,
+            )["input_ids"]
+            for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
+                padded = self._tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt")
+                with torch.inference_mode():
+                    mask = padded["attention_mask"].to(self.device)
+                    states = self._model(
+                        input_ids=padded["input_ids"].to(self.device), attention_mask=mask
+                    ).last_hidden_state
+                    vectors = pool(states.float(), mask, self.config).cpu().numpy()
+                yield start + np.array(batch), vectors
+            start += len(block)
 
 
 class QueryEncoder:

@@ -69,24 +69,27 @@ def run_condition(
     *,
     languages: tuple[str, ...] = (),
     model: str = "",
-    force: bool = False,
+    forced: set[commands.Command] | None = None,
     skip_evaluation: bool = False,
     log: Callable[[str], None] = print,
 ) -> Outcome:
     """Run one condition; what is there already is reused.
+
+    With ``forced`` everything is made anew but what these commands, which earlier conditions had in common with this
+    one, have made; those that run now are added.
 
     A topic set whose data cannot be had is recorded as a problem and the others still run. A collection or a model
     that cannot be had raises :class:`InputError`.
     """
     outcome = Outcome(condition)
     for command in commands.passage_commands(benchmark, condition, directory, model):
-        _execute(command, force, log)
+        _execute(command, forced, log)
     found: dict[str, dict[str, float]] = {}
     for topics, wanted in benchmark.topic_sets(languages).items():
         try:
             planned = commands.topic_commands(benchmark, condition, topics, directory, evaluate=not skip_evaluation)
             for command in planned:
-                _execute(command, force, log)
+                _execute(command, forced, log)
             if not skip_evaluation:
                 _collect(planned[-1].option("--output"), wanted, found)
         except InputError as error:
@@ -100,8 +103,9 @@ def run_condition(
     return outcome
 
 
-def _execute(command: commands.Command, force: bool, log: Callable[[str], None]) -> None:
-    if force and command.stage != "evaluate":
+def _execute(command: commands.Command, forced: set[commands.Command] | None, log: Callable[[str], None]) -> None:
+    if forced is not None and command.stage != "evaluate" and command not in forced:
+        forced.add(command)
         command = commands.Command((*command.arguments, "--force"))
     log(f"$ {command}")
     with contextlib.redirect_stdout(io.StringIO()):  # evaluate prints its table; here all tables come at the end
@@ -161,6 +165,7 @@ def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
             print(*plan(benchmark, condition, asked.directory, languages, asked.encoder, asked.skip_eval), sep="\n")
         return 0
     log = _logger(asked.display_commands)
+    forced: set[commands.Command] | None = set() if asked.force else None
     outcomes = [
         run_condition(
             benchmark,
@@ -168,7 +173,7 @@ def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
             asked.directory,
             languages=languages,
             model=asked.encoder,
-            force=asked.force,
+            forced=forced,
             skip_evaluation=asked.skip_eval,
             log=log,
         )

@@ -1,15 +1,15 @@
-"""Training examples for dual encoders: from ir-datasets with judgements, and from Tevatron's JSON lines."""
+"""Training examples, from ir-datasets with judgements, Tevatron's JSON lines and SQuAD's format; pairs of names."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.artifacts import digest, file_digest
+from xqg_repro.artifacts import digest, file_digest, read_text
+from xqg_repro.collection._irds import is_held_out
 from xqg_repro.config import resource
 from xqg_repro.errors import InputError
 
@@ -23,11 +23,12 @@ class TrainingPassage(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A question, a passage that answers it, and passages that do not."""
+    """A question, a passage that answers it, passages that do not, and the question's language where it is known."""
 
     query: str
     positive: TrainingPassage
-    negatives: tuple[TrainingPassage, ...]
+    negatives: tuple[TrainingPassage, ...] = ()
+    lang: str = ""
 
 
 def load_examples(data: str) -> tuple[Sequence[Example], str]:
@@ -35,15 +36,18 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
 
     Args:
         data: ir-datasets id with questions and judgements (given negatives are the other passages of the positive's
-            title), or a JSON-lines file in Tevatron's format (``query``, ``positive_passages``, ``negative_passages``).
+            title), a JSON-lines file in Tevatron's format (``query``, ``positive_passages``, ``negative_passages``), or
+            a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are.
 
     Raises:
         InputError: an unknown dataset, one without judgements, or a bad line of a file.
     """
-    if data.endswith((".jsonl", ".json")):
+    if data.endswith(".jsonl"):
         return TevatronFile(data), file_digest(Path(data))
+    if data.endswith(".json"):
+        return _squad_examples(Path(data)), file_digest(Path(data))
     dataset = collection.load(data, needs=["docs", "queries", "qrels"])
-    passages = {doc.doc_id: TrainingPassage(doc.doc_id, doc.title, doc.text) for doc in dataset.docs_iter()}
+    passages = {passage.doc_id: passage for passage in _passages(dataset)}
     by_title: dict[str, list[TrainingPassage]] = {}
     for passage in passages.values():
         by_title.setdefault(passage.title, []).append(passage)
@@ -57,9 +61,20 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
             raise InputError(f"question {question.query_id} of {data} has no relevant passage")
         positive = passages[own[0]]
         negatives = tuple(p for p in by_title[positive.title] if p.doc_id not in own)
-        examples.append(Example(question.text, positive, negatives))
+        examples.append(Example(question.text, positive, negatives, question.lang))
     version = digest([collection.fingerprint(dataset, "docs"), collection.fingerprint(dataset, "queries")])
     return examples, version
+
+
+def load_passages(data: str) -> list[TrainingPassage]:
+    """All passages of a collection, or of a training file those that are somebody's positive."""
+    if data.endswith((".jsonl", ".json")):
+        return list({example.positive: None for example in load_examples(data)[0]})
+    return _passages(collection.load(data, needs=["docs"]))
+
+
+def _passages(dataset: Any) -> list[TrainingPassage]:
+    return [TrainingPassage(doc.doc_id, doc.title, doc.text) for doc in dataset.docs_iter()]
 
 
 class TevatronFile(Sequence[Example]):
@@ -93,8 +108,8 @@ class TevatronFile(Sequence[Example]):
                 [TrainingPassage(str(p["docid"]), p["title"], p["text"]) for p in item[f"{kind}_passages"]]
                 for kind in ("positive", "negative")
             )
-            return Example(item["query"], positives[0], tuple(negatives))
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            return Example(item["query"], positives[0], tuple(negatives), item.get("lang", "").strip())
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
             raise InputError(
                 f"is not a training example: {type(error).__name__} {error}",
                 path=self._path,
@@ -103,23 +118,43 @@ class TevatronFile(Sequence[Example]):
             ) from None
 
 
-def load_names() -> list[Example]:
+def _squad_examples(path: Path) -> list[Example]:
+    examples = []
+    try:
+        for article in json.loads(read_text(path, "training file"))["data"]:
+            for paragraph in article["paragraphs"]:
+                title, text = article.get("title", ""), paragraph["context"]
+                passage = TrainingPassage(digest([title, text]), title, text)
+                examples += [
+                    Example(qa["question"], passage, lang=qa.get("lang", "").strip()) for qa in paragraph["qas"]
+                ]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path) from None
+    return examples
+
+
+def load_names(*, held_out: bool = False) -> list[Example]:
     """Pairs of names: a name in one of the seven languages → the English name, of places, currencies and the like.
 
-    Names of the embedded collection's held-out entities, of which no training question speaks, are left out.
+    Args:
+        held_out: also the names of the embedded collection's held-out entities, of which no training question speaks.
     """
     path = resource("xor_mini", "names.tsv")
     header, *lines = path.read_text(encoding="utf-8").splitlines()
     languages = header.split("\t")[3:]
     pairs = []
     for number, line in enumerate(lines, 2):
-        kind, held_out, english, *names = line.split("\t")
+        kind, unasked, english, *names = line.split("\t")
         if len(names) != len(languages):
             raise InputError(f"has {len(names)} names where {len(languages)} are due", path=path, line=number)
-        if held_out == "yes":
+        if unasked == "yes" and not held_out:
             continue
         target = TrainingPassage(f"{kind} {english}", english, "")
-        pairs += [Example(name, target, ()) for name in names if name and name != english]
+        pairs += [
+            Example(name, target, lang=language)
+            for language, name in zip(languages, names, strict=True)
+            if name and name != english
+        ]
     return pairs
 
 
@@ -129,6 +164,5 @@ def held_out_split(examples: Sequence[Example], share: float) -> tuple[Sequence[
         return examples, []
     sides: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
-        place = int(hashlib.sha256(example.positive.doc_id.encode()).hexdigest()[:8], 16) / 2**32
-        sides[place < share].append(example)
+        sides[is_held_out(example.positive.doc_id, share)].append(example)
     return sides

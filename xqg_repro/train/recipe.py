@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a trained encoder, in YAML, and the model card that repeats it."""
+"""Recipes: everything that decides a trained model, in YAML, and the model card that repeats it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from xqg_repro import __version__
-from xqg_repro.config import EncoderConfig, Pooling, parse, read_yaml, resource
+from xqg_repro.config import EncoderConfig, GeneratorConfig, Pooling, Precision, parse, read_yaml, resource
 from xqg_repro.errors import InputError
 
 
@@ -24,22 +25,27 @@ class Architecture:
     dropout: float = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Seq2SeqArchitecture(Architecture):
+    """A small T5 trained from scratch; ``layers`` are the encoder's."""
+
+    decoder_layers: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a trained encoder.
+    """What recipes of encoders and generators share.
 
     Attributes:
         name: the recipe's name.
-        data: ir-datasets id with questions and judgements, or a JSON-lines file in Tevatron's format.
+        data: ir-datasets id with questions and judgements, or a training file (see :mod:`xqg_repro.train.data`).
         model: Hugging Face id or folder to start from; empty to start from scratch with ``architecture``.
         architecture: of a model from scratch.
         names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         steps: optimiser steps on ``data``; 0 takes ``epochs``.
         epochs: passes over ``data`` where ``steps`` is 0.
         batch_size: questions a step.
-        negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
         learning_rate: peak, after a linear warm-up of ``warmup_steps``, then linear decay to 0.
-        temperature: τ.
         held_out: share of the passages whose questions are kept out of training, to measure on.
         half_precision_weights: save weights as float16.
         seed: of everything random.
@@ -49,23 +55,37 @@ class Recipe:
     data: str
     model: str = ""
     architecture: Architecture | None = None
+    names_steps: int = 0
+    steps: int = 0
+    epochs: float = 1.0
+    batch_size: int = 128
+    learning_rate: float
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    held_out: float = 0.0
+    half_precision_weights: bool = False
+    seed: int = 42
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderRecipe(Recipe):
+    """Everything that decides a trained encoder.
+
+    Attributes:
+        pooling, normalize, title_separator, query_max_length, passage_max_length: as in
+            :class:`~xqg_repro.config.EncoderConfig`.
+        negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
+        temperature: τ.
+    """
+
     pooling: Pooling = Pooling.CLS
     normalize: bool = False
     title_separator: str = " "
     query_max_length: int = 32
     passage_max_length: int = 128
-    names_steps: int = 0
-    steps: int = 0
-    epochs: float = 1.0
-    batch_size: int = 128
     negatives: int = 7
     learning_rate: float = 1e-5
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
     temperature: float = 1.0
-    held_out: float = 0.0
-    half_precision_weights: bool = False
-    seed: int = 42
 
     def encoder(self, model: str) -> EncoderConfig:
         """The settings with which the trained model must be used."""
@@ -79,7 +99,45 @@ class Recipe:
         )
 
 
-def load_recipe(name_or_path: str, *, steps: int | None = None, seed: int | None = None) -> Recipe:
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRecipe(Recipe):
+    """Everything that decides a trained query generator. The defaults are the paper's.
+
+    Attributes:
+        prompt: as in :class:`~xqg_repro.config.GeneratorConfig`.
+        prompt_max_length, query_max_length: in tokens, special tokens included.
+        accumulation: batches whose gradients are added up for a step, where the memory does not hold them at once.
+        adafactor: optimise with Adafactor, relative to the size of each weight, in place of AdamW.
+        precision: ``bfloat16`` for mixed precision.
+        names_batch_size: names a batch, in the first stage and between the questions.
+        names_epochs: passes over the names for each pass over ``data``, mixed into it, lest they be forgotten.
+        exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.names`, anew each epoch.
+        reserved: ir-datasets id of the questions (dev's) whose entities are never put in place of others.
+        evaluation_steps: measure the loss on the held-out questions every so many steps, and keep the best checkpoint;
+            0 keeps the last.
+    """
+
+    architecture: Seq2SeqArchitecture | None = None
+    prompt: str = GeneratorConfig.prompt
+    prompt_max_length: int = 128
+    query_max_length: int = 128
+    accumulation: int = 1
+    adafactor: bool = False
+    precision: Precision = Precision.FLOAT32
+    names_batch_size: int = 256
+    names_epochs: int = 0
+    exchanged: float = 0.0
+    reserved: str = ""
+    evaluation_steps: int = 0
+    learning_rate: float = 1e-4
+
+
+R = TypeVar("R", bound=Recipe)
+
+
+def load_recipe(
+    name_or_path: str, kind: type[R] = EncoderRecipe, *, steps: int | None = None, seed: int | None = None
+) -> R:
     """A recipe that ships with the package (by name) or a YAML file; ``steps`` and ``seed`` override it."""
     path = resource("recipes", f"{name_or_path}.yaml")
     if not path.exists():
@@ -87,26 +145,24 @@ def load_recipe(name_or_path: str, *, steps: int | None = None, seed: int | None
         if not path.exists():
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
             raise InputError(f"there is no recipe {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
-    recipe = parse(Recipe, read_yaml(path), path)
+    recipe = parse(kind, read_yaml(path), path)
     if not recipe.model and recipe.architecture is None:
         raise InputError("names neither a model to start from nor an architecture", path=path)
     changes = {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
     return dataclasses.replace(recipe, **changes)
 
 
-def model_card(recipe: Recipe, parameters: int, trained: int, held_out: int, score: float | None) -> str:
-    """The README of a model folder: how it was made, what was measured, how to use it."""
+def model_card(template: str, recipe: Recipe, **facts: Any) -> str:
+    """The README of a model folder: how it was made, what was measured, how to use it.
+
+    Args:
+        template: file of ``resources/templates``.
+        recipe: named and repeated in full.
+        facts: what else the template speaks of.
+    """
     import jinja2
 
-    source = resource("templates", "model_card.md").read_text(encoding="utf-8")
+    source = resource("templates", template).read_text(encoding="utf-8")
     settings = {key: value for key, value in json.loads(json.dumps(dataclasses.asdict(recipe))).items() if value != ""}
-    template = jinja2.Template(source, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    return template.render(
-        recipe=recipe,
-        settings=settings,
-        version=__version__,
-        parameters=parameters,
-        trained=trained,
-        held_out=held_out,
-        score=score,
-    )
+    page = jinja2.Template(source, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
+    return page.render(recipe=recipe, settings=settings, version=__version__, **facts)

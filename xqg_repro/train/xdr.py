@@ -8,25 +8,24 @@ A copy of a question's own positive elsewhere in the batch is left out of the su
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import os
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, atomic_write, digest, produce
 from xqg_repro.encoders import TextEncoder, load_model, model_fingerprint, passage_text, pool, resolve_model
-from xqg_repro.errors import InputError
 from xqg_repro.train.data import Example, held_out_split, load_examples, load_names
-from xqg_repro.train.recipe import Recipe, model_card
+from xqg_repro.train.fit import arguments, check_installed, fit, prepare, save
+from xqg_repro.train.recipe import EncoderRecipe, model_card
 
 if TYPE_CHECKING:
     import torch
 
 
-def train(recipe: Recipe, output: str | Path, *, force: bool = False, log: Callable[[str], None] = print) -> Manifest:
+def train(
+    recipe: EncoderRecipe, output: str | Path, *, force: bool = False, log: Callable[[str], None] = print
+) -> Manifest:
     """Train an encoder and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
     The same recipe on the same machine gives the same bytes. A folder that matches is reused.
@@ -34,8 +33,7 @@ def train(recipe: Recipe, output: str | Path, *, force: bool = False, log: Calla
     Raises:
         InputError: unknown data, a training file with a bad line, or a model that cannot be had.
     """
-    if importlib.util.find_spec("accelerate") is None:
-        raise InputError("training needs the package accelerate", mend="pip install 'xqg_repro[train]'")
+    check_installed()
     examples, wanted = plan(recipe)
 
     def build(folder: Path) -> dict[str, int]:
@@ -44,26 +42,21 @@ def train(recipe: Recipe, output: str | Path, *, force: bool = False, log: Calla
     return produce(output, wanted, build, force=force, log=log)
 
 
-def plan(recipe: Recipe) -> tuple[Sequence[Example], Manifest]:
+def plan(recipe: EncoderRecipe) -> tuple[Sequence[Example], Manifest]:
     """The training examples of a recipe, and the identity of the model folder that it makes of them."""
     examples, version = load_examples(recipe.data)
     inputs = {
         "data": version,
         "model": model_fingerprint(recipe.model) if recipe.model else "",
-        "names": digest(load_names()) if recipe.names_steps else "",
+        "names": digest([name[:3] for name in load_names()]) if recipe.names_steps else "",  # languages are not read
     }
     return examples, Manifest("train-xdr", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Callable[[str], None]) -> dict[str, int]:
-    import torch
-    import transformers
-
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    transformers.set_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+def _build(
+    recipe: EncoderRecipe, examples: Sequence[Example], folder: Path, log: Callable[[str], None]
+) -> dict[str, int]:
+    prepare(recipe.seed)
     kept, held_out = held_out_split(examples, recipe.held_out)
     tokenizer, model = _start(recipe, kept)
     if recipe.names_steps:
@@ -71,21 +64,17 @@ def _build(recipe: Recipe, examples: Sequence[Example], folder: Path, log: Calla
         _fit(recipe, model, tokenizer, load_names(), recipe.names_steps, folder, log)
     log(f"train: {len(kept)} questions, {len(held_out)} held out")
     steps = _fit(recipe, model, tokenizer, kept, recipe.steps, folder, log)
-    shutil.rmtree(folder / ".trainer", ignore_errors=True)
-    if recipe.half_precision_weights:
-        model.half()
-    model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
-    tokenizer.save_pretrained(folder)
+    save(model, tokenizer, folder, recipe)
     score = held_out_accuracy(recipe, folder, held_out, examples) if held_out else None
     if score is not None:
         log(f"train: held-out questions that rank their own passage first: {score:.3f}")
     with atomic_write(folder / "README.md") as card:
-        card.write(model_card(recipe, model.num_parameters(), len(kept), len(held_out), score))
+        facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "score": score}
+        card.write(model_card("encoder_card.md", recipe, **facts))
     return {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
 
 
-def _start(recipe: Recipe, examples: Sequence[Example]) -> tuple[Any, Any]:
+def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
     import torch
     import transformers
@@ -145,7 +134,7 @@ def train_tokenizer(texts: Sequence[str], size: int) -> Any:
 
 
 def _fit(
-    recipe: Recipe,
+    recipe: EncoderRecipe,
     model: Any,
     tokenizer: Any,
     examples: Sequence[Example],
@@ -160,40 +149,16 @@ def _fit(
         def compute_loss(self, model: Any, inputs: dict, return_outputs: bool = False, **_: Any) -> Any:
             return contrastive_loss(model, inputs, recipe)
 
-    class Progress(transformers.TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-            if "loss" in logs:
-                log(f"train: step {state.global_step} of {state.max_steps}, loss {float(logs['loss']):.3f}")
-
-    arguments = transformers.TrainingArguments(
-        output_dir=str(folder / ".trainer"),
-        per_device_train_batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=recipe.warmup_steps,
-        weight_decay=recipe.weight_decay,
-        max_steps=steps or -1,
-        num_train_epochs=recipe.epochs,
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        dataloader_drop_last=len(examples) >= recipe.batch_size,
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        logging_steps=50,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-    )
     collator = Collator(recipe, tokenizer)
+    settings = arguments(recipe, folder, steps=steps, drop_last=len(examples) >= recipe.batch_size)
     trainer = ContrastiveTrainer(
-        model=model, args=arguments, train_dataset=examples, data_collator=collator, callbacks=[Progress()]
+        model=model, args=transformers.TrainingArguments(**settings), train_dataset=examples, data_collator=collator
     )
-    trainer.remove_callback(transformers.PrinterCallback)
     collator.epoch = lambda: int(trainer.state.epoch or 0)
-    return int(trainer.train().global_step)
+    return fit(trainer, log)
 
 
-def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: Recipe) -> torch.Tensor:
+def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) -> torch.Tensor:
     """The loss of a collated batch, see the module's head. ``inputs`` holds ``query``, ``passage`` and ``same``.
 
     ``query`` and ``passage`` are tokenised texts, (B, T) and (B·(1+negatives), T'); row i's positive is passage i.
@@ -213,7 +178,7 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: Recipe) -> torc
 class Collator:
     """Examples → one batch of token ids: all positives first, then the negatives drawn for this epoch."""
 
-    def __init__(self, recipe: Recipe, tokenizer: Any) -> None:
+    def __init__(self, recipe: EncoderRecipe, tokenizer: Any) -> None:
         self.recipe, self.tokenizer = recipe, tokenizer
         self.epoch: Callable[[], int] = lambda: 0
 
@@ -252,7 +217,7 @@ class Collator:
 
 
 def held_out_accuracy(
-    recipe: Recipe, model: str | Path, held_out: Sequence[Example], examples: Sequence[Example]
+    recipe: EncoderRecipe, model: str | Path, held_out: Sequence[Example], examples: Sequence[Example]
 ) -> float:
     """Share of held-out questions whose own passage scores highest among all passages of the training examples."""
     import numpy as np
