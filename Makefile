@@ -3,6 +3,7 @@
 # make fast        lint and run the tests that need neither real models nor minutes
 # make models      train the shipped models again
 # make bench       measure encoding, augmentation and generation against the reference's way
+# make ablations   vary α and the number of queries, from what make reproduce left in out/, below docs/ablations
 # make docs        write the generated parts of the documentation again
 # make data        build the embedded collection again
 
@@ -11,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: reproduce test fast lint models bench docs data clean
+.PHONY: reproduce test fast lint models bench ablations docs data clean
 
 reproduce: $(STAMP)
 	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.md
@@ -29,9 +30,13 @@ lint: $(STAMP)
 models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force
 	$(BIN)/xqg-repro train xdr --recipe zs-mini --output xqg_repro/resources/models/zs-mini --force
+	$(BIN)/xqg-repro train xqg --recipe xqg-mini --output xqg_repro/resources/models/xqg-mini --force
 
 bench: $(STAMP)
 	$(BIN)/python scripts/bench/bench.py
+
+ablations: $(STAMP)
+	$(BIN)/python scripts/ablations.py
 
 docs: $(STAMP)
 	$(BIN)/python -m xqg_repro.docgen

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from xqg_repro import __version__, cli
+from xqg_repro.cli import options
 from xqg_repro.commands import Command, augmentation_options, passage_commands, run_path, topic_commands
 from xqg_repro.config import (
     XOR_LANGUAGES,
@@ -442,7 +443,7 @@ def test_queries_are_generated_summed_and_added() -> None:
 def test_published_queries_are_taken_as_they_are() -> None:
     encode, total, augment, _ = planned(published("owner/corpus"))
     assert total.option("--generated") == "owner/corpus"
-    assert total.option("--output") == "out/sums/toy.docs.mbert.corpus" == augment.option("--sums")
+    assert total.option("--output") == "out/sums/toy.docs.mbert.owner.corpus" == augment.option("--sums")
     encode, augment, _ = planned(published("owner/corpus"), keep_sums=False)
     assert augment.option("--generated") == "owner/corpus"
     assert "--sums" not in augment.arguments
@@ -536,6 +537,6 @@ def test_an_error_shows_place_problem_and_mend() -> None:
 def test_searching_starts_from_the_settings_of_the_index() -> None:
     made_by = EncoderConfig("model", pooling="mean", query_prefix="query: ")
     asked = cli.parser().parse_args(["search", "--index", "i", "--topics", "t", "--output", "o", "--encoder", "moved"])
-    assert cli._encoder_config(asked, made_by) == dataclasses.replace(made_by, model="moved")
+    assert options.encoder_config(asked, made_by) == dataclasses.replace(made_by, model="moved")
     asked = cli.parser().parse_args(["search", "--index", "i", "--topics", "t", "--output", "o"])
-    assert cli._encoder_config(asked, made_by) == made_by
+    assert options.encoder_config(asked, made_by) == made_by

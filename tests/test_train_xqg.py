@@ -31,7 +31,7 @@ from xqg_repro.train import xdr, xqg
 from xqg_repro.train.data import Example, TrainingPassage, held_out_split, load_examples, load_passages
 from xqg_repro.train.names import Names
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Seq2SeqArchitecture, load_recipe
-from xqg_repro.train.xqg import Collator, Pair, Row, batches, quality, question_pair, train
+from xqg_repro.train.xqg import Collator, Pair, Row, batches, quality, question_pair, shortened, train
 
 TINY = GeneratorRecipe(
     name="tiny",
@@ -137,12 +137,12 @@ def test_tokenizer_of_the_same_texts_is_the_same() -> None:
 
 def test_the_data_names_the_language_of_a_question() -> None:
     pair = question_pair(Example("Wo liegt Turku?", TURKU, lang="de"), PROMPT)
-    assert pair == ("Generate a German question for this passage: Turku Turku is a city.", "Wo liegt Turku?")
+    assert pair == ("Generate a German question for this passage: Turku Turku is a city.", "Wo liegt Turku?", "")
 
 
 @pytest.mark.parametrize("language", XOR_LANGUAGES)
 def test_the_script_tells_the_language_where_the_data_does_not(language: str) -> None:
-    source, target = question_pair(Example(SENTENCES[language], TURKU), "{language}|{title}")
+    source, target, _ = question_pair(Example(SENTENCES[language], TURKU), "{language}|{title}")
     names = {"ar": "Arabic", "bn": "Bengali", "fi": "Finnish", "ja": "Japanese"}
     names |= {"ko": "Korean", "ru": "Russian", "te": "Telugu"}
     assert (source, target) == (f"{names[language]}|Turku", SENTENCES[language])
@@ -254,14 +254,17 @@ def name(english: str, language: str, text: str, kind: str = "city") -> Example:
     return Example(text, TrainingPassage(f"{kind} {english}", english, ""), lang=language)
 
 
-ASKED = [
+NAMES = [
     name("Turku", "ru", "Турку"),
     name("Turku", "ja", "トゥルク"),
+    name("Vaasa", "ru", "Вааса"),
     name("Guinea", "ru", "Гвинея", "territory"),
+    name("Guinea", "fi", "Guinea", "territory"),
     name("New Guinea", "ru", "Новая Гвинея", "territory"),
+    name("Papua New Guinea", "fi", "Papua-Uusi-Guinea", "territory"),
+    name("Dinar", "ru", "динар", "currency"),
+    name("Dinar", "ja", "ディナール", "currency"),
 ]
-UNASKED = [name("Papua New Guinea", "fi", "Papua-Uusi-Guinea", "territory"), name("Oulu", "ru", "Оулу")]
-OTHERS = [name("Vaasa", "ru", "Вааса"), name("Lahti", "ru", "Лахти"), name("Kotka", "ja", "コトカ")]
 
 
 def about(*titles: str) -> list[TrainingPassage]:
@@ -277,136 +280,140 @@ def about(*titles: str) -> list[TrainingPassage]:
         ("Coast of New Guinea", "New Guinea"),
         ("Papua New Guinea and Guinea", "Papua New Guinea"),
         ("Guineas", ""),
-        ("Old-Turku", ""),
         ("turku", ""),
         ("", ""),
     ],
 )
 def test_an_entity_is_the_longest_name_that_a_title_holds_as_whole_words(title: str, expected: str) -> None:
     for order in (1, -1):
-        assert Names([*ASKED, *UNASKED][::order], []).find(title) == expected
+        assert Names(NAMES[::order], []).find(title) == expected
 
 
-def test_entities_of_the_collection_are_those_of_its_titles() -> None:
-    names = Names([*ASKED, *UNASKED, *OTHERS], about("Port of Oulu", "New Guinea", "Oulu", "Nowhere"))
-    assert names.spoken_of() == {"Oulu", "New Guinea"}
-
-
-def test_names_are_learnt_by_title_and_of_other_entities_bare() -> None:
-    pairs = Names([*ASKED, *UNASKED], about("Port of Turku", "Turku", "Port of Turku", "Nowhere")).pairs()
-    prompt = "Generate a {} name for this passage: {}"
-    assert Counter(pairs) == Counter(
-        [
-            (prompt.format("Russian", "Port of Turku"), "Турку"),
-            (prompt.format("Japanese", "Port of Turku"), "トゥルク"),
-            # a title that is a bare name counts twice
-            *[(prompt.format("Russian", "Turku"), "Турку")] * 2,
-            *[(prompt.format("Japanese", "Turku"), "トゥルク")] * 2,
-            (prompt.format("Russian", "Guinea"), "Гвинея"),
-            (prompt.format("Russian", "New Guinea"), "Новая Гвинея"),
-            (prompt.format("Finnish", "Papua New Guinea"), "Papua-Uusi-Guinea"),
-            (prompt.format("Russian", "Oulu"), "Оулу"),
-        ]
+def test_names_are_those_of_the_entities_that_titles_speak_of() -> None:
+    names = Names(NAMES, about("Port of Turku", "Turku", "New Guinea", "Nowhere"))
+    assert Counter(names.pairs) == Counter(
+        [("ru", "Turku", "Турку"), ("ja", "Turku", "トゥルク"), ("ru", "New Guinea", "Новая Гвинея")]
     )
+    assert names.called("Turku", "ru") == {"Турку"}
+    assert names.called("Turku", "fi") == names.called("Dinar", "ru") == set()
 
 
-TURKU_ASKED = Example("Где порт Турку?", TrainingPassage("7", "Port of Turku", "Turku has a port."), lang="ru")
-
-
-def exchanged(names: Names, example: Example = TURKU_ASKED, count: int = 50) -> set[Example]:
-    return {names.exchange(example, random.Random(seed)) for seed in range(count)}
-
-
-def test_entities_are_exchanged_in_question_and_passage_alike() -> None:
-    names = Names([*ASKED, *UNASKED, *OTHERS], about("Turku", "Oulu"))
-    assert {(e.query, *e.positive[1:], e.lang) for e in exchanged(names)} == {
-        ("Где порт Вааса?", "Port of Vaasa", "Vaasa has a port.", "ru"),
-        ("Где порт Лахти?", "Port of Lahti", "Lahti has a port.", "ru"),
+def test_a_lesson_is_a_name_under_a_passage_that_speaks_of_its_entity_in_place_of_its_own() -> None:
+    names = Names(NAMES, about("Port of Turku", "Guinea", "Nowhere"))
+    position = names.pairs.index(("ja", "Turku", "トゥルク"))
+    lessons = [names.lesson(position, random.Random(seed)) for seed in range(30)]
+    assert {(lesson.query, lesson.lang) for lesson in lessons} == {("トゥルク", "ja")}
+    assert {lesson.positive[1:] for lesson in lessons} == {
+        ("Port of Turku", "Port of Turku is a place."),
+        ("Turku", "Turku is a place."),
     }
 
 
-def test_entities_of_the_collection_and_of_reserved_questions_take_no_others_place() -> None:
-    names = Names([*ASKED, *UNASKED, *OTHERS], about("Turku", "Coast of Oulu"), ["Где Вааса?", "Kuka?"])
-    assert {e.positive.title for e in exchanged(names)} == {"Port of Lahti"}
-    reserved = Names([*ASKED, *OTHERS], about("Turku"), ["Где Вааса?", "Лахти?"])
-    assert exchanged(reserved) == {TURKU_ASKED}
+PORT = Example("Где порт Турку?", TrainingPassage("7", "Port of Turku", "Turku has a port, no Turkush one."), lang="ru")
+
+
+def exchanged(names: Names, example: Example = PORT, count: int = 50) -> set[tuple[Example, str]]:
+    return {names.exchange(example, random.Random(seed)) for seed in range(count)}
+
+
+def test_entities_are_exchanged_in_question_and_passage_for_those_of_another_kind() -> None:
+    names = Names(NAMES, about("Turku", "Vaasa", "Guinea", "Dinar"))
+    assert {(e.query, *e.positive[1:], e.lang, name) for e, name in exchanged(names)} == {
+        ("Где порт Гвинея?", "Port of Guinea", "Guinea has a port, no Turkush one.", "ru", "Гвинея"),
+        ("Где порт динар?", "Port of Dinar", "Dinar has a port, no Turkush one.", "ru", "динар"),
+    }
 
 
 @pytest.mark.parametrize(
     "example",
     [
-        TURKU_ASKED._replace(query="Где порт?"),  # the question does not name the entity
-        TURKU_ASKED._replace(query="ポートはどこ? トゥルク"),  # nor in this language
-        TURKU_ASKED._replace(positive=TrainingPassage("7", "A port", "It is old.")),
-        Example("トゥルク?", TURKU_ASKED.positive, lang="fi"),
-        Example("Гвинея?", TrainingPassage("8", "Guinea", "Guinea is a country."), lang="ru"),  # no other of its kind
+        PORT._replace(query="Где порт?"),  # the question does not name the entity
+        PORT._replace(query="ポートはどこ? トゥルク"),  # nor in this language
+        PORT._replace(positive=TrainingPassage("7", "A port", "The Turkush port.")),
+        Example("Гвинея?", TrainingPassage("8", "Guinea", "A country."), lang="fi"),
+        Example("Guinea?", TrainingPassage("8", "Guinea", "A country."), lang="fi"),  # no other kind in Finnish
     ],
 )
 def test_questions_without_an_entity_or_another_stay_as_they_are(example: Example) -> None:
-    names = Names([*ASKED[:3], *UNASKED, *OTHERS], about("Turku", "Oulu", "Guinea"))
-    assert exchanged(names, example) == {example}
+    names = Names(NAMES, about("Turku", "Guinea", "Dinar"))
+    assert exchanged(names, example) == {(example, "")}
 
 
 def test_the_longest_name_of_a_question_is_exchanged() -> None:
-    names = Names([*ASKED, name("Sweden", "ru", "Швеция", "territory")], about("New Guinea", "Guinea"))
+    names = Names(NAMES, about("New Guinea", "Guinea", "Dinar"))
     passage = TrainingPassage("9", "New Guinea", "New Guinea lies far off.")
-    (found,) = exchanged(names, Example("Где Новая Гвинея?", passage, lang="ru"))
-    assert (found.query, *found.positive) == ("Где Швеция?", "9", "Sweden", "Sweden lies far off.")
+    ((found, _),) = exchanged(names, Example("Где Новая Гвинея?", passage, lang="ru"))
+    assert (found.query, *found.positive) == ("Где динар?", "9", "Dinar", "Dinar lies far off.")
+
+
+ANSWERED = Example(
+    "Where?", TrainingPassage("1", "T", "First one. Then two. Now 3.5 of it. And four."), lang="fi", answers=("3.5",)
+)
+
+
+def test_a_shortened_passage_keeps_the_sentence_with_the_answer_and_the_order() -> None:
+    sentences = ["First one.", "Then two.", "Now 3.5 of it.", "And four."]
+    seen = set()
+    for seed in range(60):
+        found = shortened(ANSWERED, random.Random(seed))
+        kept = [sentence for sentence in sentences if sentence in found.positive.text]
+        assert found.positive.text == " ".join(kept) and "Now 3.5 of it." in kept
+        assert found._replace(positive=ANSWERED.positive) == ANSWERED
+        seen.add(len(kept))
+    assert seen == {1, 2, 3, 4}
+
+
+def test_a_lesson_may_lose_its_whole_text() -> None:
+    texts = {shortened(ANSWERED._replace(answers=()), random.Random(seed)).positive.text for seed in range(40)}
+    assert {"", "Then two.", ANSWERED.positive.text} <= texts
 
 
 @pytest.mark.parametrize(("share", "least", "most"), [(0.0, 0, 0), (0.5, 70, 130), (1.0, 200, 200)])
-def test_a_share_of_the_questions_is_exchanged_anew_each_epoch(
-    tokenizer: Any, share: float, least: int, most: int
+@pytest.mark.parametrize("setting", ["exchanged", "shortened"])
+def test_a_share_of_the_questions_is_changed_anew_each_epoch(
+    tokenizer: Any, setting: str, share: float, least: int, most: int
 ) -> None:
-    names = Names([*ASKED, *OTHERS], about("Turku"))
+    names = Names(NAMES, about("Turku", "Guinea", "Dinar"))
+    text = PORT.positive.text + " Old. Cold. Small. Far off. Far north. Far west. Far east."
+    example = PORT._replace(positive=PORT.positive._replace(text=text))
 
-    def written(epoch: int, seed: int = 5) -> list[Pair]:
-        recipe = dataclasses.replace(TINY, exchanged=share, prompt="{title}", seed=seed)
-        collator, pairs = Collator(recipe, tokenizer, [TURKU_ASKED] * 200, names), []
-        for position in range(200):
-            found = collator([[Row(position, epoch)]])
-            source, target = (
-                tokenizer.decode([i for i in found[kind][0].tolist() if i >= 0], skip_special_tokens=True)
-                for kind in ("input_ids", "labels")
-            )
-            pairs.append(Pair(source, target))
-        return pairs
+    def written(epoch: int | None, seed: int = 5) -> list[Pair]:
+        recipe = dataclasses.replace(TINY, seed=seed, **{setting: share})
+        collator = Collator(recipe, tokenizer, [example] * 200, names)
+        return [collator.pair(Row(position, epoch)) for position in range(200)]
 
     first = written(0)
-    assert least <= sum(pair.source != "Port of Turku" for pair in first) <= most
-    assert {pair.source.split()[-1]: pair.target.split()[-1] for pair in first}.items() <= {
-        ("Turku", "Турку?"),
-        ("Vaasa", "Вааса?"),
-        ("Lahti", "Лахти?"),
-    }
+    assert least <= sum(pair != question_pair(example, PROMPT) for pair in first) <= most
     assert written(0) == first
     assert (written(1) != first) == (written(0, seed=6) != first) == (share > 0)
+    assert set(written(None)) == {question_pair(example, PROMPT)}
 
 
-PAIRS = [Pair(f"name {number}", "x" * (number % 4 + 1)) for number in range(7)]
-RECIPE = dataclasses.replace(TINY, batch_size=4, names_batch_size=3)
-PER_EPOCH = 3 + 2 * 3  # batches of 10 examples and, twice, of 7 names
+RECIPE = dataclasses.replace(TINY, batch_size=4, names_epochs=2)
+PER_EPOCH = 3 + 2 * 2  # batches of 10 questions and, twice, of 7 names
 
 
-def epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[Any]]]:
-    """The batches of the first epochs: of 10 examples, and of the names twice."""
-    found = [list(batch) for batch in islice(batches(10, PAIRS, recipe, 2), count * PER_EPOCH)]
+def epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[Row]]]:
+    """The batches of the first epochs; the length of a row is its position modulo four."""
+    found = [list(b) for b in islice(batches(10, 7, recipe, lambda row: row.position % 4), count * PER_EPOCH)]
     return [found[at : at + PER_EPOCH] for at in range(0, len(found), PER_EPOCH)]
 
 
-def test_an_epoch_holds_each_example_once_and_each_name_as_often_as_asked() -> None:
+def test_an_epoch_holds_each_question_once_and_each_name_as_often_as_asked() -> None:
     for number, epoch in enumerate(epochs(3)):
-        rows = Counter(row for batch in epoch for row in batch)
-        assert rows == Counter(Row(position, number) for position in range(10)) + Counter(PAIRS) + Counter(PAIRS)
-        assert sorted(len(batch) for batch in epoch if isinstance(batch[0], Row)) == [2, 4, 4]
-        assert sorted(len(batch) for batch in epoch if isinstance(batch[0], Pair)) == [1, 1, 3, 3, 3, 3]
-        assert all(len({type(row) for row in batch}) == 1 for batch in epoch)
+        rows = [row for batch in epoch for row in batch]
+        wanted = [Row(position, number) for position in range(10)]
+        wanted += [Row(i, 2 * number + again, is_name=True) for again in range(2) for i in range(7)]
+        assert sorted(rows) == sorted(wanted)  # type: ignore[type-var]
+        assert sorted(len(batch) for batch in epoch if not batch[0].is_name) == [2, 4, 4]
+        assert sorted(len(batch) for batch in epoch if batch[0].is_name) == [3, 3, 4, 4]
+        assert all(len({row[1:] for row in batch}) == 1 for batch in epoch)
 
 
-def test_names_of_similar_length_go_together() -> None:
-    batched = [batch for batch in epochs(1)[0] if isinstance(batch[0], Pair)]
-    lengths = Counter(tuple(sorted(len(pair.target) for pair in batch)) for batch in batched)
-    assert lengths == {(1, 1, 2): 2, (2, 3, 3): 2, (4,): 2}
+def test_rows_of_similar_length_go_together() -> None:
+    batched = [batch for batch in epochs(1)[0] if batch[0].is_name]
+    lengths = Counter(tuple(row.position % 4 for row in batch) for batch in batched)
+    assert lengths == {(0, 0, 1, 1): 2, (2, 2, 3): 2}
 
 
 def test_batches_are_drawn_anew_each_epoch_and_for_each_seed_and_no_other_time() -> None:
@@ -414,18 +421,19 @@ def test_batches_are_drawn_anew_each_epoch_and_for_each_seed_and_no_other_time()
     assert epochs(2) == [first, second]
     other = epochs(1, dataclasses.replace(RECIPE, seed=6))[0]
     for changed in (second, other):
-        for kind in (Row, Pair):
-            of_kind = [[batch for batch in epoch if isinstance(batch[0], kind)] for epoch in (first, changed)]
-            # but for the number of the epoch
-            assert [[row[0] for row in batch] for batch in of_kind[0]] != [[row[0] for row in b] for b in of_kind[1]]
-    mixed = [[type(batch[0]) for batch in epoch] for epoch in epochs(5)]
+        for is_name in (False, True):
+            of_kind = [
+                [[row.position for row in batch] for batch in epoch if batch[0].is_name == is_name]
+                for epoch in (first, changed)
+            ]
+            assert of_kind[0] != of_kind[1]
+    mixed = [[batch[0].is_name for batch in epoch] for epoch in epochs(5)]
     assert len({tuple(kinds) for kinds in mixed}) > 1  # names stand between the questions, at other places each time
 
 
-def test_without_names_there_are_examples_alone_and_the_other_way_round() -> None:
-    found = [row for batch in islice(batches(5, PAIRS, RECIPE, 0), 2) for row in batch]
-    assert sorted(found) == [(position, 0) for position in range(5)]  # type: ignore[type-var]
-    assert Counter(row for batch in islice(batches(0, PAIRS, RECIPE, 1), 3) for row in batch) == Counter(PAIRS)
+def test_without_names_there_are_questions_alone() -> None:
+    found = [row for batch in islice(batches(5, 0, RECIPE, lambda _: 0), 2) for row in batch]
+    assert sorted(found) == [Row(position, 0) for position in range(5)]  # type: ignore[type-var]
 
 
 # a batch
@@ -433,25 +441,44 @@ def test_without_names_there_are_examples_alone_and_the_other_way_round() -> Non
 
 def test_padding_of_the_labels_does_not_count(tokenizer: Any) -> None:
     examples = [Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi"), Example("Где?", TURKU, lang="ru")]
-    pair = Pair("Generate a Russian name: Turku", "Турку")
-    for rows, pairs in (([Row(1, 0), Row(0, 0)], [question_pair(e, PROMPT) for e in examples[::-1]]), ([pair], [pair])):
-        found = Collator(TINY, tokenizer, examples)([rows])
-        assert set(found) == {"input_ids", "attention_mask", "labels"}
-        for i, (source, target) in enumerate(pairs):
-            kept = found["attention_mask"][i].bool()
-            assert found["input_ids"][i][kept].tolist() == tokenizer(source)["input_ids"]
-            expected = tokenizer(target)["input_ids"]
-            labels = found["labels"][i].tolist()
-            assert labels == expected + [-100] * (len(labels) - len(expected))
-        assert len(pairs) == len(found["labels"])
-    assert -100 in Collator(TINY, tokenizer, examples)([[Row(0, 0), Row(1, 0)]])["labels"]
+    found = Collator(TINY, tokenizer, examples, start=7)([[Row(1, 0), Row(0, 0)]])
+    assert set(found) == {"input_ids", "attention_mask", "decoder_input_ids", "labels"}
+    for i, (source, target, _) in enumerate(question_pair(example, PROMPT) for example in examples[::-1]):
+        kept = found["attention_mask"][i].bool()
+        assert found["input_ids"][i][kept].tolist() == tokenizer(source)["input_ids"]
+        expected = tokenizer(target)["input_ids"]
+        labels = found["labels"][i].tolist()
+        assert labels == expected + [-100] * (len(labels) - len(expected))
+        assert found["decoder_input_ids"][i].tolist()[: len(expected)] == [7, *expected[:-1]]
+    assert -100 in found["labels"]
+
+
+def test_of_an_exchanged_question_its_name_and_the_token_after_it_count(tokenizer: Any) -> None:
+    names = Names(NAMES, about("Turku", "Guinea"))
+    recipe = dataclasses.replace(TINY, exchanged=1.0)
+    ids, labels = (
+        Collator(recipe, tokenizer, [PORT], names)([[Row(0, 0)]])[kind][0].tolist()
+        for kind in ("decoder_input_ids", "labels")
+    )
+    counted = [label for label in labels if label >= 0]
+    assert tokenizer.decode(ids[1:]) == "Где порт Гвинея?"
+    assert tokenizer.decode(counted).strip() in ("Гвинея", "Гвинея?")
+    at = next(i for i, label in enumerate(labels) if label >= 0)
+    assert at > 0 and ids[at + 1 : at + len(counted)] == counted[:-1]
+
+
+def test_a_row_of_a_name_is_a_lesson(tokenizer: Any) -> None:
+    collator = Collator(TINY, tokenizer, [], Names(NAMES, about("Turku")))
+    sources = {collator.pair(Row(0, number, is_name=True)) for number in range(20)}
+    prompt = "Generate a Russian name for this passage: Turku"
+    assert sources == {Pair(prompt, "Турку"), Pair(f"{prompt} Turku is a place.", "Турку")}
 
 
 def test_long_texts_are_cut_at_their_end(tokenizer: Any) -> None:
     recipe = dataclasses.replace(TINY, prompt_max_length=9, query_max_length=5)
     example = Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi")
     found = Collator(recipe, tokenizer, [example])([[Row(0, 0)]])
-    for kind, length, text in zip(("input_ids", "labels"), (9, 5), question_pair(example, PROMPT), strict=True):
+    for kind, length, text in zip(("input_ids", "labels"), (9, 5), question_pair(example, PROMPT)[:2], strict=True):
         whole = tokenizer(text)["input_ids"]
         assert len(whole) > length
         assert found[kind][0].tolist() == [*whole[: length - 1], tokenizer.eos_token_id]
@@ -507,9 +534,9 @@ def test_trained_folder_is_reused_until_the_recipe_changes(trained: Path) -> Non
     lines: list[str] = []
     train(TINY, trained, log=lines.append)
     assert lines == [f"train-xqg: {trained} is there already"]
-    examples, wanted = xqg.plan(dataclasses.replace(TINY, steps=4))
+    split, wanted = xqg.plan(dataclasses.replace(TINY, steps=4))
     assert Manifest.read(trained).differences(wanted) == ["recipe"]
-    assert len(examples) == 14
+    assert len(split.kept) == 14
 
 
 def loss(folder: Path, recipe: GeneratorRecipe, examples: Sequence[Example]) -> float:
@@ -519,7 +546,9 @@ def loss(folder: Path, recipe: GeneratorRecipe, examples: Sequence[Example]) -> 
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        return model(**Collator(recipe, tokenizer, examples)([[Row(i, 0) for i in range(len(examples))]])).loss.item()
+        return model(
+            **Collator(recipe, tokenizer, examples)([[Row(i, None) for i in range(len(examples))]])
+        ).loss.item()
 
 
 def test_training_brings_the_loss_down(trained: Path, tmp_path: Path) -> None:
@@ -696,7 +725,7 @@ def test_mixed_precision_and_half_weights_change_the_numbers_but_little(
 @pytest.fixture
 def few_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of the list of names, these few."""
-    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: [*ASKED, *OTHERS, *(UNASKED if held_out else ())])
+    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES if held_out else NAMES[:2])
 
 
 @pytest.fixture
@@ -706,26 +735,18 @@ def turku(tmp_path: Path) -> Path:
     return tevatron(tmp_path / "turku.jsonl", *questions, title="Turku")
 
 
-def test_names_come_first_and_again_between_the_questions(
-    few_names: None, turku: Path, fitted: list[Stage], tmp_path: Path
-) -> None:
-    recipe = dataclasses.replace(
-        TINY, data=str(turku), names_steps=5, names_batch_size=4, names_epochs=2, steps=0, epochs=3, batch_size=5
-    )
-    lines: list[str] = []
-    counts = train(recipe, tmp_path / "model", log=lines.append).counts
-    first, second = fitted
-    # an epoch is 2 batches of questions and twice 3 of the 11 names
-    assert (first.steps, len(first.batches), second.steps, len(second.batches)) == (5, 5, 24, 24)
-    assert first.rate == second.rate == 0.0
-    assert {type(batch[0]) for batch in first.batches} == {Pair}
-    assert [type(batch[0]) for batch in second.batches].count(Row) == 6
-    assert counts["steps"] == 24 and counts["questions"] == 6
-    assert lines[0] == "train: 5 steps on multilingual names"
-    assert "(CLDR): 11 pairs" in " ".join((tmp_path / "model" / "README.md").read_text().split())
+def test_names_stand_between_the_questions(few_names: None, turku: Path, fitted: list[Stage], tmp_path: Path) -> None:
+    recipe = dataclasses.replace(TINY, data=str(turku), names_epochs=2, steps=0, epochs=3, batch_size=5)
+    counts = train(recipe, tmp_path / "model", log=silent).counts
+    ((steps, batches, rate),) = fitted
+    # an epoch is 2 batches of questions and twice one of the 2 names of Turku
+    assert (steps, len(batches), rate) == (12, 12, 0.0)
+    assert [batch[0].is_name for batch in batches].count(True) == 6
+    assert counts["steps"] == 12 and counts["questions"] == 6
+    assert "(CLDR): 2 names" in " ".join((tmp_path / "model" / "README.md").read_text().split())
 
 
-@pytest.mark.parametrize("setting", ["names_steps", "names_epochs", "exchanged"])
+@pytest.mark.parametrize("setting", ["names_epochs", "exchanged"])
 def test_identity_depends_on_the_names_where_they_are_used(
     monkeypatch: pytest.MonkeyPatch, few_names: None, turku: Path, setting: str
 ) -> None:
@@ -733,28 +754,11 @@ def test_identity_depends_on_the_names_where_they_are_used(
     named = dataclasses.replace(plain, **{setting: 1})
     before = [xqg.plan(recipe)[1].inputs for recipe in (plain, named)]
     assert before[0]["names"] == "" != before[1]["names"]
-    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: ASKED)
+    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES[:1])
     assert [xqg.plan(recipe)[1].inputs == inputs for recipe, inputs in zip((plain, named), before, strict=True)] == [
         True,
         False,
     ]
-
-
-def test_reserved_questions_keep_their_entities_and_are_part_of_the_identity(
-    few_names: None, turku: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reserved = tmp_path / "dev.tsv"
-    recipe = dataclasses.replace(TINY, data=str(turku), exchanged=1.0, reserved=str(reserved), steps=6)
-    taught: list[Example] = []
-    monkeypatch.setattr(xqg, "question_pair", lambda e, prompt: taught.append(e) or question_pair(e, prompt))
-    identities = set()
-    for questions, expected in (("1\tВааса?\n", {"Lahti", "Oulu"}), ("1\tОулу?\n", {"Lahti", "Vaasa"})):
-        reserved.write_text(questions)
-        taught.clear()
-        identities.add(train(recipe, tmp_path / "model", log=silent).identity)
-        # the tokenizer reads the questions as they are
-        assert {example.positive.title for example in taught} == expected | {"Turku"}
-    assert len(identities) == 2
 
 
 def test_held_out_questions_are_not_exchanged(
@@ -764,7 +768,7 @@ def test_held_out_questions_are_not_exchanged(
     kept, held_out = held_out_split(load_examples(str(turku))[0], recipe.held_out)
     assert kept and held_out
     taught: list[Example] = []
-    monkeypatch.setattr(xqg, "question_pair", lambda e, prompt: taught.append(e) or question_pair(e, prompt))
+    monkeypatch.setattr(xqg, "question_pair", lambda e, *more: taught.append(e) or question_pair(e, *more))
     train(recipe, tmp_path / "model", log=silent)
     assert set(held_out) <= set(taught)
     places = {example.positive.doc_id for example in held_out}
@@ -792,8 +796,8 @@ class MadeUp:
     texts: ClassVar = {
         ("Turku", "ru"): ("Где Турку?", "Где Оулу?"),
         ("Port of Turku", "ru"): ("Turku?", "Как назван Турку?"),
-        ("Oulu", "ru"): ("Оулу?", "Оулу где?"),
-        ("Oulu", "fi"): ("Оулу?", "Missä?"),
+        ("Guinea", "ru"): ("Гвинея?", "Оулу где?"),
+        ("Guinea", "fi"): ("Гвинея?", "Missä Guinea?"),
     }
 
     def __init__(self, config: GeneratorConfig) -> None:
@@ -809,27 +813,19 @@ class MadeUp:
         ]
 
 
-@pytest.mark.parametrize("names_steps", [0, 1])
-def test_quality_is_the_share_of_queries_that_are_right(monkeypatch: pytest.MonkeyPatch, names_steps: int) -> None:
+def test_quality_is_the_share_of_queries_that_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xqg, "QueryGenerator", MadeUp)
-    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: [*ASKED, *UNASKED] if held_out else ASKED)
-    everything = [TrainingPassage(title, title, "") for title in ("Turku", "Oulu", "Papua New Guinea", "Nowhere")]
-    monkeypatch.setattr(xqg, "load_passages", lambda data: everything)
-    passages = [TrainingPassage(title, title, "") for title in ("Turku", "Port of Turku", "Nowhere")]
+    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES if held_out else [])
+    passages = [TrainingPassage(title, title, "") for title in ("Turku", "Port of Turku", "Guinea", "Nowhere")]
     held_out = [Example(question, passage) for passage in passages for question in ("a", "b")]
-    found = quality(dataclasses.replace(TINY, names_steps=names_steps), Path("model"), held_out)
-    expected = {
-        # Turku 2 + 2 of 4, the port 1 + 2, nowhere 0 + 2
-        "in the language asked for, of held-out passages": 9 / 12,
-        # Turku in Russian 1 of 2, the port 1 of 2, in Finnish, of which the list has no name, never
-        "naming the entity, of held-out passages": 2 / 8,
+    assert quality(TINY, Path("model"), held_out) == {
+        # Turku 2 + 2 of 4, the port 1 + 2, Guinea 2 + 1, nowhere 0 + 2
+        "in the language asked for": 12 / 16,
+        # Turku in Russian 1 of 2, the port 1, Guinea 1 and in Finnish 1; the list has no Finnish name of Turku
+        "naming the passage's entity": 4 / 8,
     }
-    if names_steps:
-        # Oulu 2 + 1 of 4, Papua New Guinea 0 + 2
-        expected["in the language asked for, of entities without training questions"] = 5 / 8
-        expected["naming the entity, of entities without training questions"] = 2 / 8
-    assert found == expected
-    assert quality(TINY, Path("model"), []) == {}
+    nowhere = quality(TINY, Path("model"), held_out[-2:])
+    assert nowhere == {"in the language asked for": 1 / 2}
 
 
 def test_quality_is_measured_on_what_is_held_out_and_told(mini_data: Mini, tmp_path: Path) -> None:
@@ -840,8 +836,8 @@ def test_quality_is_measured_on_what_is_held_out_and_told(mini_data: Mini, tmp_p
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     (line,) = [line for line in lines if "in the language asked for" in line]
     share = float(line.rpartition(" ")[2])
-    assert f"| in the language asked for, of held-out passages | {share:.1%} |" in card
-    assert f"none of their questions ({counts['held_out']}) was trained on" in " ".join(card.split())
+    assert f"| in the language asked for | {share:.1%} |" in card
+    assert f"the passages of {counts['held_out']} held-out questions, all questions of 40% of" in " ".join(card.split())
 
 
 # the models of the package
@@ -857,6 +853,6 @@ MODELS = sorted(path.parent.name for path in resource("models").glob("*/manifest
 def test_a_shipped_model_is_what_its_recipe_makes_of_todays_data(model: str) -> None:
     shipped = verify(resource("models", model), checksums=True)
     kind, plan = KINDS[shipped.stage]
-    examples, wanted = plan(load_recipe(model, kind))
+    split, wanted = plan(load_recipe(model, kind))
     assert shipped.identity == wanted.identity, f"changed: {shipped.differences(wanted)}; run make models"
-    assert shipped.counts["questions"] + shipped.counts["held_out"] == len(examples)
+    assert (shipped.counts["questions"], shipped.counts["held_out"]) == (len(split.kept), len(split.held_out))

@@ -20,6 +20,7 @@ DATA = ROOT / "xqg_repro" / "resources" / "xor_mini"
 SCRIPTS = ROOT / "scripts" / "xor_mini"
 RECORD = json.loads((DATA / "build.json").read_text(encoding="utf-8"))
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
+SPLITS = ("train", "held-out", "dev")
 # Blocks that a question's letters come from; Latin letters occur besides in what is really written so (ISO, WWW).
 SCRIPT_OF = {
     "ar": "\u0600-\u06ff",
@@ -118,9 +119,9 @@ def test_card_has_the_counts(passages) -> None:
 
 
 def test_counts() -> None:
-    train = Counter(q["lang"] for q in read_questions("train"))
-    dev = Counter(q["lang"] for q in read_questions("dev"))
+    train, held_out, dev = (Counter(q["lang"] for q in read_questions(split)) for split in SPLITS)
     assert dict(train) == RECORD["questions"]["train"]
+    assert dict(held_out) == RECORD["questions"]["held-out"] == dict.fromkeys((*LANGUAGES, "en"), 100)
     assert dict(dev) == RECORD["questions"]["dev"] == dict.fromkeys(LANGUAGES, 200)
     assert set(train) == {*LANGUAGES, "en"}
     assert all(900 <= n <= 1_100 for n in train.values())
@@ -128,7 +129,7 @@ def test_counts() -> None:
 
 def test_ids_are_unique_and_qrels_complete(passages) -> None:
     ids = []
-    for split in ("train", "dev"):
+    for split in SPLITS:
         questions, qrels = read_questions(split), read_qrels(split)
         assert all(list(q) == ["id", "question", "answers", "lang", "split"] for q in questions)
         assert all(q["split"] == split and q["id"].isdigit() for q in questions)
@@ -139,7 +140,7 @@ def test_ids_are_unique_and_qrels_complete(passages) -> None:
 
 
 def test_answers_are_in_their_passages(passages) -> None:
-    for split in ("train", "dev"):
+    for split in SPLITS:
         qrels = read_qrels(split)
         for question in read_questions(split):
             (answer,) = question["answers"]
@@ -149,7 +150,7 @@ def test_answers_are_in_their_passages(passages) -> None:
 
 def test_answers_survive_tokenisation_and_are_rare(builder, passages) -> None:
     tokenized = {docid: " ".join(word_tokenize(text)) for docid, (text, _) in passages.items()}
-    for split in ("train", "dev"):
+    for split in SPLITS:
         qrels = read_qrels(split)
         docids_of = defaultdict(set)
         for question in read_questions(split):
@@ -162,7 +163,7 @@ def test_answers_survive_tokenisation_and_are_rare(builder, passages) -> None:
 
 @pytest.mark.parametrize("lang", LANGUAGES)
 def test_scripts_of_questions(lang: str) -> None:
-    questions = [q["question"] for split in ("train", "dev") for q in read_questions(split) if q["lang"] == lang]
+    questions = [q["question"] for split in SPLITS for q in read_questions(split) if q["lang"] == lang]
     assert len(set(questions)) == len(questions)
     for text in questions:
         assert text.endswith(("?", "؟", "？")), text
@@ -177,17 +178,20 @@ def test_scripts_of_questions(lang: str) -> None:
 
 
 def test_answers_are_not_in_questions() -> None:
-    for split in ("train", "dev"):
+    for split in SPLITS:
         for question in read_questions(split):
             assert question["answers"][0].casefold() not in question["question"].casefold(), question
 
 
 def test_splits_share_no_pair_and_no_question(collection) -> None:
     train = [q for q in collection.questions if q.split == "train"]
+    held_out = [q for q in collection.questions if q.split == "held-out"]
     dev = [q for q in collection.questions if q.split == "dev"]
-    assert not {q.pair for q in train} & {q.pair for q in dev}
-    assert not {q.text for q in train} & {q.text for q in dev}
-    shipped = {(q["id"], q["question"]) for split in ("train", "dev") for q in read_questions(split)}
+    for one, other in ((train, held_out), (train, dev), (held_out, dev)):
+        assert not {q.pair for q in one} & {q.pair for q in other}
+        assert not {q.text for q in one} & {q.text for q in other}
+    assert not {q.entity for q in held_out} & {q.entity for q in (*train, *dev)}
+    shipped = {(q["id"], q["question"]) for split in SPLITS for q in read_questions(split)}
     assert shipped == {(q.qid, q.text) for q in collection.questions}
 
 
@@ -200,12 +204,12 @@ def test_facts_asked_the_other_way_round_stay_in_one_split(builder, collection) 
     assert not facts("train") & facts("dev")
 
 
-def test_share_of_held_out_entities(builder, collection) -> None:
+def test_share_of_unseen_entities(builder, collection) -> None:
     known = {q.entity for q in collection.questions if q.split == "train"}
     for lang in LANGUAGES:
         dev = [q for q in collection.questions if q.split == "dev" and q.lang == lang]
-        held_out = sum(q.entity not in known for q in dev)
-        assert held_out / len(dev) == pytest.approx(builder["build"].DEV_HELD_OUT_SHARE, abs=0.01)
+        unseen = sum(q.entity not in known for q in dev)
+        assert unseen / len(dev) == pytest.approx(builder["build"].DEV_UNSEEN_SHARE, abs=0.01)
 
 
 def test_every_relation_has_five_phrasings_in_every_language(builder) -> None:

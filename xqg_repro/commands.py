@@ -56,12 +56,8 @@ def passage_commands(benchmark: Benchmark, condition: Condition, directory: str,
         passages, embeddings = embeddings, _path(benchmark, directory, "embeddings", condition.name)
         source = ("--generated", generated)
         if benchmark.keep_sums:
-            sums = _path(
-                benchmark,
-                directory,
-                "sums",
-                f"{condition.encoder}.{condition.generator or PurePosixPath(generated).name}",
-            )
+            source_name = condition.generator or generated.strip("./").replace("/", ".")
+            sums = _path(benchmark, directory, "sums", f"{condition.encoder}.{source_name}")
             kept = ("--queries", str(benchmark.queries), *(("--per-language",) if _languages_apart(benchmark) else ()))
             planned.append(("sum", *source, *encoder, *kept, "--output", sums))
             source = ("--sums", sums)

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGED = "package:"
-TOKENS_PER_BATCH = 16384
+TOKENS_PER_BATCH = {"cpu": 1_024, "gpu": 16_384}
+"""A batch on a CPU should fit its caches; a GPU should have enough to do."""
 TEXTS_PER_BLOCK = 65536
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -195,19 +196,18 @@ class TextEncoder:
     Args:
         config: what decides the embedding.
         device: a torch device; ``None`` takes a GPU if there is one.
-        tokens_per_batch: upper bound of a batch's size with padding; changes speed and memory only.
+        tokens_per_batch: upper bound of a batch's size with padding; changes speed and memory only, and the last
+            digits. ``None`` takes what suits the device.
     """
 
-    def __init__(
-        self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int = TOKENS_PER_BATCH
-    ) -> None:
+    def __init__(self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int | None = None) -> None:
         import torch
 
         folder = resolve_model(config.model)
         self.config = config
-        self.tokens_per_batch = tokens_per_batch
         self._tokenizer, self._model = load_model(folder, getattr(torch, config.precision.value))
         self.device = chosen_device(device)
+        self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
         move(self._model, self.device)
         longest = max(config.query_max_length, config.passage_max_length)
         limit = min(getattr(self._model.config, "max_position_embeddings", longest), self._tokenizer.model_max_length)

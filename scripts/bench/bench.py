@@ -75,9 +75,9 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, tiny: bool) -> str:
     here = machine()
     with tempfile.TemporaryDirectory(prefix="xqg-bench-") as name:
         folder = Path(name)
-        found = generation.generator(folder / "generator", sizes.query_length)
+        generator = generation.settings(sizes.query_length)
         _log("queries")
-        source, passages = generation.queries(sizes.encoded, found)
+        passages = generation.queries(sizes.encoded, generator)
         if encoder:
             config, title = dataclasses.replace(load_preset(preset), model=encoder), f"a trained one, `{preset}`"
         else:
@@ -85,9 +85,9 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, tiny: bool) -> str:
             title = "a tiny BERT" if tiny else "a BERT of mBERT's size (12 layers of 768 dimensions, CLS)"
             title += " with random weights and the tokenizer of `package:xdr-mini`"
         _log("encoding")
-        encoded = encoding.measure(config, title, source, passages, sizes.rounds)
+        encoded = encoding.measure(config, title, passages, sizes.rounds)
         _log("generation")
-        generated = generation.measure(found, sizes.generated, sizes.generated_reference, sizes.rounds)
+        generated = generation.measure(generator, sizes.generated, sizes.generated_reference, sizes.rounds)
         _log("augmenting")
         (folder / "shard").mkdir()
         augmented = augmenting.measure(folder / "shard", sizes.shard, sizes.dimension, sizes.rounds)

@@ -37,14 +37,13 @@ def random_encoder(folder: Path, *, tiny: bool) -> EncoderConfig:
     return dataclasses.replace(load_preset("mbert"), model=str(folder))
 
 
-def measure(config: EncoderConfig, title: str, source: str, passages: Sequence[PassageQueries], rounds: int) -> Section:
+def measure(config: EncoderConfig, title: str, passages: Sequence[PassageQueries], rounds: int) -> Section:
     """Measure queries a second, and how near the vectors are.
 
     Args:
         config: the encoder; its maximum length and precision are set here.
         title: what to say of it.
-        source: where the queries are from.
-        passages: the queries.
+        passages: generated queries.
         rounds: how often each way is timed.
     """
     everything = list(chain.from_iterable(chain.from_iterable(p.queries.values()) for p in passages))
@@ -72,7 +71,8 @@ def measure(config: EncoderConfig, title: str, source: str, passages: Sequence[P
         (name, *(f"{found[precision]:.6f}" for precision in RATIOS), f"{others:.3f}")
         for name, (found, others) in cosines.items()
     ]
-    text = f"""Encoder: {title}. Texts: {len(everything):,} {source}, for {len(passages)} passages; {len(distinct):,} of
+    text = f"""Encoder: {title}. Texts: {len(everything):,} queries that `xqg-mini` generated for
+{len(passages)} passages; {len(distinct):,} of
 them are distinct. Their tokens, special ones included: {timed.lengths(distinct)}. {times(rounds).capitalize()}.
 
 - *reference*: distinct texts in the given order, in batches of {BATCH}, padded to {MAX_LENGTH} tokens.

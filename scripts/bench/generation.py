@@ -4,61 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from common import Section, interleaved, times
 
 from xqg_repro import collection
-from xqg_repro.config import GeneratorConfig, Precision, load_generator, resource
-from xqg_repro.encoders import PACKAGED, resolve_model
+from xqg_repro.config import GeneratorConfig, Precision, load_generator
+from xqg_repro.encoders import resolve_model
 from xqg_repro.generate import QueryGenerator
 from xqg_repro.queries import PassageQueries
 from xqg_repro.tables import Table
 
 NAME = "xqg-mini"
-TOKENIZER = "package:xdr-mini"
 
 
-@dataclasses.dataclass(frozen=True)
-class Generator:
-    """What generates: its settings, and what to say of it."""
-
-    config: GeneratorConfig
-    title: str
-
-
-def generator(folder: Path, length: int) -> Generator:
-    """The generator that ships with the package, or, as long as none does, a random T5 written to ``folder``.
-
-    Args:
-        folder: where to write a model if need be.
-        length: tokens of a query at most.
-    """
-    if resource("models", NAME).exists():
-        return Generator(dataclasses.replace(load_generator(NAME), query_max_length=length), f"`{PACKAGED}{NAME}`")
-    import torch
-    from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(TOKENIZER))
-    torch.manual_seed(1)
-    settings = T5Config(
-        vocab_size=len(tokenizer),
-        d_model=160,
-        d_kv=32,
-        d_ff=320,
-        num_layers=3,
-        num_heads=5,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.sep_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
-    )
-    model = T5ForConditionalGeneration(settings)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    size = sum(weights.numel() for weights in model.parameters()) / 1e6
-    title = f"a T5 of {size:.1f} million random weights, which never stops early"
-    return Generator(GeneratorConfig(str(folder), query_max_length=length), title)
+def settings(length: int) -> GeneratorConfig:
+    """The embedded generator's settings, for queries of at most so many tokens."""
+    return dataclasses.replace(load_generator(NAME), query_max_length=length)
 
 
 def passages(count: int) -> list[Any]:
@@ -67,22 +29,16 @@ def passages(count: int) -> list[Any]:
     return docs[:: max(len(docs) // count, 1)][:count]
 
 
-def queries(count: int, found: Generator) -> tuple[str, list[PassageQueries]]:
-    """Queries to encode for some passages, and where they are from."""
-    if resource("models", NAME).exists():
-        return f"queries that {found.title} generated", QueryGenerator(found.config, "cpu").generate(passages(count))
-    asked: dict[str, list[str]] = {}
-    for question in collection.load("xor-mini/train", needs=["queries"]).queries_iter():
-        asked.setdefault(question.lang, []).append(question.text)
-    groups = [{code: tuple(texts[5 * i : 5 * i + 5]) for code, texts in asked.items()} for i in range(count)]
-    return "training questions of xor-mini", [PassageQueries(str(i), group) for i, group in enumerate(groups)]
+def queries(count: int, config: GeneratorConfig) -> list[PassageQueries]:
+    """Queries to encode, for some passages."""
+    return QueryGenerator(config, "cpu").generate(passages(count))
 
 
-def measure(found: Generator, count: int, reference_count: int, rounds: int) -> Section:
+def measure(config: GeneratorConfig, count: int, reference_count: int, rounds: int) -> Section:
     """Measure queries a second.
 
     Args:
-        found: the generator.
+        config: the generator and its settings.
         count: passages of ours; enough for full batches.
         reference_count: passages of the reference's way, whose rate does not depend on it.
         rounds: how often each way is timed.
@@ -90,7 +46,7 @@ def measure(found: Generator, count: int, reference_count: int, rounds: int) -> 
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    config = dataclasses.replace(found.config, precision=Precision.FLOAT32)
+    config = dataclasses.replace(config, precision=Precision.FLOAT32)
     folder, docs = resolve_model(config.model), passages(count)
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
 
@@ -129,7 +85,7 @@ def measure(found: Generator, count: int, reference_count: int, rounds: int) -> 
         (name, f"{timing.count:,}", f"{timing.rate:,.1f}", f"{timing.against(timings[reference]):.2f}×")
         for name, timing in timings.items()
     ]
-    text = f"""Generator: {found.title}. {config.queries} queries in each of {len(config.languages)} languages, of
+    text = f"""Generator: `{config.model}`. {config.queries} queries in each of {len(config.languages)} languages, of
 at most {config.query_max_length} tokens, sampled among the {config.top_k} likeliest, for passages of xor-mini;
 {times(rounds)}. Transformers 5 has no text-to-text pipeline, so the reference's way is one call of `generate` for
 each passage and language, with {config.queries} samples.

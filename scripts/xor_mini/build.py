@@ -32,15 +32,18 @@ from xqg_repro.measures import word_tokenize
 
 SEED = "xor-mini-1"
 TRAIN_QUESTIONS = 1_000  # a language
+HELD_OUT_QUESTIONS = 100  # a language, to choose settings on
 DEV_QUESTIONS = 200  # a language
-DEV_HELD_OUT_SHARE = 0.7  # of the dev questions, about entities without any train question
-HELD_OUT_ENTITIES = 0.2  # of all entities
+DEV_UNSEEN_SHARE = 0.7  # of the dev questions, about entities without any train question
+# Of all entities, those that only the questions of one split are about; train and part of dev are about the others.
+UNSEEN_ENTITIES = {"dev": 0.2, "held-out": 0.08}
 DEV_PAIRS = 0.2  # of the pairs of all other entities, kept for dev
 MAX_ANSWER_PASSAGES = 15  # an answer that more passages contain would be found by chance
 SAME_AS_ENGLISH = 0.2  # of the Finnish questions whose name is the English one, kept
 
 # A fact asked the other way round is the same fact, and goes to the same split.
 SAME_FACT = {"currency_country": "currency", "currency_start": "currency_since", "script_language": "language_script"}
+SPLITS = ("train", "held-out", "dev")
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 NOT_LATIN = frozenset(("ar", "bn", "ja", "ko", "ru", "te"))
 # CLDR's names of these are for lists ("Congo - Kinshasa", "Hong Kong SAR China", "Myanmar (Burma)").
@@ -153,22 +156,28 @@ def entity_of(world: World, pair: Pair) -> tuple[str, str]:
     return kind, code
 
 
-def held_out(world: World, pair: Pair) -> bool:
-    """Whether the entity of a pair is one that train never asks about."""
-    return seed(SEED, "entity", *entity_of(world, pair)) % 10_000 < HELD_OUT_ENTITIES * 10_000
+def unseen(world: World, pair: Pair) -> str:
+    """Return the only split that asks about the entity of a pair, where that is not train, else ""."""
+    drawn, share = seed(SEED, "entity", *entity_of(world, pair)) % 10_000, 0.0
+    for split, part in UNSEEN_ENTITIES.items():
+        share += part
+        if drawn < share * 10_000:
+            return split
+    return ""
 
 
-def held_out_entities(world: World) -> set[tuple[str, str]]:
-    """Return the (kind, code) of every entity that train never asks about."""
+def unseen_entities(world: World) -> dict[tuple[str, str], str]:
+    """Return (kind, code) → split of every entity that train never asks about."""
     relation_of = {kind: relation for relation, kind in KIND_OF_RELATION.items()}
     entities = [(kind, code) for kind in relation_of for code in getattr(world, kind)]
-    return {(kind, code) for kind, code in entities if held_out(world, (relation_of[kind], code))}
+    found = {(kind, code): unseen(world, (relation_of[kind], code)) for kind, code in entities}
+    return {entity: split for entity, split in found.items() if split}
 
 
 def role(world: World, pair: Pair) -> str:
-    """Return "held" for a pair of a held-out entity, else "dev" or "train", the same for all languages."""
-    if held_out(world, pair):
-        return "held"
+    """Return "unseen in train: SPLIT", "dev" or "train", the same for all languages."""
+    if split := unseen(world, pair):
+        return f"unseen in train: {split}"
     entity = entity_of(world, pair)
     fact = SAME_FACT.get(pair[0], pair[0])
     return "dev" if seed(SEED, "pair", fact, *entity) % 10_000 < DEV_PAIRS * 10_000 else "train"
@@ -211,16 +220,17 @@ def build() -> Collection:
     possible = {lang: candidates(world, usable, lang) for lang in langs}
     train = [q for lang in langs for q in choose(possible[lang], "train", [("train", TRAIN_QUESTIONS)])]
     trained = {q.entity for q in train}
-    held = round(DEV_QUESTIONS * DEV_HELD_OUT_SHARE)
-    dev = []
+    count = round(DEV_QUESTIONS * DEV_UNSEEN_SHARE)
+    held_out, dev = [], []
     for lang in langs:
+        held_out += choose(possible[lang], "held-out", [("unseen in train: held-out", HELD_OUT_QUESTIONS)])
         if lang == "en":
             continue
         # A pair kept for dev counts as one of a known entity only if some question of train is about that entity.
-        known = [q for q in possible[lang] if q.split == "held" or q.entity in trained]
-        dev += choose(known, "dev", [("held", held), ("dev", DEV_QUESTIONS - held)])
-    questions = sorted(train + dev, key=lambda q: (q.split, q.lang, int(q.qid)))
-    names = name_lines(LANGUAGES, held_out_entities(world))
+        known = [q for q in possible[lang] if q.split == "unseen in train: dev" or q.entity in trained]
+        dev += choose(known, "dev", [("unseen in train: dev", count), ("dev", DEV_QUESTIONS - count)])
+    questions = sorted(train + held_out + dev, key=lambda q: (q.split, q.lang, int(q.qid)))
+    names = name_lines(LANGUAGES, unseen_entities(world))
     return Collection(passages, questions, names, {k: dict(sorted(v.items())) for k, v in report.items()})
 
 
@@ -229,7 +239,7 @@ def write(collection: Collection, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     passages = [f"{docid}\t{p.text}\t{p.title}" for docid, p in enumerate(collection.passages, 1)]
     files = {"passages.tsv": ["id\ttext\ttitle", *passages], "names.tsv": collection.names}
-    for split in ("train", "dev"):
+    for split in SPLITS:
         asked = [q for q in collection.questions if q.split == split]
         files[f"questions.{split}.jsonl"] = [q.line() for q in asked]
         files[f"qrels.{split}.tsv"] = [f"{q.qid}\t{docid}" for q in asked for docid in q.docids]
@@ -244,8 +254,8 @@ def write(collection: Collection, output: Path) -> None:
         "seed": SEED,
         "versions": {package: version(package) for package in PACKAGES} | {"cldr": get_cldr_version()},
         "passages": dict(sorted(Counter(p.kind for p in collection.passages).items())),
-        "questions": {s: {k[1]: n for k, n in sorted(counts.items()) if k[0] == s} for s in ("train", "dev")},
-        "relations": {s: {r: relations[s, r] for r in KIND_OF_RELATION} for s in ("train", "dev")},
+        "questions": {s: {k[1]: n for k, n in sorted(counts.items()) if k[0] == s} for s in SPLITS},
+        "relations": {s: {r: relations[s, r] for r in KIND_OF_RELATION} for s in SPLITS},
         "pairs": collection.report,
         "sha256": hashes,
     }

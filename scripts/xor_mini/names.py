@@ -24,11 +24,14 @@ def _entities(locales: Sequence[Locale]) -> Iterator[tuple[str, str, str, list[s
         yield "city", zone, english, [locale.time_zones.get(zone, {}).get("city") or "" for locale in locales]
 
 
-def name_lines(languages: Sequence[str], held_out: set[tuple[str, str]]) -> list[str]:
-    """Return tab-separated lines, a header first: kind, held out or not, English name, a name or nothing a language."""
-    lines = ["\t".join(["kind", "held_out", "en", *languages])]
+def name_lines(languages: Sequence[str], unseen: dict[tuple[str, str], str]) -> list[str]:
+    """Return tab-separated lines, a header first: kind, split, English name, a name or nothing a language.
+
+    The split is the one whose questions are about the entity; train, where ``unseen`` does not name another.
+    """
+    lines = ["\t".join(["kind", "split", "en", *languages])]
     for kind, code, english, found in _entities([Locale(language) for language in languages]):
         names = [name if plain(name) and name != english else "" for name in found]
         if plain(english) and sum(map(bool, names)) >= LEAST:
-            lines.append("\t".join([kind, "yes" if (kind, code) in held_out else "no", english, *names]))
+            lines.append("\t".join([kind, unseen.get((kind, code), "train"), english, *names]))
     return lines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -346,11 +345,6 @@ def _read_questions(path: Path, version: str) -> list[Question]:
             seen.add(question.query_id)
             questions.append(question)
     return questions
-
-
-def is_held_out(docid: str, share: float) -> bool:
-    """Whether a passage belongs to the share of passages whose training questions are kept out of training."""
-    return int(hashlib.sha256(docid.encode()).hexdigest()[:8], 16) / 2**32 < share
 
 
 def dataset(collection: str, *parts: Any) -> Dataset:

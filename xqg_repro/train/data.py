@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.artifacts import digest, file_digest, read_text
-from xqg_repro.collection._irds import is_held_out
 from xqg_repro.config import resource
 from xqg_repro.errors import InputError
+from xqg_repro.train.recipe import Recipe
 
 
 class TrainingPassage(NamedTuple):
@@ -23,12 +24,13 @@ class TrainingPassage(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A question, a passage that answers it, passages that do not, and the question's language where it is known."""
+    """A question, a passage that answers it, passages that do not; where known, the question's language and answers."""
 
     query: str
     positive: TrainingPassage
     negatives: tuple[TrainingPassage, ...] = ()
     lang: str = ""
+    answers: tuple[str, ...] = ()
 
 
 def load_examples(data: str) -> tuple[Sequence[Example], str]:
@@ -61,7 +63,7 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
             raise InputError(f"question {question.query_id} of {data} has no relevant passage")
         positive = passages[own[0]]
         negatives = tuple(p for p in by_title[positive.title] if p.doc_id not in own)
-        examples.append(Example(question.text, positive, negatives, question.lang))
+        examples.append(Example(question.text, positive, negatives, question.lang, question.answers))
     version = digest([collection.fingerprint(dataset, "docs"), collection.fingerprint(dataset, "queries")])
     return examples, version
 
@@ -137,17 +139,17 @@ def load_names(*, held_out: bool = False) -> list[Example]:
     """Pairs of names: a name in one of the seven languages → the English name, of places, currencies and the like.
 
     Args:
-        held_out: also the names of the embedded collection's held-out entities, of which no training question speaks.
+        held_out: also the names of entities of the embedded collection of which no training question speaks.
     """
     path = resource("xor_mini", "names.tsv")
     header, *lines = path.read_text(encoding="utf-8").splitlines()
     languages = header.split("\t")[3:]
     pairs = []
     for number, line in enumerate(lines, 2):
-        kind, unasked, english, *names = line.split("\t")
+        kind, split, english, *names = line.split("\t")
         if len(names) != len(languages):
             raise InputError(f"has {len(names)} names where {len(languages)} are due", path=path, line=number)
-        if unasked == "yes" and not held_out:
+        if split != "train" and not held_out:
             continue
         target = TrainingPassage(f"{kind} {english}", english, "")
         pairs += [
@@ -158,11 +160,37 @@ def load_names(*, held_out: bool = False) -> list[Example]:
     return pairs
 
 
-def held_out_split(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], list[Example]]:
+class Split(NamedTuple):
+    """The questions to train on, those to measure on, and the fingerprint of both."""
+
+    kept: Sequence[Example]
+    held_out: Sequence[Example]
+    version: str
+
+
+def load_split(recipe: Recipe) -> Split:
+    """The questions of a recipe: its ``data``, and to measure on a share of it or ``held_out_data``.
+
+    Raises:
+        InputError: as for :func:`load_examples`, or nothing is left to train on.
+    """
+    examples, version = load_examples(recipe.data)
+    if recipe.held_out_data:
+        held_out, other = load_examples(recipe.held_out_data)
+        split = Split(examples, held_out, digest([version, other]))
+    else:
+        split = Split(*held_out_split(examples, recipe.held_out), version)
+    if not split.kept:
+        raise InputError(f"{recipe.data} leaves no question to train on", mend="hold out fewer, or name other data")
+    return split
+
+
+def held_out_split(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
     """Split by passage: (kept, held out). All questions of a passage fall on the same side, by a hash of its id."""
     if not share:
         return examples, []
     sides: tuple[list[Example], list[Example]] = ([], [])
     for example in examples:
-        sides[is_held_out(example.positive.doc_id, share)].append(example)
+        hashed = int(hashlib.sha256(example.positive.doc_id.encode()).hexdigest()[:8], 16)
+        sides[hashed / 2**32 < share].append(example)
     return sides

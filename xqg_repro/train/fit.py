@@ -74,6 +74,8 @@ def save(model: Any, tokenizer: Any, folder: Path, recipe: Recipe) -> None:
     shutil.rmtree(folder / ".trainer", ignore_errors=True)
     if recipe.half_precision_weights:
         model.half()
+    tokenizer.backend_tokenizer.no_truncation()  # or the last batch's settings would be saved
+    tokenizer.backend_tokenizer.no_padding()
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
     tokenizer.save_pretrained(folder)

@@ -1,24 +1,23 @@
-"""Multilingual names in the training of a generator: pairs to learn them from, and questions with other names in them.
+"""Multilingual names in the training of a generator: names to learn, and questions with other names in them.
 
 A generator from scratch has to learn two things that a pre-trained one brings along: how an entity is called in each
 language, and that a question about a passage names the passage's entity, whatever it is. The first it learns from
-pairs, ``prompt(language, title) → name``. The second it learns from training questions in which the entity was
-exchanged, in question and passage alike, for one that the collection does not know and that no reserved question
-(those of dev) names. So no exchanged question can be a reserved one.
+lessons: it reads a passage and writes the name of what the title speaks of. The second it learns from training
+questions in which the entity is exchanged for one of another kind: *What is the population of the Danish Krone?* In
+both, the passage is any of the collection, with another entity in the place of its own. So nobody asks what is asked
+there, and no question of dev is given away.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import NamedTuple
 
-from xqg_repro.config import LANGUAGE_NAMES
 from xqg_repro.train.data import Example, TrainingPassage
-
-PROMPT = "Generate a {language} name for this passage: {title}"
 
 
 class Entity(NamedTuple):
@@ -29,72 +28,61 @@ class Entity(NamedTuple):
 
 
 class Names:
-    """The names of entities, beside the passages of a collection.
+    """The names of the entities that the titles of a collection speak of.
 
     Args:
         names: see :func:`~xqg_repro.train.data.load_names`.
         passages: the collection.
-        reserved: questions whose entities are never put in place of others.
     """
 
-    def __init__(
-        self, names: Sequence[Example], passages: Sequence[TrainingPassage], reserved: Sequence[str] = ()
-    ) -> None:
-        self._reserved = "\n".join(reserved)
-        self._titles = list(dict.fromkeys(passage.title for passage in passages))
+    def __init__(self, names: Sequence[Example], passages: Sequence[TrainingPassage]) -> None:
+        english = sorted({name.positive.title for name in names}, key=lambda name: (-len(name), name))
+        self.find: Callable[[str], str] = cache(lambda text: next((name for name in english if _in(text, name)), ""))
+        """Text → the longest English name that it holds as whole words, or nothing."""
+        self._passages = [passage for passage in passages if self.find(passage.title)]
+        spoken_of = {self.find(passage.title) for passage in self._passages}
         self.names: dict[Entity, dict[str, str]] = defaultdict(dict)
         for name in names:
-            kind = name.positive.doc_id.removesuffix(f" {name.positive.title}")
-            self.names[Entity(kind, name.positive.title)][name.lang] = name.query
-        english = sorted({entity.english for entity in self.names}, key=lambda name: (-len(name), name))
-        self.find: Callable[[str], str] = cache(lambda text: next((name for name in english if _holds(text, name)), ""))
-        """Text → the longest English name that it holds as whole words, or nothing."""
-
-    def spoken_of(self) -> set[str]:
-        """English names of the entities that the collection's titles name."""
-        return {self.find(title) for title in self._titles} - {""}
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """Prompt → name: for each title that names an entity, and for the bare name of each entity that is no title's.
-
-        A title that is a bare name counts twice.
-        """
-        by_english: dict[str, list[Entity]] = defaultdict(list)
-        for entity in self.names:
-            by_english[entity.english].append(entity)
-        asked = [(title, self.find(title)) for title in self._titles] + [(e, e) for e in by_english]
-        spoken_of = self.spoken_of()
-        return [
-            (PROMPT.format(language=LANGUAGE_NAMES[language], title=title), name)
-            for title, english in asked
-            if english and (title != english or english not in spoken_of or title in self._titles)
-            for entity in by_english[english]
-            for language, name in self.names[entity].items()
-        ]
-
-    def exchange(self, example: Example, draw: random.Random) -> Example:
-        """The example about another entity that the collection does not know, where there is one to exchange."""
-        entity = self._entity(example)
-        others = self._unknown[entity.kind, example.lang] if entity else []
-        if entity is None or not others:
-            return example
-        other, passage = draw.choice(others), example.positive
-        return example._replace(
-            query=example.query.replace(self.names[entity][example.lang], self.names[other][example.lang]),
-            positive=passage._replace(
-                title=passage.title.replace(entity.english, other.english),
-                text=passage.text.replace(entity.english, other.english),
-            ),
-        )
+            if name.positive.title in spoken_of:
+                kind = name.positive.doc_id.removesuffix(f" {name.positive.title}")
+                self.names[Entity(kind, name.positive.title)][name.lang] = name.query
 
     @cached_property
-    def _unknown(self) -> dict[tuple[str, str], list[Entity]]:
-        """Kind and language → entities that neither the collection's titles nor the reserved questions name."""
-        spoken_of, found = self.spoken_of(), defaultdict(list)
+    def pairs(self) -> list[tuple[str, str, str]]:
+        """(language, English name, name), each once."""
+        return [(language, e.english, name) for e, found in self.names.items() for language, name in found.items()]
+
+    def lesson(self, position: int, draw: random.Random) -> Example:
+        """The pair at a position: a name, and a drawn passage that speaks of its entity in place of its own."""
+        language, english, name = self.pairs[position]
+        passage = draw.choice(self._passages)
+        return Example(name, _exchange(passage, self.find(passage.title), english), lang=language)
+
+    def called(self, english: str, language: str) -> set[str]:
+        """The names in a language of all entities of an English name."""
+        return {names[language] for e, names in self.names.items() if e.english == english and language in names}
+
+    def exchange(self, example: Example, draw: random.Random) -> tuple[Example, str]:
+        """The example about an entity of another kind, and that one's name; as it is and "" where it names none."""
+        entity = self._entity(example)
+        others = self._others[entity.kind, example.lang] if entity else []
+        if entity is None or not others:
+            return example, ""
+        other = draw.choice(others)
+        name = self.names[other][example.lang]
+        query = example.query.replace(self.names[entity][example.lang], name, 1)
+        positive = _exchange(example.positive, entity.english, other.english)
+        return example._replace(query=query, positive=positive), name
+
+    @cached_property
+    def _others(self) -> dict[tuple[str, str], list[Entity]]:
+        """Kind and language → the entities of other kinds that have a name in the language."""
+        kinds = {entity.kind for entity in self.names}
+        found = defaultdict(list)
         for entity, names in self.names.items():
-            for language, name in names.items():
-                if entity.english not in spoken_of and name not in self._reserved:
-                    found[entity.kind, language].append(entity)
+            for kind in kinds - {entity.kind}:
+                for language in names:
+                    found[kind, language].append(entity)
         return found
 
     @cached_property
@@ -109,11 +97,20 @@ class Names:
     def _entity(self, example: Example) -> Entity | None:
         """The entity with the longest name that both the question and the passage hold."""
         text = f"{example.positive.title} {example.positive.text}"
-        return next(
-            (e for name, e in self._by_language.get(example.lang, ()) if name in example.query and e.english in text),
-            None,
-        )
+        asked = (e for name, e in self._by_language.get(example.lang, ()) if name in example.query)
+        return next((e for e in asked if _in(text, e.english)), None)
 
 
-def _holds(text: str, name: str) -> bool:
-    return f" {name} " in f" {text} "
+def _exchange(passage: TrainingPassage, english: str, other: str) -> TrainingPassage:
+    title, text = (_whole(english).sub(lambda _: other, text) for text in (passage.title, passage.text))
+    return passage._replace(title=title, text=text)
+
+
+def _in(text: str, name: str) -> bool:
+    """Whether a text holds a name as whole words."""
+    return name in text and _whole(name).search(text) is not None
+
+
+@cache
+def _whole(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")

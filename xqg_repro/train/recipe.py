@@ -41,12 +41,12 @@ class Recipe:
         data: ir-datasets id with questions and judgements, or a training file (see :mod:`xqg_repro.train.data`).
         model: Hugging Face id or folder to start from; empty to start from scratch with ``architecture``.
         architecture: of a model from scratch.
-        names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         steps: optimiser steps on ``data``; 0 takes ``epochs``.
         epochs: passes over ``data`` where ``steps`` is 0.
         batch_size: questions a step.
         learning_rate: peak, after a linear warm-up of ``warmup_steps``, then linear decay to 0.
         held_out: share of the passages whose questions are kept out of training, to measure on.
+        held_out_data: questions to measure on, named as ``data`` is, in place of a share of it.
         half_precision_weights: save weights as float16.
         seed: of everything random.
     """
@@ -55,7 +55,6 @@ class Recipe:
     data: str
     model: str = ""
     architecture: Architecture | None = None
-    names_steps: int = 0
     steps: int = 0
     epochs: float = 1.0
     batch_size: int = 128
@@ -63,6 +62,7 @@ class Recipe:
     warmup_steps: int = 0
     weight_decay: float = 0.0
     held_out: float = 0.0
+    held_out_data: str = ""
     half_precision_weights: bool = False
     seed: int = 42
 
@@ -74,6 +74,7 @@ class EncoderRecipe(Recipe):
     Attributes:
         pooling, normalize, title_separator, query_max_length, passage_max_length: as in
             :class:`~xqg_repro.config.EncoderConfig`.
+        names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
         temperature: τ.
     """
@@ -83,6 +84,7 @@ class EncoderRecipe(Recipe):
     title_separator: str = " "
     query_max_length: int = 32
     passage_max_length: int = 128
+    names_steps: int = 0
     negatives: int = 7
     learning_rate: float = 1e-5
     temperature: float = 1.0
@@ -109,10 +111,9 @@ class GeneratorRecipe(Recipe):
         accumulation: batches whose gradients are added up for a step, where the memory does not hold them at once.
         adafactor: optimise with Adafactor, relative to the size of each weight, in place of AdamW.
         precision: ``bfloat16`` for mixed precision.
-        names_batch_size: names a batch, in the first stage and between the questions.
-        names_epochs: passes over the names for each pass over ``data``, mixed into it, lest they be forgotten.
+        names_epochs: passes over the names for each pass over ``data``, mixed into it.
         exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.names`, anew each epoch.
-        reserved: ir-datasets id of the questions (dev's) whose entities are never put in place of others.
+        shortened: share of the questions whose passage is cut to a few sentences, anew each epoch, to save time.
         evaluation_steps: measure the loss on the held-out questions every so many steps, and keep the best checkpoint;
             0 keeps the last.
     """
@@ -124,10 +125,9 @@ class GeneratorRecipe(Recipe):
     accumulation: int = 1
     adafactor: bool = False
     precision: Precision = Precision.FLOAT32
-    names_batch_size: int = 256
     names_epochs: int = 0
     exchanged: float = 0.0
-    reserved: str = ""
+    shortened: float = 0.0
     evaluation_steps: int = 0
     learning_rate: float = 1e-4
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, atomic_write, digest, produce
 from xqg_repro.encoders import TextEncoder, load_model, model_fingerprint, passage_text, pool, resolve_model
-from xqg_repro.train.data import Example, held_out_split, load_examples, load_names
+from xqg_repro.train.data import Example, Split, load_names, load_split
 from xqg_repro.train.fit import arguments, check_installed, fit, prepare, save
 from xqg_repro.train.recipe import EncoderRecipe, model_card
 
@@ -34,30 +34,28 @@ def train(
         InputError: unknown data, a training file with a bad line, or a model that cannot be had.
     """
     check_installed()
-    examples, wanted = plan(recipe)
+    split, wanted = plan(recipe)
 
     def build(folder: Path) -> dict[str, int]:
-        return _build(recipe, examples, folder, log)
+        return _build(recipe, split, folder, log)
 
     return produce(output, wanted, build, force=force, log=log)
 
 
-def plan(recipe: EncoderRecipe) -> tuple[Sequence[Example], Manifest]:
+def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
     """The training examples of a recipe, and the identity of the model folder that it makes of them."""
-    examples, version = load_examples(recipe.data)
+    split = load_split(recipe)
     inputs = {
-        "data": version,
+        "data": split.version,
         "model": model_fingerprint(recipe.model) if recipe.model else "",
         "names": digest([name[:3] for name in load_names()]) if recipe.names_steps else "",  # languages are not read
     }
-    return examples, Manifest("train-xdr", {"recipe": dataclasses.asdict(recipe)}, inputs)
+    return split, Manifest("train-xdr", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(
-    recipe: EncoderRecipe, examples: Sequence[Example], folder: Path, log: Callable[[str], None]
-) -> dict[str, int]:
+def _build(recipe: EncoderRecipe, split: Split, folder: Path, log: Callable[[str], None]) -> dict[str, int]:
     prepare(recipe.seed)
-    kept, held_out = held_out_split(examples, recipe.held_out)
+    kept, held_out, _ = split
     tokenizer, model = _start(recipe, kept)
     if recipe.names_steps:
         log(f"train: {recipe.names_steps} steps on multilingual names")
@@ -65,7 +63,7 @@ def _build(
     log(f"train: {len(kept)} questions, {len(held_out)} held out")
     steps = _fit(recipe, model, tokenizer, kept, recipe.steps, folder, log)
     save(model, tokenizer, folder, recipe)
-    score = held_out_accuracy(recipe, folder, held_out, examples) if held_out else None
+    score = held_out_accuracy(recipe, folder, split) if held_out else None
     if score is not None:
         log(f"train: held-out questions that rank their own passage first: {score:.3f}")
     with atomic_write(folder / "README.md") as card:
@@ -216,15 +214,13 @@ class Collator:
         return {"input_ids": found["input_ids"], "attention_mask": found["attention_mask"]}
 
 
-def held_out_accuracy(
-    recipe: EncoderRecipe, model: str | Path, held_out: Sequence[Example], examples: Sequence[Example]
-) -> float:
-    """Share of held-out questions whose own passage scores highest among all passages of the training examples."""
+def held_out_accuracy(recipe: EncoderRecipe, model: str | Path, split: Split) -> float:
+    """Share of held-out questions whose own passage scores highest among all passages of the examples."""
     import numpy as np
 
     encoder = TextEncoder(recipe.encoder(str(model)))
-    passages = {p.doc_id: p for e in examples for p in (e.positive, *e.negatives)}
+    passages = {p.doc_id: p for e in (*split.kept, *split.held_out) for p in (e.positive, *e.negatives)}
     vectors = encoder.encode_passages([p.title for p in passages.values()], [p.text for p in passages.values()])
-    scores = encoder.encode_queries([e.query for e in held_out]) @ vectors.T
-    ids = list(passages)
-    return float(np.mean([ids[best] == e.positive.doc_id for best, e in zip(scores.argmax(1), held_out, strict=True)]))
+    scores = encoder.encode_queries([e.query for e in split.held_out]) @ vectors.T
+    first = np.array(list(passages))[scores.argmax(1)]
+    return float(np.mean(first == np.array([e.positive.doc_id for e in split.held_out])))

@@ -1,8 +1,7 @@
 """Trains a query generator (xQG): text to text, from ``prompt(language, passage)`` to a question in that language.
 
 The loss is the cross-entropy of the question's tokens, as in DSI-QG, which the paper uses. A model from scratch knows
-no names in other scripts, as mT5 does from its pre-training; so it may first learn multilingual names, and see them
-again between the questions lest it forget them.
+no names in other scripts, as mT5 does from its pre-training; so it may learn multilingual names between the questions.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-from collections import defaultdict
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, islice
 from math import ceil
@@ -23,18 +22,25 @@ from xqg_repro.encoders import load_model, model_fingerprint, resolve_model
 from xqg_repro.errors import InputError
 from xqg_repro.generate import QueryGenerator
 from xqg_repro.languages import is_in_script
-from xqg_repro.search import read_topics
-from xqg_repro.train.data import Example, held_out_split, load_examples, load_names, load_passages
+from xqg_repro.train.data import Example, Split, load_names, load_passages, load_split
 from xqg_repro.train.fit import arguments, check_installed, fit, prepare, save
 from xqg_repro.train.names import Names
 from xqg_repro.train.recipe import GeneratorRecipe, model_card
 
+NAMES_PROMPT = "Generate a {language} name for this passage: {title} {text}"
+SENTENCES = (0, 0, 1, 1, 2, 3, 5)
+"""How many sentences a shortened passage keeps besides that with the answer: one of these."""
+
+NAMES_WEIGHT = 4
+"""How often a name counts when the vocabulary is trained, so that most names are few pieces."""
+
 
 class Pair(NamedTuple):
-    """What the model reads and what it is to write."""
+    """What the model reads, what it is to write, and the part of that which the loss counts ("" for all of it)."""
 
     source: str
     target: str
+    counted: str = ""
 
 
 def train(
@@ -49,45 +55,37 @@ def train(
             that cannot be had.
     """
     check_installed()
-    examples, wanted = plan(recipe)
+    split, wanted = plan(recipe)
 
     def build(folder: Path) -> dict[str, int]:
-        return _build(recipe, examples, folder, log)
+        return _build(recipe, split, folder, log)
 
     return produce(output, wanted, build, force=force, log=log)
 
 
-def plan(recipe: GeneratorRecipe) -> tuple[Sequence[Example], Manifest]:
+def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
     """The training examples of a recipe, and the identity of the model folder that it makes of them."""
-    examples, version = load_examples(recipe.data)
+    split = load_split(recipe)
     inputs = {
-        "data": version,
+        "data": split.version,
         "model": model_fingerprint(recipe.model) if recipe.model else "",
         "names": digest(load_names(held_out=True)) if _needs_names(recipe) else "",
-        "reserved": read_topics(recipe.reserved)[1] if recipe.reserved else "",
     }
-    return examples, Manifest("train-xqg", {"recipe": dataclasses.asdict(recipe)}, inputs)
+    return split, Manifest("train-xqg", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(
-    recipe: GeneratorRecipe, examples: Sequence[Example], folder: Path, log: Callable[[str], None]
-) -> dict[str, int]:
+def _build(recipe: GeneratorRecipe, split: Split, folder: Path, log: Callable[[str], None]) -> dict[str, int]:
     prepare(recipe.seed)
-    kept, held_out = held_out_split(examples, recipe.held_out)
-    if not kept:
-        raise InputError(f"{recipe.data} leaves no question to train on", mend="hold out fewer, or name other data")
-    known = _names(recipe) if _needs_names(recipe) else None
-    names = [Pair(*pair) for pair in known.pairs()] if known else []
-    tokenizer, model = _start(recipe, kept, names)
-    collator = Collator(recipe, tokenizer, [*kept, *held_out] if held_out else kept, known)
-    if recipe.names_steps:
-        log(f"train: {recipe.names_steps} steps on multilingual names")
-        first = islice(batches(0, names, recipe, 1), recipe.names_steps * recipe.accumulation)
-        _fit(recipe, model, collator, list(first), [], folder, log)
-    log(f"train: {len(kept)} questions, {len(held_out)} held out")
-    epoch = ceil(len(kept) / recipe.batch_size) + recipe.names_epochs * ceil(len(names) / recipe.names_batch_size)
+    kept, held_out, _ = split
+    names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
+    pairs = names.pairs if names else []
+    tokenizer, model = _start(recipe, kept, pairs)
+    examples = [*kept, *held_out] if held_out else kept
+    collator = Collator(recipe, tokenizer, examples, names, model.config.decoder_start_token_id)
+    log(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
+    epoch = ceil(len(kept) / recipe.batch_size) + recipe.names_epochs * ceil(len(pairs) / recipe.batch_size)
     steps = recipe.steps or ceil(recipe.epochs * epoch / recipe.accumulation)
-    chosen = list(islice(batches(len(kept), names, recipe, recipe.names_epochs), steps * recipe.accumulation))
+    chosen = list(islice(batches(len(kept), len(pairs), recipe, collator.length), steps * recipe.accumulation))
     evaluated = [Row(position, None) for position in range(len(kept), len(kept) + len(held_out))]
     _fit(recipe, model, collator, chosen, evaluated, folder, log)
     save(model, tokenizer, folder, recipe)
@@ -96,54 +94,66 @@ def _build(
         log(f"train: {what}: {share:.3f}")
     with atomic_write(folder / "README.md") as card:
         facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out)}
-        card.write(model_card("generator_card.md", recipe, quality=found, names=len(names), **facts))
+        card.write(model_card("generator_card.md", recipe, quality=found, names=len(pairs), **facts))
     return {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
 
 
-def question_pair(example: Example, prompt: str) -> Pair:
+def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
     """A training question as the generator sees it.
 
     Where the data does not name the question's language, the script tells which of the seven it is: no two share one.
     """
+    passage = example.positive
+    source = GeneratorConfig(prompt=prompt).prompt_for(_language(example), passage.title, passage.text)
+    return Pair(source.strip(), example.query, counted)
+
+
+def _language(example: Example) -> str:
     language = example.lang or next((code for code in XOR_LANGUAGES if is_in_script(example.query, code)), "")
     if language not in LANGUAGE_NAMES:
         raise InputError(
             f"the language of the question {example.query!r} is not known", mend='give each training question a "lang"'
         )
+    return language
+
+
+def shortened(example: Example, draw: random.Random) -> Example:
+    """The example with some sentences of its passage, the first that holds an answer among them where it has any."""
     passage = example.positive
-    return Pair(GeneratorConfig(prompt=prompt).prompt_for(language, passage.title, passage.text), example.query)
-
-
-def _names(recipe: GeneratorRecipe) -> Names:
-    reserved = read_topics(recipe.reserved)[0].values() if recipe.reserved else ()
-    return Names(load_names(held_out=True), load_passages(recipe.data), list(reserved))
+    sentences = re.split(r"(?<=[.!?]) (?=\w)", passage.text)
+    answering = [i for i, sentence in enumerate(sentences) if any(answer in sentence for answer in example.answers)]
+    others = draw.sample(range(len(sentences)), min(draw.choice(SENTENCES), len(sentences)))
+    text = " ".join(sentences[i] for i in sorted({*answering[:1], *others}))
+    return example._replace(positive=passage._replace(text=text))
 
 
 def _needs_names(recipe: GeneratorRecipe) -> bool:
-    return bool(recipe.names_steps or recipe.names_epochs or recipe.exchanged)
+    return bool(recipe.names_epochs or recipe.exchanged)
 
 
 class Row(NamedTuple):
-    """A question by its position, and the epoch of training; ``None`` leaves the question as it is."""
+    """A question or a name by its position, and the pass over them; ``None`` leaves a question as it is."""
 
-    example: int
+    position: int
     epoch: int | None
+    is_name: bool = False
 
 
 def batches(
-    examples: int, names: Sequence[Pair], recipe: GeneratorRecipe, names_epochs: int
-) -> Iterator[Sequence[Row] | Sequence[Pair]]:
-    """Batches without end: each epoch holds every example once and every name ``names_epochs`` times.
+    questions: int, names: int, recipe: GeneratorRecipe, length: Callable[[Row], Any]
+) -> Iterator[Sequence[Row]]:
+    """Batches without end: each epoch holds every question once and every name ``names_epochs`` times, shuffled.
 
-    A batch holds questions or names, and names of similar length go together, so that little is spent on padding.
+    A batch holds questions or names, those of similar ``length`` together, so that little is spent on padding.
     """
     for epoch in count():
         draw = random.Random(f"{recipe.seed}|{epoch}")
-        rows = [Row(position, epoch) for position in draw.sample(range(examples), examples)]
-        found = _split(rows, recipe.batch_size)
-        for _ in range(names_epochs):
-            shuffled = draw.sample(names, len(names))
-            found += _split(sorted(shuffled, key=lambda pair: len(pair.target)), recipe.names_batch_size)
+        passes = [[Row(position, epoch) for position in range(questions)]]
+        for number in range(epoch * recipe.names_epochs, (epoch + 1) * recipe.names_epochs):
+            passes.append([Row(position, number, is_name=True) for position in range(names)])
+        found = []
+        for rows in passes:
+            found += _split(sorted(draw.sample(rows, len(rows)), key=length), recipe.batch_size)
         yield from draw.sample(found, len(found))
 
 
@@ -152,26 +162,68 @@ def _split(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 class Collator:
-    """A batch of :func:`batches` → token ids: ``input_ids``, ``attention_mask`` and ``labels`` (-100 is padding)."""
+    """A batch of :func:`batches` → token ids: ``input_ids``, ``attention_mask``, ``decoder_input_ids`` and ``labels``.
+
+    Labels of padding, and of what the loss does not count, are -100.
+
+    Args:
+        recipe, tokenizer: decide the texts and their lengths.
+        examples: the questions that rows name by position.
+        names: where rows are names, or entities are exchanged.
+        start: the token that the decoder begins with.
+    """
 
     def __init__(
-        self, recipe: GeneratorRecipe, tokenizer: Any, examples: Sequence[Example], names: Names | None = None
+        self,
+        recipe: GeneratorRecipe,
+        tokenizer: Any,
+        examples: Sequence[Example],
+        names: Names | None = None,
+        start: int = 0,
     ) -> None:
-        self.recipe, self.tokenizer, self.examples, self.names = recipe, tokenizer, examples, names
+        self.recipe, self.tokenizer, self.examples, self.names, self.start = recipe, tokenizer, examples, names, start
 
-    def __call__(self, batch: Sequence[Sequence[Row] | Sequence[Pair]]) -> dict[str, Any]:
+    def __call__(self, batch: Sequence[Sequence[Row]]) -> dict[str, Any]:
         """Tokenise the rows of one batch; the ``Trainer`` hands it over in a list of one."""
-        pairs = [row if isinstance(row, Pair) else self._pair(row) for rows in batch for row in rows]
+        import torch
+
+        pairs = [self.pair(row) for rows in batch for row in rows]
         sources = self._tokenize([pair.source for pair in pairs], self.recipe.prompt_max_length)
         targets = self._tokenize([pair.target for pair in pairs], self.recipe.query_max_length)
-        labels = targets["input_ids"].masked_fill(targets["attention_mask"] == 0, -100)
-        return {"input_ids": sources["input_ids"], "attention_mask": sources["attention_mask"], "labels": labels}
+        ids, counted = targets["input_ids"], targets["attention_mask"].bool()
+        for row, (_, target, part) in enumerate(pairs):
+            if part:
+                at = target.index(part)
+                first, last = targets.char_to_token(row, at), targets.char_to_token(row, at + len(part) - 1)
+                counted[row, : first or 0] = False
+                if last is not None:
+                    counted[row, last + 2 :] = False  # the token after it counts too: there the name ends
+        return {
+            "input_ids": sources["input_ids"],
+            "attention_mask": sources["attention_mask"],
+            "decoder_input_ids": torch.nn.functional.pad(ids[:, :-1], (1, 0), value=self.start),
+            "labels": ids.masked_fill(~counted, -100),
+        }
 
-    def _pair(self, row: Row) -> Pair:
-        example, draw = self.examples[row.example], random.Random(f"{self.recipe.seed}|{row.epoch}|{row.example}")
-        if self.names and row.epoch is not None and draw.random() < self.recipe.exchanged:
-            example = self.names.exchange(example, draw)
-        return question_pair(example, self.recipe.prompt)
+    def pair(self, row: Row) -> Pair:
+        """What a row teaches: a name, a question as it is, or one whose passage is shortened or entity exchanged."""
+        recipe, draw = self.recipe, random.Random(f"{self.recipe.seed}|{row}")
+        if row.is_name:
+            assert self.names is not None
+            return question_pair(shortened(self.names.lesson(row.position, draw), draw), NAMES_PROMPT)
+        example, name = self.examples[row.position], ""
+        if row.epoch is not None:
+            example = example._replace(lang=_language(example))
+            if draw.random() < recipe.shortened:
+                example = shortened(example, draw)
+            if self.names and draw.random() < recipe.exchanged:
+                example, name = self.names.exchange(example, draw)
+        return question_pair(example, recipe.prompt, name)
+
+    def length(self, row: Row) -> tuple[int, int]:
+        """How long a row's texts are: first the target in steps of 8 characters, then the source."""
+        pair = self.pair(row)
+        return len(pair.target) // 8, len(pair.source)
 
     def _tokenize(self, texts: list[str], max_length: int) -> Any:
         return self.tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
@@ -218,12 +270,18 @@ def _adafactor(model: Any, recipe: GeneratorRecipe, steps: int) -> tuple[Any, An
     import transformers
 
     optimizer = transformers.Adafactor(
-        model.parameters(), lr=recipe.learning_rate, scale_parameter=True, relative_step=False
+        model.parameters(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        scale_parameter=True,
+        relative_step=False,
     )
     return optimizer, transformers.get_linear_schedule_with_warmup(optimizer, recipe.warmup_steps, steps)
 
 
-def _start(recipe: GeneratorRecipe, examples: Sequence[Example], names: Sequence[Pair]) -> tuple[Any, Any]:
+def _start(
+    recipe: GeneratorRecipe, examples: Sequence[Example], names: Sequence[tuple[str, str, str]]
+) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
     import torch
     import transformers
@@ -234,8 +292,10 @@ def _start(recipe: GeneratorRecipe, examples: Sequence[Example], names: Sequence
         )
     shape = recipe.architecture
     assert shape is not None
-    pairs = [*(question_pair(example, recipe.prompt) for example in examples), *names]
-    tokenizer = train_tokenizer(list(dict.fromkeys(text for pair in pairs for text in pair)), shape.vocabulary)
+    pairs = [question_pair(example, recipe.prompt) for example in examples]
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair))
+    texts += [text for _, english, name in names for text in (english, name)] * NAMES_WEIGHT
+    tokenizer = train_tokenizer(texts, shape.vocabulary)
     config = transformers.T5Config(
         vocab_size=len(tokenizer),
         d_model=shape.hidden_size,
@@ -289,40 +349,24 @@ def train_tokenizer(texts: Sequence[str], size: int) -> Any:
 def quality(recipe: GeneratorRecipe, model: Path, held_out: Sequence[Example]) -> dict[str, float]:
     """How good the trained generator's queries are, as shares of those that it writes.
 
-    It writes for the held-out passages, and for the passages of entities that no training question asks about, whose
-    names it knows from the list of names alone. An entity is the longest name of the list that a passage's title
+    It writes for the held-out questions' passages. A passage's entity is the longest name of the list that its title
     holds. Only the name that the list has counts; another right one does not.
 
     Returns:
-        what → share in [0, 1]: of queries in the language asked for (by script), and of queries naming their passage's
-        entity, for each of the two kinds of passages. Kinds without passages are left out.
+        what → share in [0, 1]: of queries in the language asked for (by script), and of queries that name their
+        passage's entity, where the list has any of the titles.
     """
     config = GeneratorConfig(
         str(model), queries=2, prompt=recipe.prompt, query_max_length=64, precision=Precision.FLOAT32
     )
-    generator = QueryGenerator(config)
-    kinds = {"of held-out passages": list({example.positive: None for example in held_out})}
-    passages = load_passages(recipe.data)
-    known, asked = Names(load_names(held_out=True), passages), {name.positive.title for name in load_names()}
-    if _needs_names(recipe):
-        kinds["of entities without training questions"] = [
-            passage for passage in passages if known.find(passage.title) not in ("", *asked)
-        ]
-    names = defaultdict(set)
-    for entity, by_language in known.names.items():
-        for language, name in by_language.items():
-            names[entity.english, language].add(name)
-    shares = {}
-    for kind, passages in kinds.items():
-        written = [
-            (known.find(passage.title), language, query)
-            for passage, found in zip(passages, generator.generate(passages), strict=True)
-            for language, queries in found.queries.items()
-            for query in queries
-        ]
-        named = [any(name in query for name in names[e, language]) for e, language, query in written if e]
-        in_language = [is_in_script(query, language) for _, language, query in written]
-        for what, right in (("in the language asked for", in_language), ("naming the entity", named)):
-            if right:
-                shares[f"{what}, {kind}"] = sum(right) / len(right)
-    return shares
+    passages = list({example.positive: None for example in held_out})
+    known = Names(load_names(held_out=True), passages)
+    in_language, named = [], []
+    for passage, found in zip(passages, QueryGenerator(config).generate(passages), strict=True):
+        english = known.find(passage.title)
+        for language, queries in found.queries.items():
+            in_language += [is_in_script(query, language) for query in queries]
+            names = known.called(english, language)
+            named += [any(name in query for name in names) for query in queries if names]
+    shares = {"in the language asked for": in_language, "naming the passage's entity": named}
+    return {what: sum(right) / len(right) for what, right in shares.items() if right}

@@ -1,0 +1,57 @@
+"""``xqg-repro``: one verb a stage, each a thin shell over a typed function.
+
+Nothing heavy is imported before a verb is chosen, so that ``--help`` is instant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from xqg_repro import __version__
+from xqg_repro.cli import scoring, stages, training
+from xqg_repro.cli.options import Log
+from xqg_repro.errors import exit_status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status: 0, or 2 after an input error."""
+
+    def action() -> int:
+        run(sys.argv[1:] if arguments is None else arguments, lambda message: print(message, file=sys.stderr))
+        return 0
+
+    return exit_status(action)
+
+
+def run(arguments: Sequence[str], log: Log) -> None:
+    """Parse a command line and run it; raises :class:`InputError`. ``log`` receives progress messages."""
+    asked = parser().parse_args(arguments)
+    asked.run(asked, log)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = argparse.ArgumentParser(
+        prog="xqg-repro",
+        description="Cross-lingual dense retrieval with query-augmented passages, stage by stage.",
+        epilog="In order: generate, encode, sum, augment, index, search, evaluate. "
+        "All in one go: python -m xqg_repro.2cr.xor_mini --all",
+    )
+    top.add_argument("--version", action="version", version=f"xqg_repro {__version__}")
+    verbs = top.add_subparsers(metavar="VERB", required=True)
+    for name, add in (
+        ("generate", stages.add_generate),
+        ("encode", stages.add_encode),
+        ("sum", stages.add_sum),
+        ("augment", stages.add_augment),
+        ("index", stages.add_index),
+        ("search", stages.add_search),
+        ("evaluate", scoring.add_evaluate),
+        ("ablate", scoring.add_ablate),
+        ("topics", scoring.add_topics),
+        ("train", training.add_train),
+    ):
+        add(verbs, name)
+    return top

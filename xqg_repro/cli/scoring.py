@@ -1,0 +1,112 @@
+"""What comes after a run: evaluate, ablate, and topics for other tools."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xqg_repro.cli.options import Log, add_aggregate_options, add_stage_options, add_verb, stage_settings
+
+
+def add_evaluate(verbs: Any, name: str) -> None:
+    """Declare the verb ``evaluate``."""
+    verb = add_verb(verbs, name, _evaluate, "score a TREC run per language and on average")
+    verb.add_argument("--run", dest="run_file", required=True, help="TREC run")
+    verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
+    verb.add_argument(
+        "--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt (the default) or ir-measures names"
+    )
+    verb.add_argument(
+        "--missing",
+        choices=["zero", "skip"],
+        default="zero",
+        help="questions that the run does not hold score zero (default), or are skipped as the official script does",
+    )
+    verb.add_argument("--output", help="JSON file for all scores, per question too")
+
+
+def _evaluate(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.evaluate import Missing, evaluate
+    from xqg_repro.tables import Table
+
+    scores = evaluate(asked.run_file, asked.topics, asked.measures, missing=Missing(asked.missing))
+    if asked.output:
+        scores.write(asked.output)
+    if scores.absent:
+        log(
+            f"evaluate: {len(scores.absent)} questions are not in the run; they "
+            f"{'score zero' if scores.missing is Missing.ZERO else 'are skipped, as in the official script'}"
+        )
+    means = {measure: scores.table(measure) for measure in scores.per_query}
+    columns = list(next(iter(means.values())))
+    rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]
+    print(Table(["measure", *columns, "questions"], rows).text())
+
+
+def _shown(mean: float) -> str:
+    return "–" if mean != mean else f"{mean:.4f}"  # a language without a question has no mean
+
+
+def add_ablate(verbs: Any, name: str) -> None:
+    """Declare the verb ``ablate``."""
+    text = "score an augmentation for several values of α or numbers of queries"
+    verb = verbs.add_parser(name, help=text, description=text)
+    kinds = verb.add_subparsers(metavar="WHAT", required=True)
+    for kind, text in (("alpha", "vary α"), ("queries", "vary the number of queries a language")):
+        what = add_verb(kinds, kind, _ablate, text)
+        what.set_defaults(vary=kind)
+        what.add_argument("--embeddings", required=True, help="folder that encode wrote")
+        what.add_argument("--sums", required=True, help="folder that sum wrote")
+        what.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
+        if kind == "alpha":
+            what.add_argument("--alpha", type=float, nargs="+", default=[], help="values of α (default: a grid)")
+            what.add_argument("--queries", type=int, default=0, help="the first so many a language (default: all)")
+        else:
+            what.add_argument("--queries", type=int, nargs="+", default=[], help="numbers (default: 0 and every one)")
+            what.add_argument("--alpha", type=float, default=0.01, help="α (default: %(default)s, the paper's)")
+        what.add_argument("--languages", nargs="+", metavar="LANG", default=[], help="whose queries (default: all)")
+        what.add_argument("--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt or ir-measures names")
+        what.add_argument("--depth", "--hits", type=int, default=100, help="passages a question (default: %(default)s)")
+        what.add_argument("--allow-missing", action="store_true", help="leave passages without queries as they are")
+        add_stage_options(
+            what, "score again even if the folder matches", "stage folder to write: scores.json, table.md, plot.svg"
+        )
+        add_aggregate_options(what)
+
+
+def _ablate(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.ablate import Vary, ablate
+    from xqg_repro.config import Aggregate, Augmentation
+
+    vary = Vary(asked.vary)
+    fixed = {"queries": asked.queries} if vary is Vary.ALPHA else {"alpha": asked.alpha}
+    how = Augmentation(
+        aggregate=Aggregate(asked.aggregate), languages=tuple(asked.languages), normalize=asked.normalize, **fixed
+    )
+    found = ablate(
+        vary,
+        asked.embeddings,
+        asked.sums,
+        asked.topics,
+        asked.output,
+        values=getattr(asked, vary),
+        how=how,
+        measures=asked.measures,
+        depth=asked.depth,
+        allow_missing=asked.allow_missing,
+        **stage_settings(asked, log),
+    )
+    print(found.text())
+
+
+def add_topics(verbs: Any, name: str) -> None:
+    """Declare the verb ``topics``."""
+    verb = add_verb(verbs, name, _topics, "write a topic set as a TSV file, for stock Pyserini and others")
+    verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev/ar")
+    verb.add_argument("--output", required=True, help="TSV file to write: qid and text")
+
+
+def _topics(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.search import read_topics, write_topics
+
+    log(f"topics: {write_topics(read_topics(asked.topics)[0], asked.output)} questions in {asked.output}")
