@@ -5,7 +5,7 @@ language, and that a question about a passage names the passage's entity, whatev
 lessons: it reads a passage and writes the name of what the title speaks of. The second it learns from training
 questions in which the entity is exchanged for one of another kind: *What is the population of the Danish Krone?* In
 both, the passage is any of the collection, with another entity in the place of its own. So nobody asks what is asked
-there, and no question of dev is given away.
+there, unless two entities of different kinds share a name, as a city and its country may.
 """
 
 from __future__ import annotations
