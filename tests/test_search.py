@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import Mini, silent
 
 from xqg_repro import search as search_module
@@ -47,6 +48,9 @@ class Brute:
         self._vectors, self._encoder = stored.reconstruct_n(0, stored.ntotal), encoder
 
     def batch_search(self, queries: list[str], qids: list[str], k: int, threads: int) -> Run:
+        import faiss
+
+        faiss.omp_set_num_threads(threads)  # as Pyserini does
         scores = self._encoder.encode_batch(queries) @ self._vectors.T
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         rows = zip(qids, scores, best, strict=True)
@@ -121,6 +125,12 @@ def test_pyserinis_searcher_takes_our_query_encoder(mini_data: Mini, index: Path
 def test_threads_change_nothing(index: Path, run: Callable[..., Path]) -> None:
     one = run(index).read_bytes()
     assert run(index, threads=2, force=True).read_bytes() == one
+
+
+def test_later_stages_have_all_threads_again(index: Path, run: Callable[..., Path], brute: list[Path]) -> None:
+    torch.set_num_threads(2)
+    run(index, threads=1)
+    assert brute and torch.get_num_threads() == 2
 
 
 # reuse

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,22 @@ def _search(
     qids, run = list(queries), {}
     for start in range(0, len(qids), QUERIES_PER_BATCH):
         batch = qids[start : start + QUERIES_PER_BATCH]
-        found = searcher.batch_search([queries[qid] for qid in batch], batch, k=depth, threads=threads)
+        with _threads_kept():
+            found = searcher.batch_search([queries[qid] for qid in batch], batch, k=depth, threads=threads)
         run.update({qid: [Hit(hit.docid, float(hit.score)) for hit in found[qid]] for qid in batch})
     return run
+
+
+@contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Gives back the number of threads that Pyserini sets for FAISS: it is PyTorch's, too, in all later stages."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def open_searcher(index: str | Path, encoder: Any) -> Any:
