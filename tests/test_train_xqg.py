@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import islice
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
@@ -27,8 +28,17 @@ from xqg_repro.errors import InputError
 from xqg_repro.generate import QueryGenerator
 from xqg_repro.languages import SCRIPTS
 from xqg_repro.queries import PassageQueries
+from xqg_repro.search import read_topics
 from xqg_repro.train import xdr, xqg
-from xqg_repro.train.data import Example, TrainingPassage, held_out_split, load_examples, load_passages
+from xqg_repro.train.data import (
+    Example,
+    TrainingPassage,
+    held_out_split,
+    load_examples,
+    load_names,
+    load_passages,
+    load_split,
+)
 from xqg_repro.train.names import Names
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Seq2SeqArchitecture, load_recipe
 from xqg_repro.train.xqg import Collator, Pair, Row, batches, quality, question_pair, shortened, train
@@ -344,6 +354,39 @@ def test_the_longest_name_of_a_question_is_exchanged() -> None:
     passage = TrainingPassage("9", "New Guinea", "New Guinea lies far off.")
     ((found, _),) = exchanged(names, Example("Где Новая Гвинея?", passage, lang="ru"))
     assert (found.query, *found.positive) == ("Где динар?", "9", "Dinar", "Dinar lies far off.")
+
+
+CITY_STATE = [
+    Example("Luxemburg", TrainingPassage(f"{kind} Luxembourg", "Luxembourg", ""), lang="fi")
+    for kind in ("territory", "city")
+]
+DINAR = Example("dinaari", TrainingPassage("currency Dinar", "Dinar", ""), lang="fi")
+
+
+def test_a_name_that_two_kinds_share_is_neither_exchanged_nor_put_in() -> None:
+    names = Names([*CITY_STATE, DINAR], about("Luxembourg", "Dinar"))
+    for name, title in (("Luxemburg", "Luxembourg"), ("dinaari", "Dinar")):
+        example = Example(f"Missä on {name}?", TrainingPassage("1", title, f"All about {title}."), lang="fi")
+        assert exchanged(names, example) == {(example, "")}
+
+
+def test_a_name_shared_in_english_only_is_not_exchanged_either() -> None:
+    city, state = CITY_STATE[0]._replace(query="Luxemburgin kaupunki"), CITY_STATE[1]
+    names = Names([city, state, DINAR], about("Luxembourg", "Dinar"))
+    example = Example("Missä on Luxemburg?", TrainingPassage("1", "Luxembourg", "About Luxembourg."), lang="fi")
+    assert exchanged(names, example) == {(example, "")}
+
+
+def test_no_question_that_xqg_mini_trains_on_is_one_of_dev_or_held_out() -> None:
+    recipe = load_recipe("xqg-mini", GeneratorRecipe)
+    names = Names(load_names(held_out=True), load_passages(recipe.data))
+    examples = load_split(recipe).kept
+    collator = Collator(recipe, None, examples, names, 0)
+    epochs = range(ceil(recipe.epochs))
+    asked = {collator.pair(Row(position, epoch)).target for position in range(len(examples)) for epoch in epochs}
+    assert len(asked) > 5 * len(examples)  # most of them exchanged
+    for topics in ("xor-mini/dev", "xor-mini/held-out"):
+        assert not asked & {*read_topics(topics)[0].values()}
 
 
 ANSWERED = Example(

@@ -195,6 +195,7 @@ class Condition:
         generator: a preset's name (see ``resources/generators.yaml``) whose queries augment the passages.
         corpus: queries that exist already, in place of a generator: a folder or the id of a hub dataset.
         augmentation: how they are added; needs one of the two.
+        baseline: name of the condition that it is compared with.
         expected: measure → language or ``average`` → score in printed units. Never printed as if measured.
     """
 
@@ -204,6 +205,7 @@ class Condition:
     generator: str = ""
     corpus: str = ""
     augmentation: Augmentation | None = None
+    baseline: str = ""
     expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -340,6 +342,9 @@ def load_benchmark(name_or_path: str) -> Benchmark:
         raise InputError(f"there is no benchmark {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
     benchmark = parse(Benchmark, read_yaml(path), path)
     for condition in benchmark.conditions:
+        if condition.baseline and condition.baseline not in {c.name for c in benchmark.conditions}:
+            problem = f"{condition.name} has the baseline {condition.baseline!r}, which is no condition"
+            raise InputError(problem, path=path)
         for measure, scores in condition.expected.items():
             unknown = [] if measure in benchmark.measures else [measure]
             unknown += [column for column in scores if column not in (*benchmark.languages, AVERAGE)]

@@ -5,7 +5,8 @@ language, and that a question about a passage names the passage's entity, whatev
 lessons: it reads a passage and writes the name of what the title speaks of. The second it learns from training
 questions in which the entity is exchanged for one of another kind: *What is the population of the Danish Krone?* In
 both, the passage is any of the collection, with another entity in the place of its own. So nobody asks what is asked
-there, unless two entities of different kinds share a name, as a city and its country may.
+there. A name that entities of two kinds share, as a city and its country may, is neither exchanged nor put in: the
+question about the one could be somebody's question about the other.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Names:
         """The example about an entity of another kind, and that one's name; as it is and "" where it names none."""
         entity = self._entity(example)
         others = self._others[entity.kind, example.lang] if entity else []
-        if entity is None or not others:
+        if entity is None or not others or self._is_shared(entity, example.lang):
             return example, ""
         other = draw.choice(others)
         name = self.names[other][example.lang]
@@ -76,13 +77,28 @@ class Names:
 
     @cached_property
     def _others(self) -> dict[tuple[str, str], list[Entity]]:
-        """Kind and language → the entities of other kinds that have a name in the language."""
+        """Kind and language → the entities of other kinds that have a name of their own in the language."""
         kinds = {entity.kind for entity in self.names}
         found = defaultdict(list)
         for entity, names in self.names.items():
-            for kind in kinds - {entity.kind}:
-                for language in names:
-                    found[kind, language].append(entity)
+            for language in names:
+                if not self._is_shared(entity, language):
+                    for kind in kinds - {entity.kind}:
+                        found[kind, language].append(entity)
+        return found
+
+    def _is_shared(self, entity: Entity, language: str) -> bool:
+        """Whether an entity of another kind has the same name, in the language or in English."""
+        return len(self._kinds[language, self.names[entity][language]] | self._kinds["en", entity.english]) > 1
+
+    @cached_property
+    def _kinds(self) -> dict[tuple[str, str], set[str]]:
+        """Language and name → the kinds of the entities of that name."""
+        found = defaultdict(set)
+        for entity, names in self.names.items():
+            found["en", entity.english].add(entity.kind)
+            for language, name in names.items():
+                found[language, name].add(entity.kind)
         return found
 
     @cached_property
