@@ -31,9 +31,9 @@ from xqg_repro.config import (
 from xqg_repro.errors import InputError
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 
-VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "ablate", "topics", "train"]
+VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "ablate", "topics", "train"]
 SUBVERBS = [["train", "xdr"], ["train", "xqg"], ["ablate", "alpha"], ["ablate", "queries"]]
-HEAVY = ["torch", "transformers", "ir_datasets", "pandas", "numpy", "jnius", "pyserini", "matplotlib"]
+HEAVY = ["torch", "scipy", "statsmodels", "transformers", "ir_datasets", "pandas", "numpy", "jnius", "pyserini", "matplotlib"]
 
 
 def shipped_commands() -> list[Command]:

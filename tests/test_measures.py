@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import random
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,13 @@ import ir_measures
 import pandas as pd
 import pytest
 from conftest import Mini
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from xqg_repro.errors import InputError
 from xqg_repro.evaluate import Missing, evaluate, parse_measures
-from xqg_repro.measures import answer_qrels, answer_recall, register, scorable, word_tokenize
+from xqg_repro.measures import recall, register
+from xqg_repro.measures.recall import answer_qrels, answer_recall, scorable, skeleton, tokens_until, word_tokenize
 from xqg_repro.runfile import Hit
 
 TEXTS = [
@@ -82,6 +87,90 @@ def test_answer_is_looked_for_in_the_first_tokens(answers: list[str], limit: int
     assert answer_recall(["The capital.", "Turku is older."], answers, limit) == expected
 
 
+def plain_answer_recall(texts: list[str], answers: list[str], limit: int) -> int:
+    """The definition as it stands: tokenise everything, cut, join, look."""
+    tokens = [token for text in texts for token in word_tokenize(text)][:limit]
+    return int(any(answer in " ".join(tokens) for answer in answers))
+
+
+PIECES = (
+    *(
+        "Helsinki",
+        "tea",
+        "a",
+        "5.5",
+        "3,000",
+        "U.S.",
+        "Dr.",
+        "no.",
+        "can't",
+        "cannot",
+        "rock'n'roll",
+        "東京",
+        "Москва",
+        "ไทย",
+    ),
+    *('"', "''", "``", "'", "“", "”", "«", "’", "`", "...", "…", ". . .", ".", "!", "?", ",", ";", "%", "$", "--", "—"),
+    *("(", ")", "[", "]", "*", "&", "/", "é", "e\u0301", "\u200b", "\ufeff", "1990s", "'tis", "gonna", "don't", "yes"),
+)
+SPACES = ("", "", " ", " ", " ", "  ", "\n", "\t", "\u00a0", "\u2009", "\u3000", "\x1c", "\x85", "\u2028")
+
+
+def fuzzed(draw: random.Random) -> tuple[list[str], list[str], int]:
+    """Passages, answers and a limit: answers are mostly cut from the passages' texts, or from their joined tokens."""
+    texts = [
+        "".join(draw.choice(PIECES) + draw.choice(SPACES) for _ in range(draw.choice((0, 1, 3, 8, 20))))
+        for _ in range(draw.randrange(7))
+    ]
+    sources = ["".join(texts), " ".join(token for text in texts for token in word_tokenize(text)), " ".join(PIECES)]
+    answers = []
+    for _ in range(draw.randrange(4)):
+        source = draw.choice(sources)
+        start = draw.randrange(len(source) + 1)
+        answers.append(source[start : start + draw.choice((0, 1, 2, 5, 12, 40))])
+    return texts, answers, draw.choice((0, 1, 2, 5, 10, 20, 60, 5000))
+
+
+@pytest.mark.integration
+def test_10000_random_cases_are_scored_by_the_plain_definition() -> None:
+    draw, hits = random.Random(2026), 0
+    for _ in range(10_000):
+        texts, answers, limit = fuzzed(draw)
+        expected = plain_answer_recall(texts, answers, limit)
+        assert answer_recall(texts, answers, limit) == expected, (texts, answers, limit)
+        hits += expected
+    assert 3_000 < hits < 7_000
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(max_size=60), max_size=5), st.lists(st.text(max_size=5), max_size=3), st.integers(0, 30))
+def test_any_text_is_scored_by_the_plain_definition(texts: list[str], answers: list[str], limit: int) -> None:
+    answers = [*answers, *(text[i : i + 4] for text in texts for i in range(0, len(text), 7))]
+    assert answer_recall(texts, answers, limit) == plain_answer_recall(texts, answers, limit)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text())
+def test_a_text_and_its_tokens_have_one_skeleton(text: str) -> None:
+    assert skeleton(" ".join(word_tokenize(text))) == skeleton(text)
+    assert len(word_tokenize(text)) >= len(text.split())
+
+
+def test_what_cannot_matter_is_not_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(recall, "_tokenised", lambda text: seen.append(text) or " ".join(word_tokenize(text)))
+    texts = ["One Turku.", "Two.", "Three Vaasa.", "Four."]
+    assert tokens_until(texts, ["Oulu", "100%"]) == inf and seen == []
+    assert tokens_until(texts, ["Turku"]) == 2 and seen == ["One Turku."]
+    assert tokens_until([*texts, "word " * 5000, "Oulu"], ["Oulu"]) == inf and seen == ["One Turku."]
+
+
+def test_all_cut_offs_follow_from_one_number() -> None:
+    texts = ["One two.", "Three four."]
+    assert tokens_until(texts, ["four"]) == 5
+    assert [answer_recall(texts, ["four"], limit) for limit in (4, 5, 6)] == [0, 1, 1]
+
+
 def test_yes_and_no_are_no_answers() -> None:
     assert scorable(["yes", "Turku", "no", "Yes"]) == ["Turku", "Yes"]
 
@@ -113,7 +202,7 @@ def test_missing_column_is_named(absent: str) -> None:
 
 @pytest.mark.parametrize("name", ["R2kt", "R5kt"])
 def test_ir_measures_knows_the_name(name: str) -> None:
-    assert register() is register()
+    assert register() == register()
     assert ir_measures.parse_measure(name) == register()[name]
     assert str(register()[name]) == name
 

@@ -1,4 +1,4 @@
-import json
+import re
 import shlex
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import pytest
 from xqg_repro import cli, reproduce
 from xqg_repro.config import load_benchmark
 from xqg_repro.errors import InputError
+from xqg_repro.evaluate import Missing, Scores
 
 TOY = """\
 name: toy
@@ -47,9 +48,11 @@ class Stages:
         if arguments[0] == "search" and language in self.missing:
             raise InputError("could not be downloaded", path=f"{language}.json")
         if arguments[0] == "evaluate":
-            summary = {measure: {"means": {language: self.scores[language]}} for measure in asked.measures}
+            right = round(1000 * self.scores[language])
+            values = {f"{language}{i}": float(i < right) for i in range(1000)}
             Path(asked.output).parent.mkdir(parents=True, exist_ok=True)
-            Path(asked.output).write_text(json.dumps({"summary": summary}))
+            per_query = dict.fromkeys(asked.measures, values)
+            Scores(asked.topics, Missing.ZERO, per_query, dict.fromkeys(values, language), ()).write(asked.output)
 
     @property
     def verbs(self) -> list[str]:
@@ -254,6 +257,18 @@ def test_another_model_is_handed_to_the_encoding(stages: Stages) -> None:
     main("--condition plain --encoder some/model")
     encode = stages.ran[0]
     assert encode[encode.index("--encoder") + 1] == "some/model"
+
+
+def test_conditions_are_compared_with_their_baselines(
+    stages: Stages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.yaml").write_text(TOY.replace("title: The free one,", "title: The free one, baseline: plain,"))
+    main("--all")
+    shown = capsys.readouterr().out
+    assert re.search(r"^The plain oneᵃ +50\.0 +60\.0 +55\.0$", shown, re.MULTILINE)
+    assert re.search(r"^The free one – The plain one +R@1 +\+0\.0 .* 1\.000 ", shown, re.MULTILINE)
+    main("--condition free")  # without its baseline there is nothing to compare with
+    assert "ᵃ" not in capsys.readouterr().out
 
 
 def test_a_report_holds_scores_verdicts_and_commands(stages: Stages, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from xqg_repro.measures import word_tokenize
+from xqg_repro.measures.recall import word_tokenize
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "xqg_repro" / "resources" / "xor_mini"

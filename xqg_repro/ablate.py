@@ -26,7 +26,7 @@ from xqg_repro.encode import narrowed
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.evaluate import evaluate
-from xqg_repro.measures import TOKEN_LIMITS
+from xqg_repro.measures.recall import TOKEN_LIMITS
 from xqg_repro.plots import Panel, check_matplotlib, plot_lines
 from xqg_repro.runfile import Hit, rank
 from xqg_repro.sums import Sums, read_sums

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 
 from xqg_repro.config import Aggregate, Augmentation, Benchmark, Condition
 
@@ -110,6 +111,16 @@ def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory:
     """``runs/run.<benchmark>.<condition>.<topics>.txt`` below a directory."""
     label = topics.removeprefix(f"{benchmark.name}/").replace("/", ".")
     return str(PurePosixPath(directory, "runs", f"run.{benchmark.name}.{condition.name}.{label}.txt"))
+
+
+def named_in(run: str | PurePath) -> tuple[str, str]:
+    """The condition and the topics that a run's file name tells, if it is one of :func:`run_path`; else "" and "".
+
+    >>> named_in("runs/run.xor-mini.xdr-mini.dev.txt.gz")
+    ('xdr-mini', 'xor-mini/dev')
+    """
+    match = re.fullmatch(r"run\.([^.]+)\.([^.]+)\.(.+)\.txt(\.gz)?", PurePath(run).name)
+    return (match[2], f"{match[1]}/{match[3].replace('.', '/')}") if match else ("", "")
 
 
 def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:

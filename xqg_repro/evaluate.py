@@ -1,4 +1,4 @@
-"""Stage ``evaluate``: a TREC run and its questions → scores per question, per language and on average.
+"""Stage ``evaluate``: a TREC run, or answers, and the questions → scores per question, per language and on average.
 
 The average over languages is the plain (macro) mean of the languages' means, as in the paper's tables.
 """
@@ -15,10 +15,12 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro import collection
-from xqg_repro.artifacts import atomic_write
+from xqg_repro.artifacts import atomic_write, read_text
 from xqg_repro.config import AVERAGE
 from xqg_repro.errors import InputError
-from xqg_repro.measures import TOKEN_LIMITS, answer_qrels, register
+from xqg_repro.measures import register
+from xqg_repro.measures.match import MATCH_MEASURES, match_score, read_answers
+from xqg_repro.measures.recall import TOKEN_LIMITS, scorable, tokens_until
 from xqg_repro.runfile import Run, read_run
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Missing(StrEnum):
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of one run.
+    """Scores of one run, or of one file of answers.
 
     Attributes:
         topics: ir-datasets id.
@@ -72,6 +74,13 @@ class Scores:
             AVERAGE: self.average(measure, languages),
         }
 
+    def by_language(self, measure: str) -> dict[str, dict[str, float]]:
+        """Language → qid → score; only questions that can be scored."""
+        found: dict[str, dict[str, float]] = {language: {} for language in self.languages.values()}
+        for qid, score in self.per_query[measure].items():
+            found[self.languages[qid]][qid] = score
+        return found
+
     def _values(self, measure: str, language: str | None) -> list[float]:
         return [score for qid, score in self.per_query[measure].items() if language in (None, self.languages[qid])]
 
@@ -102,6 +111,21 @@ class Scores:
             file.write("\n")
 
 
+def read_scores(path: str | Path) -> Scores:
+    """Scores as :meth:`Scores.write` wrote them; :class:`InputError` where it did not."""
+    try:
+        found = json.loads(read_text(Path(path), "file of scores"))
+        return Scores(
+            found["topics"],
+            Missing(found["missing"]),
+            found["per_query"],
+            found["languages"],
+            tuple(found["absent"]),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"holds no scores: {error}", path=path, mend="write it with xqg-repro evaluate") from None
+
+
 def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, missing: Missing = Missing.ZERO) -> Scores:
     """Score a run.
 
@@ -119,17 +143,73 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     questions = list(dataset.queries_iter())
     found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
     parsed = parse_measures(measures)
+    if answers := [name for name in parsed if name in MATCH_MEASURES]:
+        raise InputError(f"{answers[0]} is of answers, not of runs", mend="score a file of answers (--answers)")
     absent = tuple(question.query_id for question in questions if question.query_id not in found)
     if len(absent) == len(questions):
         raise InputError(f"the run holds no question of {topics}", mend="is this the run of another topic set?")
     counted = [q for q in questions if missing is Missing.ZERO or q.query_id in found]
     per_query: dict[str, dict[str, float]] = {}
     if by_answers := {name: measure for name, measure in parsed.items() if name in TOKEN_LIMITS}:
-        per_query.update(_score_answers(dataset, counted, found, by_answers))
+        per_query.update(_score_recall(dataset, counted, found, by_answers))
     if by_judgements := {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}:
         per_query.update(_score_judgements(dataset, counted, found, by_judgements))
-    languages = {q.query_id: getattr(q, "lang", None) or dataset.queries_lang() or "?" for q in questions}
-    return Scores(topics, missing, {name: per_query[name] for name in parsed}, languages, absent)
+    return Scores(topics, missing, {name: per_query[name] for name in parsed}, _languages(dataset, questions), absent)
+
+
+def evaluate_answers(
+    answers: str | Path | dict[str, str],
+    topics: str,
+    measures: Sequence[str] = ("EM", "F1"),
+    *,
+    missing: Missing = Missing.ZERO,
+) -> Scores:
+    """Score answers; each question by the best of its gold answers, ``yes`` and ``no`` included.
+
+    Args:
+        answers: qid → answer, or a JSON file of that.
+        topics: ir-datasets id of the questions.
+        measures: ``EM``, ``F1``, ``EM_mlqa``, ``F1_mlqa``; the last two take answers to be in the passages' language.
+        missing: what a question without an answer counts; zero is what the official script counts.
+
+    Raises:
+        InputError: a malformed file, a measure that is not of answers, an answer to a question that the topics do not
+            have, questions without gold answers, or no question in common.
+    """
+    if other := [name for name in measures if name not in MATCH_MEASURES]:
+        raise InputError(f"{other[0]} is not a measure of answers", mend=f"choose from: {', '.join(MATCH_MEASURES)}")
+    dataset = collection.load(topics, needs=["queries"])
+    questions = list(dataset.queries_iter())
+    found = answers if isinstance(answers, dict) else read_answers(answers)
+    known = {question.query_id for question in questions}
+    if unknown := [qid for qid in found if qid not in known]:
+        raise InputError(
+            f"{topics} has no question {unknown[0]!r}, which is answered ({len(unknown)} in all)",
+            path=None if isinstance(answers, dict) else answers,
+            mend="are these the answers to another topic set?",
+        )
+    if not found:
+        raise InputError(f"no question of {topics} is answered")
+    gold = {q.query_id: q.answers for q in questions if getattr(q, "answers", ())}
+    if not gold:
+        raise InputError(f"{topics} has no answers, which {', '.join(measures)} need")
+    counted = [qid for qid in gold if missing is Missing.ZERO or qid in found]
+    languages = _languages(dataset, questions)
+    written_in = dataset.docs_lang() if dataset.has_docs() else None
+    per_query = {
+        name: {
+            qid: match_score(name, found[qid], gold[qid], written_in or languages[qid]) if qid in found else 0.0
+            for qid in counted
+        }
+        for name in measures
+    }
+    return Scores(
+        topics, missing, per_query, languages, tuple(q.query_id for q in questions if q.query_id not in found)
+    )
+
+
+def _languages(dataset: Any, questions: Iterable[Any]) -> dict[str, str]:
+    return {q.query_id: getattr(q, "lang", None) or dataset.queries_lang() or "?" for q in questions}
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
@@ -146,31 +226,28 @@ def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
         ) from None
 
 
-def _score_answers(
+def _score_recall(
     dataset: Any, questions: list[Any], run: Run, measures: dict[str, Measure]
 ) -> dict[str, dict[str, float]]:
-    import pandas as pd
-
+    """R@kt as ir-measures gives it, but for all cut-offs at once."""
     if not all(hasattr(question, "answers") for question in questions):
         raise InputError(f"{dataset.dataset_id()} has no answers, which {', '.join(measures)} need")
-    qrels = answer_qrels({question.query_id: question.answers for question in questions})
-    if qrels.empty:
+    gold = {q.query_id: answers for q in questions if (answers := scorable(q.answers))}
+    if not gold:
         raise InputError(
             f"no question of {dataset.dataset_id()} has an answer that counts",
             mend="the test set's answers are not public; submit the run to the leaderboard",
         )
     store = dataset.docs_store()
-    wanted = {hit.docid for qid in qrels["query_id"] for hit in run.get(qid, ())}
+    wanted = {hit.docid for qid in gold for hit in run.get(qid, ())}
     texts = {docid: doc.text for docid, doc in store.get_many(sorted(wanted)).items()}
     if unknown := wanted - texts.keys():
         raise InputError(
             f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
             mend="is this the run of another collection?",
         )
-    rows = [(qid, hit.docid, hit.score, texts[hit.docid]) for qid in qrels["query_id"] for hit in run.get(qid, ())]
-    return _calculate(
-        measures, qrels, pd.DataFrame(rows, columns=["query_id", "doc_id", "score", "text"], dtype=object)
-    )
+    until = {qid: tokens_until((texts[hit.docid] for hit in run.get(qid, ())), gold[qid]) for qid in gold}
+    return {name: {qid: float(tokens <= TOKEN_LIMITS[name]) for qid, tokens in until.items()} for name in measures}
 
 
 def _score_judgements(

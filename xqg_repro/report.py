@@ -5,33 +5,30 @@ from __future__ import annotations
 import datetime
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 from xqg_repro import __version__
 from xqg_repro.artifacts import atomic_write
-from xqg_repro.config import AVERAGE, Benchmark
+from xqg_repro.compare import Comparison, System, compare
+from xqg_repro.config import Benchmark
 from xqg_repro.reproduce import Outcome, judged_languages, plan
-from xqg_repro.tables import Table
 from xqg_repro.verdict import Verdict, printed
 
 _VERSIONS = ("torch", "transformers", "faiss-cpu", "pyserini", "ir-datasets", "ir-measures")
 
 
-def score_table(benchmark: Benchmark, measure: str, outcomes: Sequence[Outcome], languages: tuple[str, ...]) -> Table:
-    """Conditions × languages for one measure. A score that was not measured is a dash."""
-    columns = [*(languages or benchmark.languages), AVERAGE]
-    rows = []
-    for outcome in outcomes:
-        means = outcome.scores.get(measure, {})
-        rows.append(
-            [
-                outcome.condition.title,
-                *(printed(means[c], benchmark.measures[measure]) if c in means else "–" for c in columns),
-            ]
-        )
-    return Table([measure, *columns], rows)
+def comparison(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[str, ...]) -> Comparison:
+    """The conditions' scores, each condition compared with its baseline if that was run too."""
+    run = {outcome.condition.name for outcome in outcomes}
+    systems = [
+        System(c.name, c.title, outcome.per_query, c.baseline if c.baseline in run else "")
+        for outcome in outcomes
+        for c in [outcome.condition]
+    ]
+    return compare(systems, languages or benchmark.languages, benchmark.measures)
 
 
 def verdict_lines(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[str, ...]) -> list[str]:
@@ -58,8 +55,8 @@ def verdict_lines(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: 
 
 def results_text(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[str, ...] = ()) -> str:
     """Everything for a terminal."""
-    tables = [score_table(benchmark, measure, outcomes, languages).text() for measure in benchmark.measures]
-    return "\n\n".join(["", benchmark.title, *tables, "\n".join(verdict_lines(benchmark, outcomes, languages))])
+    compared = comparison(benchmark, outcomes, languages).text(bold=sys.stdout.isatty())
+    return "\n\n".join(["", benchmark.title, "\n".join(verdict_lines(benchmark, outcomes, languages)), compared])
 
 
 def write_report(
@@ -77,8 +74,7 @@ def write_report(
             f"{_commit()} on {platform.machine()}, Python {platform.python_version()}, "
             f"{', '.join(f'{name} {metadata.version(name)}' for name in _VERSIONS)}.\n"
         )
-        for measure in benchmark.measures:
-            page.write(f"\n{score_table(benchmark, measure, outcomes, languages).markdown()}\n")
+        page.write(f"\n{comparison(benchmark, outcomes, languages).markdown()}\n")
         page.write("\n## Against the expected scores\n\n```\n")
         page.write("\n".join(verdict_lines(benchmark, outcomes, languages)))
         page.write("\n```\n")

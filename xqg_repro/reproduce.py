@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from statistics import fmean
 
 from xqg_repro import cli, commands
 from xqg_repro.config import AVERAGE, Benchmark, Condition, MeasureConfig, load_benchmark
 from xqg_repro.errors import InputError, exit_status
+from xqg_repro.evaluate import read_scores
 from xqg_repro.verdict import Verdict, judge
 
 
@@ -27,11 +27,13 @@ class Outcome:
     Attributes:
         condition: what was run.
         scores: measure → language (and ``average``) → mean score in [0, 1].
+        per_query: measure → language → qid → score.
         problems: topic set → why it has no scores.
     """
 
     condition: Condition
     scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    per_query: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def verdicts(
@@ -84,19 +86,19 @@ def run_condition(
     outcome = Outcome(condition)
     for command in commands.passage_commands(benchmark, condition, directory, model):
         _execute(command, forced, log)
-    found: dict[str, dict[str, float]] = {}
     for topics, wanted in benchmark.topic_sets(languages).items():
         try:
             planned = commands.topic_commands(benchmark, condition, topics, directory, evaluate=not skip_evaluation)
             for command in planned:
                 _execute(command, forced, log)
             if not skip_evaluation:
-                _collect(planned[-1].option("--output"), wanted, found)
+                _collect(planned[-1].option("--output"), wanted, outcome.per_query)
         except InputError as error:
             outcome.problems[topics] = str(error)
             log(f"{topics}: not run: {error}")
     asked = set(languages or benchmark.languages)
-    for measure, means in found.items():
+    for measure, per_language in outcome.per_query.items():
+        means = {language: fmean(values.values()) for language, values in per_language.items() if values}
         # an average over fewer languages than asked for would look like the one expected
         average = {AVERAGE: sum(means.values()) / len(means)} if set(means) == asked else {}
         outcome.scores[measure] = {**means, **average}
@@ -112,11 +114,11 @@ def _execute(command: commands.Command, forced: set[commands.Command] | None, lo
         cli.run(command.arguments, log)
 
 
-def _collect(scores_path: str, wanted: Sequence[str], found: dict[str, dict[str, float]]) -> None:
-    summary = json.loads(Path(scores_path).read_text(encoding="utf-8"))["summary"]
-    for measure, entry in summary.items():
-        means = {language: entry["means"][language] for language in wanted}
-        found.setdefault(measure, {}).update({k: mean for k, mean in means.items() if mean is not None})
+def _collect(scores_path: str, wanted: Sequence[str], found: dict[str, dict[str, dict[str, float]]]) -> None:
+    scores = read_scores(scores_path)
+    for measure in scores.per_query:
+        by_language = scores.by_language(measure)
+        found.setdefault(measure, {}).update({language: by_language.get(language, {}) for language in wanted})
 
 
 def parser(benchmark: str) -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import scoring, stages, training
+from xqg_repro.cli import comparison, scoring, stages, training
 from xqg_repro.cli.options import Log
 from xqg_repro.errors import exit_status
 
@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         ("index", stages.add_index),
         ("search", stages.add_search),
         ("evaluate", scoring.add_evaluate),
+        ("compare", comparison.add_compare),
         ("ablate", scoring.add_ablate),
         ("topics", scoring.add_topics),
         ("train", training.add_train),

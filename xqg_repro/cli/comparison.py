@@ -1,0 +1,126 @@
+"""What comes after scores: compare runs with each other and with published systems."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xqg_repro.cli.options import Log, add_verb
+from xqg_repro.errors import InputError
+
+if TYPE_CHECKING:
+    from xqg_repro.compare import Comparison, System
+
+FORMATS = ("text", "markdown", "latex", "csv", "json")
+
+
+def add_compare(verbs: Any, name: str) -> None:
+    """Declare the verb ``compare``."""
+    verb = add_verb(verbs, name, _compare, "compare TREC runs, with tests of significance")
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="TREC runs")
+    verb.add_argument("--baseline", help="the run that the others are compared with (default: the first)")
+    verb.add_argument("--published", metavar="SYSTEM", help="compare with a published system instead, unpaired")
+    verb.add_argument("--topics", help="ir-datasets id (default: as the runs' names tell, run.xor-mini.NAME.dev.txt)")
+    verb.add_argument(
+        "--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt (the default) or ir-measures names"
+    )
+    verb.add_argument(
+        "--missing",
+        choices=["zero", "skip"],
+        default="zero",
+        help="questions that a run does not hold score zero (default), or are skipped, which all runs must agree on",
+    )
+    verb.add_argument(
+        "--test",
+        choices=["randomisation", "t", "mcnemar"],
+        default="randomisation",
+        help="paired test (default: %(default)s)",
+    )
+    verb.add_argument(
+        "--correction",
+        choices=["holm", "bonferroni", "none"],
+        default="holm",
+        help="for the number of tests (default: %(default)s)",
+    )
+    verb.add_argument("--format", choices=FORMATS, default="text", help="of the output (default: %(default)s)")
+    verb.add_argument("--output", metavar="FILE", help="write there instead of printing")
+
+
+def _compare(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.compare import compare, printing
+    from xqg_repro.evaluate import Missing, evaluate, parse_measures
+    from xqg_repro.significance import Correction, Test
+
+    if asked.published and (asked.baseline or len(asked.runs) > 1):
+        raise InputError("--published compares one run with a published system", mend="leave out the other runs")
+    topics = asked.topics or _topics_of(asked.runs)
+    parse_measures(asked.measures)
+    names = _names(asked.runs)
+    baseline = "" if asked.published else _named(asked.baseline, names) if asked.baseline else names[0]
+    systems, languages = [], ()
+    for name, run in zip(names, asked.runs, strict=True):
+        scores = evaluate(run, topics, asked.measures, missing=Missing(asked.missing))
+        if scores.absent:
+            log(f"compare: {len(scores.absent)} questions are not in {run} (--missing {scores.missing})")
+        languages = languages or tuple(dict.fromkeys(scores.languages.values()))
+        systems.append(_system(name, scores, baseline))
+    compared = compare(
+        systems,
+        languages,
+        {measure: printing(measure) for measure in asked.measures},
+        test=Test(asked.test),
+        correction=Correction(asked.correction),
+    )
+    text = _published(compared, asked) if asked.published else _formatted(compared, asked)
+    if asked.output:
+        from xqg_repro.artifacts import atomic_write
+
+        with atomic_write(asked.output) as file:
+            file.write(f"{text}\n")
+        log(f"compare: wrote {asked.output}")
+    else:
+        print(text)
+
+
+def _formatted(compared: Comparison, asked: argparse.Namespace) -> str:
+    if asked.format == "text":
+        return compared.text(bold=not asked.output and sys.stdout.isatty())
+    return getattr(compared, asked.format)()
+
+
+def _published(compared: Comparison, asked: argparse.Namespace) -> str:
+    from xqg_repro.compare import against_published
+
+    return against_published(compared, asked.published, asked.format)
+
+
+def _system(name: str, scores: Any, baseline: str) -> System:
+    from xqg_repro.compare import System
+
+    per_query = {measure: scores.by_language(measure) for measure in scores.per_query}
+    return System(name, name, per_query, baseline if name != baseline else "")
+
+
+def _topics_of(runs: list[str]) -> str:
+    """The topics that the runs' names tell, which must be the same."""
+    from xqg_repro.commands import named_in
+
+    told = {named_in(run)[1] for run in runs}
+    if len(told) > 1 or "" in told:
+        raise InputError("the runs' names do not tell one topic set", mend="name it: --topics xor-mini/dev")
+    return told.pop()
+
+
+def _names(runs: list[str]) -> list[str]:
+    """What tables call the runs: the condition in the file's name, else that name; the path where two are alike."""
+    from xqg_repro.commands import named_in
+
+    short = [named_in(run)[0] or Path(run).name for run in runs]
+    return [name if short.count(name) == 1 else run for name, run in zip(short, runs, strict=True)]
+
+
+def _named(baseline: str, names: list[str]) -> str:
+    """The name of the run that ``--baseline`` means: the name itself, or that of its path."""
+    return baseline if baseline in names else _names([baseline])[0]
