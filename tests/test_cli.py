@@ -33,7 +33,8 @@ from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 
 VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "ablate", "topics", "train"]
 SUBVERBS = [["train", "xdr"], ["train", "xqg"], ["ablate", "alpha"], ["ablate", "queries"]]
-HEAVY = ["torch", "scipy", "statsmodels", "transformers", "ir_datasets", "pandas", "numpy", "jnius", "pyserini", "matplotlib"]
+HEAVY = ["torch", "transformers", "ir_datasets", "pandas", "numpy", "scipy", "statsmodels", "jnius", "pyserini"]
+HEAVY.append("matplotlib")
 
 
 def shipped_commands() -> list[Command]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import difflib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from statistics import fmean
 
 from xqg_repro import significance
 from xqg_repro.config import AVERAGE, MeasureConfig
-from xqg_repro.errors import InputError
+from xqg_repro.errors import InputError, nearest
 from xqg_repro.measures.match import MATCH_MEASURES
 from xqg_repro.measures.recall import TOKEN_LIMITS
 from xqg_repro.significance import Correction, Test
@@ -270,15 +269,44 @@ def _corrected(family: Sequence[Result], correction: Correction) -> list[Result]
     return [dataclasses.replace(result, p_corrected=values.get(i)) for i, result in enumerate(family)]
 
 
+def against_published(system: System, name: str, measures: Sequence[str], correction: Correction) -> list[Table]:
+    """One system against a published one, a table a measure: questions answered, percentages, and unpaired p-values.
+
+    Raises:
+        InputError: there is no such published system (naming the nearest), it has no figures by language for a
+            measure, or a measure is not of 0 and 1.
+    """
+    from xqg_repro.baselines import load_baselines, unpaired
+
+    known = load_baselines()
+    tables = []
+    for measure in measures:
+        row = known.find(name, measure)
+        ours = {language: (sum(found.values()), len(found)) for language, found in system.scores[measure].items()}
+        if any(score not in (0, 1) for found in system.scores[measure].values() for score in found.values()):
+            raise InputError(f"{measure} is not of 0 and 1", mend="published figures can be tested for R2kt and R5kt")
+        tested = unpaired({language: (int(k), n) for language, (k, n) in ours.items() if n}, known.counts(row))
+        p_values = dict(zip(tested.p, significance.corrected(list(tested.p.values()), correction), strict=True))
+        rows = []
+        for language, p in tested.p.items():
+            shares = (f"{100 * k / n:.1f} ({k}/{n})" for k, n in (tested.ours[language], tested.theirs[language]))
+            rows.append([language, *shares, p_text(p), p_text(p_values[language])])
+        means = [fmean(100 * k / n for k, n in counts.values()) for counts in (tested.ours, tested.theirs)]
+        rows.append([AVERAGE, *(f"{mean:.1f}" for mean in means), p_text(tested.p_overall), "–"])
+        tables.append(Table([measure, system.title, name, "p", "corrected"], rows))
+    return tables
+
+
+UNPAIRED = (
+    "Unpaired, so conservative: Boschloo's exact test by language, Cochran–Mantel–Haenszel for all. Which questions "
+    "the published system answered is not known; with its run file, compare the runs."
+)
+"""What is said under a comparison with a published system."""
+
+
 def printing(measure: str) -> MeasureConfig:
     """How a measure is printed where no benchmark says so: answer measures in percent, others as they are."""
     return MeasureConfig(scale=100, digits=1) if measure in {*TOKEN_LIMITS, *MATCH_MEASURES} else MeasureConfig()
-
-
-def nearest(name: str, known: Sequence[str] | Mapping[str, object]) -> str:
-    """The mend for an unknown name: the nearest ones that there are, or all."""
-    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
-    return f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(known)}"
 
 
 def signed(difference: float, measure: MeasureConfig) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 
@@ -43,3 +44,10 @@ def exit_status(action: Callable[[], int]) -> int:
         return 130
     print(f"xqg-repro: error: {message}", file=sys.stderr)
     return 2
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The mend for an unknown name: the nearest ones that there are, or all."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(known)}"

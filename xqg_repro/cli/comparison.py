@@ -49,13 +49,20 @@ def add_compare(verbs: Any, name: str) -> None:
 
 
 def _compare(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.baselines import PUBLISHED_ON
     from xqg_repro.compare import compare, printing
     from xqg_repro.evaluate import Missing, evaluate, parse_measures
     from xqg_repro.significance import Correction, Test
 
     if asked.published and (asked.baseline or len(asked.runs) > 1):
         raise InputError("--published compares one run with a published system", mend="leave out the other runs")
+    if asked.published and asked.format in ("csv", "json"):
+        raise InputError(f"--published has no {asked.format}", mend="choose from: text, markdown, latex")
     topics = asked.topics or _topics_of(asked.runs)
+    if asked.published and topics != PUBLISHED_ON:
+        raise InputError(
+            f"published results are on {PUBLISHED_ON}, not on {topics}", mend="take a run of these questions"
+        )
     parse_measures(asked.measures)
     names = _names(asked.runs)
     baseline = "" if asked.published else _named(asked.baseline, names) if asked.baseline else names[0]
@@ -66,6 +73,9 @@ def _compare(asked: argparse.Namespace, log: Log) -> None:
             log(f"compare: {len(scores.absent)} questions are not in {run} (--missing {scores.missing})")
         languages = languages or tuple(dict.fromkeys(scores.languages.values()))
         systems.append(_system(name, scores, baseline))
+    if asked.published:
+        _write(_published(systems[0], asked), asked, log)
+        return
     compared = compare(
         systems,
         languages,
@@ -73,15 +83,18 @@ def _compare(asked: argparse.Namespace, log: Log) -> None:
         test=Test(asked.test),
         correction=Correction(asked.correction),
     )
-    text = _published(compared, asked) if asked.published else _formatted(compared, asked)
-    if asked.output:
-        from xqg_repro.artifacts import atomic_write
+    _write(_formatted(compared, asked), asked, log)
 
-        with atomic_write(asked.output) as file:
-            file.write(f"{text}\n")
-        log(f"compare: wrote {asked.output}")
-    else:
+
+def _write(text: str, asked: argparse.Namespace, log: Log) -> None:
+    if not asked.output:
         print(text)
+        return
+    from xqg_repro.artifacts import atomic_write
+
+    with atomic_write(asked.output) as file:
+        file.write(f"{text}\n")
+    log(f"compare: wrote {asked.output}")
 
 
 def _formatted(compared: Comparison, asked: argparse.Namespace) -> str:
@@ -90,10 +103,12 @@ def _formatted(compared: Comparison, asked: argparse.Namespace) -> str:
     return getattr(compared, asked.format)()
 
 
-def _published(compared: Comparison, asked: argparse.Namespace) -> str:
-    from xqg_repro.compare import against_published
+def _published(system: System, asked: argparse.Namespace) -> str:
+    from xqg_repro.compare import UNPAIRED, against_published
+    from xqg_repro.significance import Correction
 
-    return against_published(compared, asked.published, asked.format)
+    tables = against_published(system, asked.published, asked.measures, Correction(asked.correction))
+    return "\n\n".join([*(getattr(table, asked.format)() for table in tables), UNPAIRED])
 
 
 def _system(name: str, scores: Any, baseline: str) -> System:
