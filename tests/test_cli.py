@@ -31,7 +31,8 @@ from xqg_repro.config import (
 from xqg_repro.errors import InputError
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 
-VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "ablate", "topics", "train"]
+VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "claims", "ablate"]
+VERBS += ["topics", "train"]
 SUBVERBS = [["train", "xdr"], ["train", "xqg"], ["ablate", "alpha"], ["ablate", "queries"]]
 HEAVY = ["torch", "transformers", "ir_datasets", "pandas", "numpy", "scipy", "statsmodels", "jnius", "pyserini"]
 HEAVY.append("matplotlib")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from xqg_repro import collection
 from xqg_repro.artifacts import atomic_write, file_digest, read_text
+from xqg_repro.claims import claims_table, evidence_of_runs
 from xqg_repro.config import AVERAGE, Benchmark, load_benchmark, read_yaml, resource
 from xqg_repro.errors import InputError
 from xqg_repro.search import read_topics, write_topics
@@ -69,7 +70,18 @@ def ablation(folder: str) -> str:
     return read_text(Path("docs", "ablations", folder, "table.md")).strip()
 
 
-_PARTS = {"expected": expected_scores, "files": data_files, "topics": topic_files, "ablation": ablation}
+def claims(benchmark_name: str) -> str:
+    """The paper's claims, checked on the reference runs of a benchmark."""
+    return claims_table(evidence_of_runs(load_benchmark(benchmark_name), "runs")).markdown()
+
+
+_PARTS = {
+    "claims": claims,
+    "expected": expected_scores,
+    "files": data_files,
+    "topics": topic_files,
+    "ablation": ablation,
+}
 
 
 def main(root: str = ".") -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from xqg_repro import __version__
 from xqg_repro.artifacts import atomic_write
+from xqg_repro.claims import Evidence, claims_table, claims_text
 from xqg_repro.compare import Comparison, System, compare
 from xqg_repro.config import Benchmark
 from xqg_repro.reproduce import Outcome, judged_languages, plan
@@ -56,7 +57,13 @@ def verdict_lines(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: 
 def results_text(benchmark: Benchmark, outcomes: Sequence[Outcome], languages: tuple[str, ...] = ()) -> str:
     """Everything for a terminal."""
     compared = comparison(benchmark, outcomes, languages).text(bold=sys.stdout.isatty())
-    return "\n\n".join(["", benchmark.title, "\n".join(verdict_lines(benchmark, outcomes, languages)), compared])
+    parts = ["", benchmark.title, "\n".join(verdict_lines(benchmark, outcomes, languages)), compared]
+    return "\n\n".join(parts if languages else [*parts, claims_text(_evidence(benchmark, outcomes))])
+
+
+def _evidence(benchmark: Benchmark, outcomes: Sequence[Outcome]) -> Evidence:
+    systems = [System(o.condition.name, o.condition.title, o.per_query, o.condition.baseline) for o in outcomes]
+    return Evidence(benchmark, {system.name: system for system in systems})
 
 
 def write_report(
@@ -78,6 +85,8 @@ def write_report(
         page.write("\n## Against the expected scores\n\n```\n")
         page.write("\n".join(verdict_lines(benchmark, outcomes, languages)))
         page.write("\n```\n")
+        if not languages:
+            page.write(f"\n## The paper's claims\n\n{claims_table(_evidence(benchmark, outcomes)).markdown()}\n")
         for outcome in outcomes:
             page.write(f"\n## {outcome.condition.title}\n\n```bash\n")
             planned = plan(benchmark, outcome.condition, directory, languages, model)

@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         ("search", stages.add_search),
         ("evaluate", scoring.add_evaluate),
         ("compare", comparison.add_compare),
+        ("claims", comparison.add_claims),
         ("ablate", scoring.add_ablate),
         ("topics", scoring.add_topics),
         ("train", training.add_train),

@@ -139,3 +139,17 @@ def _names(runs: list[str]) -> list[str]:
 def _named(baseline: str, names: list[str]) -> str:
     """The name of the run that ``--baseline`` means: the name itself, or that of its path."""
     return baseline if baseline in names else _names([baseline])[0]
+
+
+def add_claims(verbs: Any, name: str) -> None:
+    """Declare the verb ``claims``."""
+    verb = add_verb(verbs, name, _claims, "check the paper's claims on a reproduction's runs")
+    verb.add_argument("--benchmark", required=True, help="xor-mini, xor-tydi, or a YAML file of your own")
+    verb.add_argument("--runs", default="out/runs", help="folder of its TREC runs (default: %(default)s)")
+
+
+def _claims(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.claims import claims_text, evidence_of_runs
+    from xqg_repro.config import load_benchmark
+
+    print(claims_text(evidence_of_runs(load_benchmark(asked.benchmark), asked.runs)))

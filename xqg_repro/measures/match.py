@@ -59,10 +59,10 @@ _ARTICLES = {
 }
 _JAPANESE = "".join(f"{chr(block.start)}-{chr(block.stop - 1)}" for block in SCRIPTS["ja"])
 _CHARACTERS = {
-    "ja": re.compile(
-        f"[{_JAPANESE}][\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef]*"
-    ),  # voicing, variants
-    "th": re.compile("[\u0e01-\u0e3a\u0e40-\u0e4e][\u0e31\u0e33-\u0e3a\u0e47-\u0e4e]*"),  # no digits, no baht sign
+    # with voicing marks and variation selectors
+    "ja": re.compile(f"[{_JAPANESE}][\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef]*"),
+    # without digits, whose numbers stay whole, and the baht sign
+    "th": re.compile("[\u0e01-\u0e3a\u0e40-\u0e4e][\u0e31\u0e33-\u0e3a\u0e47-\u0e4e]*"),
     "zh": re.compile("[\u4e00-\u9fa5]"),
 }
 """Language → what is a token by itself, wherever it stands. Other text between white space is a token."""
@@ -102,9 +102,7 @@ def normaliser(normalisation: Normalisation, language: str = "") -> Callable[[st
     if normalisation is Normalisation.SQUAD:
         return normalise_squad
     if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
-        raise InputError(
-            f"{language!r} is not a language of answers", mend="MLQA's scores need ISO 639's code: zh, say"
-        )
+        raise InputError(f"{language!r} is not a language of answers", mend="mlqa needs an ISO 639 code such as zh")
     return partial(normalise_mlqa, language=language)
 
 
@@ -137,8 +135,10 @@ def _token_f1(found: Counter[str], gold: Counter[str]) -> float:
 
 
 def _checked(gold: Collection[str]) -> Collection[str]:
-    if isinstance(gold, str) or len(gold) == 0:
-        raise InputError("the gold answers are one text, not several" if gold else "there is no gold answer to match")
+    if isinstance(gold, str) or not isinstance(gold, Collection) or not all(isinstance(text, str) for text in gold):
+        raise InputError(f"the gold answers are no list of texts but {gold!r}")
+    if len(gold) == 0:
+        raise InputError("there is no gold answer", mend="leave out questions whose answers are not known")
     return gold
 
 
@@ -161,7 +161,7 @@ def match_score(name: str, answer: str, gold: Collection[str], language: str = "
         language: ISO 639 code of the answers' language, which can be another than the question's; for ``mlqa`` only.
 
     Raises:
-        InputError: no gold answer, one text in place of a collection, no answer, or no language for ``mlqa``.
+        InputError: no gold answer, one text in place of a list, no answer, or no language for ``mlqa``.
 
     >>> match_score("EM_mlqa", "la Tour Eiffel", ["Tour Eiffel"], "es"), match_score("EM", "la Tour", ["Tour"])
     (1.0, 0.0)
@@ -237,7 +237,7 @@ def read_answers(path: str | Path) -> dict[str, str]:
 
     try:
         found = json.loads(read_text(path, "file of answers"), object_pairs_hook=unique)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
         raise InputError(f"is not JSON: {problem}", path=path, line=line, mend=mend) from None
     if not isinstance(found, dict):
