@@ -11,32 +11,37 @@ from xqg_repro.cli.options import Log, add_aggregate_options, add_stage_options,
 def add_evaluate(verbs: Any, name: str) -> None:
     """Declare the verb ``evaluate``."""
     verb = add_verb(verbs, name, _evaluate, "score a TREC run per language and on average")
-    verb.add_argument("--run", dest="run_file", required=True, help="TREC run")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", dest="run_file", help="TREC run")
+    what.add_argument("--answers", metavar="FILE", help='answers found, JSON: {"qid": "answer", …}')
     verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
     verb.add_argument(
-        "--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt (the default) or ir-measures names"
+        "--measures",
+        nargs="+",
+        help="of a run: R2kt, R5kt (the default) or ir-measures names; of answers: EM, F1 (default), EM_mlqa, F1_mlqa",
     )
     verb.add_argument(
         "--missing",
         choices=["zero", "skip"],
         default="zero",
-        help="questions that the run does not hold score zero (default), or are skipped as the official script does",
+        help="questions that are not there score zero (default), or are skipped as the official script does",
     )
     verb.add_argument("--output", help="JSON file for all scores, per question too")
 
 
 def _evaluate(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.evaluate import Missing, evaluate
+    from xqg_repro.evaluate import Missing, evaluate, evaluate_answers
     from xqg_repro.tables import Table
 
-    scores = evaluate(asked.run_file, asked.topics, asked.measures, missing=Missing(asked.missing))
+    missing = Missing(asked.missing)
+    if asked.answers:
+        scores = evaluate_answers(asked.answers, asked.topics, asked.measures or ["EM", "F1"], missing=missing)
+    else:
+        scores = evaluate(asked.run_file, asked.topics, asked.measures or ["R2kt", "R5kt"], missing=missing)
     if asked.output:
         scores.write(asked.output)
-    if scores.absent:
-        log(
-            f"evaluate: {len(scores.absent)} questions are not in the run; they "
-            f"{'score zero' if scores.missing is Missing.ZERO else 'are skipped, as in the official script'}"
-        )
+    how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as the official script for runs does"
+    log(f"evaluate: {len(scores.absent)} questions are not there; such questions {how} (--missing {scores.missing})")
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
     rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]
