@@ -34,6 +34,7 @@ models: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python scripts/bench/bench.py
+	$(BIN)/python scripts/bench/scoring.py
 
 ablations: $(STAMP)
 	$(BIN)/python scripts/ablations.py
