@@ -48,6 +48,7 @@ from xqg_repro.measures.match import (
         ("vitamin A", "vitamin"),
         (string.punctuation, ""),
         ("«1,5 %»…", "«15 »…"),  # only ASCII's punctuation
+        ("«the»", "« »"),  # a space stands for an article
         ("two\u00a0\u3000\n words", "two words"),
         ("ÉCOLE die Straße", "école die straße"),  # only English articles
     ],
@@ -355,6 +356,7 @@ def test_ir_measures_knows_the_name(name: str) -> None:
     assert list(register()) == list(MATCH_MEASURES) == ["EM", "F1", "EM_mlqa", "F1_mlqa"]
     assert ir_measures.parse_measure(name) == register()[name]
     assert str(register()[name]) == name
+    assert not register()[name].SUPPORTED_PARAMS  # one answer has no cutoff
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,8 @@ def main() -> int:
         "# Benchmark of scoring\n\nWritten by `make bench`. R2kt and R5kt of "
         f"{asked.questions:,} questions with {asked.depth} passages each, of XQuAD's text; every passage differs. "
         f"Medians of {asked.rounds} rounds; the official way, which runs once a cut-off, is timed on {asked.sample} of "
-        f"the questions. The two agree on those.\n\n{machine().markdown()}\n\n{verdicts.markdown()}\n\n{table.markdown()}\n"
+        "the questions. The two agree on those.\n\n"
+        f"{machine().markdown()}\n\n{verdicts.markdown()}\n\n{table.markdown()}\n"
     )
     print(page)
     with atomic_write(asked.output) as file:
