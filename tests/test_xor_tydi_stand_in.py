@@ -23,9 +23,9 @@ import numpy as np
 import pytest
 from conftest import PASSAGES_FILE, small_tokenizer
 
+from xqg_repro.claims import load_claims
 from xqg_repro.collection import xor_tydi
 from xqg_repro.collection._irds import DataFile
-from xqg_repro.claims import load_claims
 from xqg_repro.config import AVERAGE, XOR_LANGUAGES, EncoderConfig, load_benchmark
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.runfile import Run, read_run
