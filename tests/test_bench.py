@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 from conftest import REPOSITORY
+
+from xqg_repro.errors import InputError
 
 SCRIPTS = REPOSITORY / "scripts" / "bench"
 TARGETS = 8
@@ -128,3 +131,22 @@ def test_ratios_are_medians_over_rounds(modules: dict[str, ModuleType]) -> None:
     ways = {name: (1, lambda name=name: calls.append(name)) for name in "ab"}
     assert len(modules["common"].interleaved(ways, 2)["a"].seconds) == 2
     assert calls == ["a", "b", "a", "b"]
+
+
+@pytest.mark.integration
+def test_scoring_agrees_with_the_official_way(modules: dict[str, ModuleType], shared: Path) -> None:
+    scoring = modules["scoring"]
+    ranked = scoring.rankings(shared / "data" / "xquad", questions=20, depth=15)
+    texts = [text for question in ranked for text in question.texts]
+    assert len(set(texts)) == len(texts) == 300
+    hits = [scoring.official(question) for question in ranked]
+    assert [scoring.ours(question) for question in ranked] == hits
+    assert {tuple(hit) for hit in hits} == {(0, 0), (1, 1)}  # 15 passages are fewer than 2,000 tokens
+    targets, rates = scoring.measure(ranked, sample=4, rounds=1)
+    assert [target.wanted for target in targets] == ["at least 10×", "at least 50×"]
+    assert rates.rows[0][2] == "1×"
+
+
+def test_scoring_needs_enough_text(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no xquad"):
+        modules["scoring"].rankings(tmp_path, questions=1, depth=1)
