@@ -1,4 +1,4 @@
-"""Shared fixtures: tiny random models, a small collection in XOR-TyDi's formats, and a private ir-datasets home."""
+"""Shared fixtures: tiny models, a small collection in XOR-TyDi's formats, a reproduction, ir-datasets' own home."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -343,3 +343,24 @@ def disk_of() -> Callable[[int], Any]:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
     return limited
+
+
+class Reproduction(NamedTuple):
+    """A directory in which the two-click command ran, and what it printed."""
+
+    folder: Path
+    process: subprocess.CompletedProcess
+
+    def again(self, *more: str) -> subprocess.CompletedProcess:
+        return reproduce(self.folder, *more)
+
+
+def reproduce(folder: Path, *more: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "xqg_repro.2cr.xor_mini", "--all", "--display-commands", *more]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def reproduction(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
+    folder = tmp_path_factory.mktemp("reproduce")
+    return Reproduction(folder, reproduce(folder, "--output", "report.md"))

@@ -7,20 +7,11 @@ import pytest
 from conftest import REPOSITORY
 
 from xqg_repro import cli
-from xqg_repro.claims import (
-    CHECKS,
-    Claim,
-    Evidence,
-    Finding,
-    Status,
-    claims_table,
-    decide,
-    evidence_of_runs,
-    load_claims,
-)
+from xqg_repro.claims import CHECKS, Claim, Evidence, Finding, Status, claims_table, decide, load_claims
 from xqg_repro.compare import System
 from xqg_repro.config import XOR_LANGUAGES, load_benchmark
 from xqg_repro.errors import InputError
+from xqg_repro.report import report_of_runs
 
 BENCHMARK = load_benchmark("xor-mini")
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -117,7 +108,7 @@ def test_literature_is_listed_with_its_source_and_not_as_measured() -> None:
 
 
 def test_runs_that_are_not_there_are_left_out(tmp_path: Path) -> None:
-    found = evidence_of_runs(BENCHMARK, tmp_path)
+    found = report_of_runs(BENCHMARK, tmp_path).evidence
     assert decide(CLAIMS["mbert-improves"], found).measured == "needs the run of xdr-mini, xdr-mini-xqg"
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
+from documented import COMMANDS, SHOWN
 
-from xqg_repro import cli, docgen, reproduce
+from xqg_repro import cli, docgen, regress
+from xqg_repro.cli import two_click
 from xqg_repro.errors import InputError
 from xqg_repro.search import read_topics
 
@@ -44,20 +46,37 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def documented_commands() -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [line for line in lines if line.startswith(("xqg-repro", "python -m xqg_repro.2cr"))]
-
-
-@pytest.mark.parametrize("line", documented_commands())
+@pytest.mark.parametrize("line", COMMANDS)
 def test_documented_commands_are_understood(line: str) -> None:
-    program, *arguments = shlex.split(line, comments=True)
+    program, *arguments = shlex.split(line)
     if program == "xqg-repro":
         cli.parser().parse_args(arguments)
     else:
-        reproduce.parser("any").parse_args(arguments[2:])
+        two_click.parser("any").parse_args(arguments[2:])
 
 
-def test_documented_commands_are_found() -> None:
-    assert len(documented_commands()) >= 7
+def test_pages_show_commands() -> None:
+    assert [page for page, commands in SHOWN.items() if not commands] == [
+        REPOSITORY / "docs" / "guides" / "what-can-go-wrong.md"
+    ]
+
+
+@pytest.mark.parametrize("name", regress.names())
+def test_regression_pages_are_up_to_date(name: str) -> None:
+    page = REPOSITORY / "docs" / "regressions" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == docgen.regression_page(name), "run make docs"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("name", docgen.BENCHMARKS)
+def test_two_click_pages_are_up_to_date(name: str, tmp_path: Path) -> None:
+    docgen.write_two_click_page(name, tmp_path / "page.html")
+    page = REPOSITORY / "docs" / "2cr" / f"{name}.html"
+    assert page.read_bytes() == (tmp_path / "page.html").read_bytes(), "run make docs"
+
+
+def test_every_message_is_listed_with_its_mend() -> None:
+    listed = docgen.errors("")
+    assert "| `has … columns where six are due` | … |" in listed
+    assert "| `a maximum length below 3 tokens leaves no room for text between the special tokens` |  |" in listed
+    assert "### runfile.py" in listed

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from xqg_repro import cli, reproduce
+from xqg_repro.cli import two_click
+from xqg_repro.commands import Step
 from xqg_repro.config import load_benchmark
 from xqg_repro.errors import InputError
 from xqg_repro.evaluate import Missing, Scores
@@ -77,7 +79,7 @@ def augmented(stages: Stages, tmp_path: Path) -> Stages:
 
 
 def main(line: str) -> int:
-    return reproduce.main("toy.yaml", shlex.split(line))
+    return two_click.main("toy.yaml", shlex.split(line))
 
 
 def test_conditions_are_listed_and_nothing_runs(stages: Stages, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,15 +132,33 @@ def test_an_unknown_name_is_status_2_and_names_the_others(
 
 
 def test_an_unknown_benchmark_is_status_2(stages: Stages, capsys: pytest.CaptureFixture[str]) -> None:
-    assert reproduce.main("nope", ["--all"]) == 2
+    assert two_click.main("nope", ["--all"]) == 2
     assert "nope" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", ["", "--all --condition plain", "--all --list-conditions"])
-def test_exactly_one_choice_of_conditions_is_asked_for(stages: Stages, line: str) -> None:
+@pytest.mark.parametrize("line", ["--all --condition plain", "--all --list-conditions"])
+def test_at_most_one_choice_of_conditions_is_made(stages: Stages, line: str) -> None:
     with pytest.raises(SystemExit) as caught:
         main(line)
     assert caught.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "nothing to do"),
+        ("--generate-report", "--output names none"),
+        ("--generate-report --dry-run --output r.md", "--generate-report runs nothing"),
+        ("--all --skip-eval --output r.md", "a report needs scores"),
+        ("--all --output r.pdf", "r.pdf: a report is a page or Markdown"),
+    ],
+)
+def test_options_that_do_not_go_together_are_status_2(
+    stages: Stages, capsys: pytest.CaptureFixture[str], line: str, message: str
+) -> None:
+    assert main(line) == 2
+    assert message in capsys.readouterr().err
+    assert not stages.ran
 
 
 def test_expected_scores_that_are_met_are_status_0(stages: Stages, capsys: pytest.CaptureFixture[str]) -> None:
@@ -289,7 +309,7 @@ def test_a_report_shows_the_commands_that_ran_with_another_model(stages: Stages)
 
 def test_plan_leaves_evaluation_out_when_asked(stages: Stages) -> None:
     benchmark = load_benchmark("toy.yaml")
-    planned = reproduce.plan(benchmark, benchmark.conditions[0], "out", ("fi",), skip_evaluation=True)
+    planned = reproduce.plan(benchmark, benchmark.conditions[0], "out", ("fi",), steps=[Step.INDEX, Step.SEARCH])
     assert [command.stage for command in planned] == ["encode", "index", "search"]
 
 

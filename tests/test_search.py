@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import Mini, silent
 
 from xqg_repro import search as search_module
@@ -18,6 +19,7 @@ from xqg_repro.encode import encode, read_shards
 from xqg_repro.encoders import QueryEncoder, TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.index import build_index
+from xqg_repro.metadata import metadata_path
 from xqg_repro.runfile import Hit, Run, rank, read_run
 from xqg_repro.search import open_searcher, read_topics, search, write_topics
 
@@ -291,3 +293,16 @@ def test_questions_embedded_unlike_the_passages_are_refused(
     with pytest.raises(InputError, match="was made with cls pooling, not normalised"):
         run(index, encoder=dataclasses.replace(config, **change))
     assert brute == []
+
+
+def test_metadata_lie_beside_a_run_and_stay_while_it_is_reused(
+    index: Path, run: Callable[..., Path], brute: list[Path]
+) -> None:
+    described = metadata_path(run(index, tag="mine"))
+    found = yaml.safe_load(described.read_text())
+    assert (found["tag"], found["method"]["retrieval"][0]["depth"]) == ("mine", 5)
+    described.write_text("kept: true\n")
+    run(index, tag="mine")
+    assert described.read_text() == "kept: true\n"
+    run(index, tag="mine", force=True)
+    assert yaml.safe_load(described.read_text())["tag"] == "mine"

@@ -94,6 +94,37 @@ def read_text(path: Path, what: str = "file") -> str:
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
 
 
+def read_json(path: Path, what: str = "file", mend: str = "") -> Any:
+    """A JSON file's content, uncompressed if the name ends in ``.gz``; ``mend`` says what it should hold.
+
+    Raises:
+        InputError: as :func:`read_text`; or the file is not JSON, or an object in it repeats a key.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            repeated = next(key for key in keys if keys.count(key) > 1)
+            raise InputError(f"an object repeats the key {repeated!r}", path=path, mend=mend)
+        return found
+
+    try:
+        return json.loads(read_text(path, what), object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
+        raise InputError(f"is not JSON: {problem}", path=path, line=line, mend=mend) from None
+
+
+def check_output(output: str | Path, source: str | Path) -> None:
+    """Raise :class:`InputError` for an output that would replace what it is made from, or whose name says gzip."""
+    output, source = Path(output), Path(source)
+    if output.suffix == ".gz":
+        raise InputError("would be written without compression", path=output, mend="choose a name without .gz")
+    if output.exists() and source.exists() and output.samefile(source):
+        raise InputError("would be replaced by what is made from it", path=output, mend="choose another --output")
+
+
 @contextmanager
 def _writing(path: Path, *others: Path) -> Iterator[None]:
     """Turn a failure to write ``path`` (or what it needs) into :class:`InputError`; let others' troubles pass."""

@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
@@ -115,7 +114,7 @@ def claims_table(evidence: Evidence) -> Table:
     for claim in load_claims():
         finding = decide(claim, evidence)
         rows.append([claim.text, finding.status.value, finding.measured, claim.paper or "–"])
-    return Table(["claim", "status", "measured", "paper"], rows)
+    return Table(["claim", "status", "measured", "paper"], rows, left=4)
 
 
 def claims_text(evidence: Evidence) -> str:
@@ -124,26 +123,6 @@ def claims_text(evidence: Evidence) -> str:
     for text, status, measured, paper in claims_table(evidence).rows:
         lines += [f"- {text}", f"    {status}: {measured}" + (f" (paper: {paper})" if paper != "–" else "")]
     return "\n".join(lines)
-
-
-def evidence_of_runs(benchmark: Benchmark, folder: str | Path) -> Evidence:
-    """Scores of the benchmark's TREC runs in a folder, such as ``out/runs``; those that are not there are left out."""
-    from xqg_repro.commands import run_path
-    from xqg_repro.evaluate import evaluate
-
-    measures, systems = [m for m in benchmark.measures if m in ("R2kt", "R5kt")], {}
-    for condition in benchmark.conditions:
-        scores: dict[str, dict[str, dict[str, float]]] = {}
-        for topics, languages in benchmark.topic_sets().items():
-            plain = Path(folder) / Path(run_path(benchmark, condition, topics, "")).name
-            path = next((p for p in (plain, plain.with_name(f"{plain.name}.gz")) if p.exists()), None)
-            if path:
-                found = evaluate(path, topics, measures)
-                for measure in measures:
-                    by_language = found.by_language(measure)
-                    scores.setdefault(measure, {}).update({code: by_language[code] for code in languages})
-        systems[condition.name] = System(condition.name, condition.title, scores, condition.baseline)
-    return Evidence(benchmark, systems)
 
 
 def _dataset(evidence: Evidence, *needs: str) -> Any:

@@ -6,34 +6,50 @@ import dataclasses
 import re
 import shlex
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import PurePath, PurePosixPath
 
 from xqg_repro.config import Aggregate, Augmentation, Benchmark, Condition
 
-PROGRAM = "xqg-repro"
+
+class Step(StrEnum):
+    """What a command does for a reproduction: make the index, search it, or score the run."""
+
+    INDEX = "index"
+    SEARCH = "search"
+    EVALUATE = "evaluate"
+
+
+PROGRAM = ("xqg-repro",)
 
 
 @dataclass(frozen=True)
 class Command:
-    """One stage's command line.
+    """One command line: a stage's, or another program's.
 
     >>> print(Command(("index", "--embeddings", "a b", "--output", "c")))
     xqg-repro index --embeddings 'a b' --output c
     """
 
     arguments: tuple[str, ...]
+    program: tuple[str, ...] = PROGRAM
 
     @property
     def stage(self) -> str:
         """The verb."""
         return self.arguments[0]
 
+    @property
+    def step(self) -> Step:
+        """The part of a reproduction that the stage belongs to."""
+        return Step(self.stage) if self.stage in list(Step) else Step.INDEX
+
     def option(self, name: str) -> str:
         """The value that follows an option."""
         return self.arguments[self.arguments.index(name) + 1]
 
     def __str__(self) -> str:
-        return shlex.join((PROGRAM, *self.arguments))
+        return shlex.join((*self.program, *self.arguments))
 
 
 def passage_commands(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Command]:
@@ -93,18 +109,26 @@ def augmentation_options(how: Augmentation) -> tuple[str, ...]:
     return tuple(options)
 
 
-def topic_commands(
-    benchmark: Benchmark, condition: Condition, topics: str, directory: str, *, evaluate: bool = True
-) -> list[Command]:
-    """From index to run, and to scores if wanted, for one condition and topic set."""
+def topic_commands(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Command]:
+    """From index to run to scores, for one condition and topic set."""
     index = _path(benchmark, directory, "indexes", condition.name)
     run = run_path(benchmark, condition, topics, directory)
     name = PurePosixPath(run).name.replace("run.", "scores.", 1).replace(".txt", ".json")
     scores = str(PurePosixPath(directory, "scores", name))
     search = ("search", "--index", index, "--topics", topics, "--depth", str(benchmark.depth), "--tag", condition.name)
     measure = ("evaluate", "--run", run, "--topics", topics, "--measures", *benchmark.measures)
-    planned = [Command((*search, "--output", run)), Command((*measure, "--output", scores))]
-    return planned if evaluate else planned[:1]
+    return [Command((*search, "--output", run)), Command((*measure, "--output", scores))]
+
+
+def two_click_commands(
+    benchmark: Benchmark, condition: Condition, directory: str = "out"
+) -> tuple[Command, list[Command]]:
+    """What is copied to reproduce one condition: the command that makes its runs, and those that score them."""
+    module = f"xqg_repro.2cr.{benchmark.name.replace('-', '_')}"
+    made = ("--condition", condition.name, "--skip-eval", "--directory", directory)
+    sets = benchmark.topic_sets()
+    scored = [topic_commands(benchmark, condition, topics, directory)[-1] for topics in sets]
+    return Command(made, ("python", "-m", module)), scored
 
 
 def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:

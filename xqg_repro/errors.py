@@ -51,3 +51,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     return f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(known)}"
+
+
+def shown(value: object, length: int = 80) -> str:
+    """A value from a file as a message shows it: on one line, what cannot be printed escaped, long ones cut.
+
+    >>> print(shown("tab\\t"), shown([1, None]), shown("abcdef", 3))
+    'tab\\t' [1, None] 'abc'…
+    """
+    cut = value[:length] if isinstance(value, str) else value
+    text = repr(cut)
+    if isinstance(value, str):
+        return text + "…" * (len(cut) < len(value))
+    return text if len(text) <= length else text[: length - 1] + "…"

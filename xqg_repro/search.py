@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro import collection, jvm
-from xqg_repro.artifacts import Manifest, atomic_write, digest, file_digest, fingerprint, read_text
+from xqg_repro.artifacts import MANIFEST, Manifest, atomic_write, digest, file_digest, fingerprint, read_text
 from xqg_repro.config import EncoderConfig
 from xqg_repro.encode import encoder_of
 from xqg_repro.encoders import QueryEncoder, model_fingerprint
 from xqg_repro.errors import InputError
 from xqg_repro.index import check_index
+from xqg_repro.metadata import write_metadata
 from xqg_repro.runfile import Hit, check_id, write_run
 
 DEPTH = 100
@@ -39,7 +40,8 @@ def search(
     Args:
         index: an index folder, ours or any of Pyserini's.
         topics: ir-datasets id (``xor-mini/dev``) or a TSV file of qid and text.
-        output: the run file. A note beside it, ``<output>.json``, says what it was made from.
+        output: the run file. A note beside it, ``<output>.json``, says what it was made from, and ``<output>.yaml``
+            when and with what (see :mod:`xqg_repro.metadata`).
         tag: the run's last column.
         depth: passages a question.
         encoder: the question encoder; ``None`` takes the one that the index was made with.
@@ -71,6 +73,7 @@ def search(
     note.unlink(missing_ok=True)
     write_run(run, output, tag)
     files = {output.name: {"bytes": output.stat().st_size, "sha256": file_digest(output)}}
+    write_metadata(output, wanted, _made_by(index))
     dataclasses.replace(wanted, counts={"questions": len(run)}, files=files).write_as(note)
     log(f"search: wrote {output} (questions {len(run):,}, depth {depth})")
     return output
@@ -131,15 +134,16 @@ def write_topics(queries: dict[str, str], path: str | Path) -> int:
 
 def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:
     """The encoder to use, checked against the one that made the index, and the index's fingerprint."""
-    made_by = index_encoder(index)
-    if made_by is None:
+    manifest = _made_by(index)
+    if manifest is None:
         if encoder is None:
             raise InputError(
                 "does not say which encoder made it", path=index, mend="name one with --encoder or --preset"
             )
         return encoder, digest([file_digest(index / name) for name in ("index", "docid")])
+    made_by = encoder_of(manifest)
     config = encoder or made_by
-    if model_fingerprint(config.model) != Manifest.read(index).inputs["model"]:
+    if model_fingerprint(config.model) != manifest.inputs["model"]:
         raise InputError(
             f"was made with another model than {config.model}",
             path=index,
@@ -157,7 +161,13 @@ def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderC
 
 def index_encoder(index: str | Path) -> EncoderConfig | None:
     """The settings of the encoder that made an index of ours; ``None`` for an index without a manifest."""
-    return encoder_of(Manifest.read(index)) if (Path(index) / "manifest.json").exists() else None
+    manifest = _made_by(Path(index))
+    return encoder_of(manifest) if manifest else None
+
+
+def _made_by(index: Path) -> Manifest | None:
+    """What an index was made from; ``None`` for one that another program made."""
+    return Manifest.read(index) if (index / MANIFEST).exists() else None
 
 
 def _search(

@@ -35,10 +35,11 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A header and rows of cells; the first column is flush left, the others flush right."""
+    """A header and rows of cells; the first ``left`` columns are flush left, the others flush right."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str | Cell]]
+    left: int = 1
 
     def text(self, *, bold: bool = False) -> str:
         """Aligned columns with a rule under the header.
@@ -47,20 +48,21 @@ class Table:
             bold: print bold cells in bold, which needs a terminal.
         """
         rows = [[_cell(cell) for cell in row] for row in (self.header, *self.rows)]
-        first, *others = zip(*rows, strict=True)
-        blocks = [_flush_left(first), *(_flush_right(column, bold) for column in others)]
+        columns = list(zip(*rows, strict=True))
+        blocks = [_flush_left(column) for column in columns[: self.left]]
+        blocks += [_flush_right(column, bold) for column in columns[self.left :]]
         header, *lines = ("  ".join(line) for line in zip(*blocks, strict=True))
         return "\n".join(line.rstrip() for line in (header, "-" * _width(header), *lines))
 
     def markdown(self) -> str:
         """A GitHub-flavoured Markdown table."""
-        rows = [self.header, ["---", *["---:"] * (len(self.header) - 1)], *self.rows]
+        rows = [self.header, ["---" if i < self.left else "---:" for i in range(len(self.header))], *self.rows]
         return "\n".join("| " + " | ".join(_markdown(_cell(cell)) for cell in row) + " |" for row in rows)
 
     def latex(self) -> str:
         """A LaTeX tabular; needs the package booktabs."""
         lines = [" & ".join(_latex(_cell(cell)) for cell in row) + r" \\" for row in (self.header, *self.rows)]
-        columns = "l" + "r" * (len(self.header) - 1)
+        columns = "l" * self.left + "r" * (len(self.header) - self.left)
         body = ["\\toprule", lines[0], "\\midrule", *lines[1:], "\\bottomrule"]
         return "\n".join([f"\\begin{{tabular}}{{{columns}}}", *body, "\\end{tabular}"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from enum import StrEnum
+from typing import NamedTuple
 
 from xqg_repro.config import MeasureConfig
 
@@ -14,6 +15,18 @@ class Verdict(StrEnum):
     OK = "[OK]"
     OKISH = "[OKish]"
     FAIL = "[FAIL]"
+
+
+class Check(NamedTuple):
+    """Something that was checked, what came of it, and the details; ``None`` where there was nothing to judge by."""
+
+    verdict: Verdict | None
+    text: str
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        first = f"{self.verdict} {self.text}" if self.verdict else self.text
+        return "\n    ".join([first, *self.details])
 
 
 def printed(score: float, measure: MeasureConfig) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 
-from xqg_repro.reproduce import main
+from xqg_repro.cli.two_click import main
 
 if __name__ == "__main__":
     sys.exit(main("xor-mini"))

@@ -10,25 +10,27 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, scoring, stages, training
+from xqg_repro.cli import comparison, files, regression, scoring, stages, training
 from xqg_repro.cli.options import Log
 from xqg_repro.errors import exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status: 0, or 2 after an input error."""
+    """Run one command and return the exit status: 0, 1 after a check that failed, or 2 after an input error."""
 
     def action() -> int:
-        run(sys.argv[1:] if arguments is None else arguments, lambda message: print(message, file=sys.stderr))
-        return 0
+        return run(sys.argv[1:] if arguments is None else arguments, lambda message: print(message, file=sys.stderr))
 
     return exit_status(action)
 
 
-def run(arguments: Sequence[str], log: Log) -> None:
-    """Parse a command line and run it; raises :class:`InputError`. ``log`` receives progress messages."""
+def run(arguments: Sequence[str], log: Log) -> int:
+    """Parse a command line, run it and return its exit status; raises :class:`InputError`.
+
+    ``log`` receives progress messages.
+    """
     asked = parser().parse_args(arguments)
-    asked.run(asked, log)
+    return asked.run(asked, log) or 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
         ("claims", comparison.add_claims),
         ("ablate", scoring.add_ablate),
         ("topics", scoring.add_topics),
+        ("submit", files.add_submit),
+        ("runfile", files.add_runfile),
+        ("regress", regression.add_regress),
         ("train", training.add_train),
     ):
         add(verbs, name)

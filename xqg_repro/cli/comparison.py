@@ -149,7 +149,8 @@ def add_claims(verbs: Any, name: str) -> None:
 
 
 def _claims(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.claims import claims_text, evidence_of_runs
+    from xqg_repro.claims import claims_text
     from xqg_repro.config import load_benchmark
+    from xqg_repro.report import report_of_runs
 
-    print(claims_text(evidence_of_runs(load_benchmark(asked.benchmark), asked.runs)))
+    print(claims_text(report_of_runs(load_benchmark(asked.benchmark), asked.runs).evidence))

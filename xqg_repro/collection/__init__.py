@@ -70,3 +70,16 @@ def fingerprint(dataset: Any, kind: str) -> str:
     if hasattr(handler, "fingerprint"):
         return handler.fingerprint()
     return f"{dataset.dataset_id()} ({getattr(dataset, f'{kind}_count')()} {kind})"
+
+
+def file_checksum(name: str, file: str) -> str:
+    """MD5 of one of the data files of a collection of this package, which is fetched if it is not here.
+
+    Raises:
+        InputError: it cannot be had, or is not the published one.
+    """
+    from xqg_repro.collection._irds import PackagedFile, data_files
+    from xqg_repro.collection.xor_mini import FOLDER, NAME
+
+    found = PackagedFile(FOLDER, file) if name == NAME else data_files(name)[file]
+    return found.fingerprint()

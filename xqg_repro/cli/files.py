@@ -1,0 +1,88 @@
+"""Files of other places: the leaderboard's submission, and runs that other tools wrote."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xqg_repro.cli.options import Log, add_verb
+from xqg_repro.errors import InputError
+
+FORMS = ("tevatron", "msmarco", "dpr", "trec")
+
+
+def add_submit(verbs: Any, name: str) -> None:
+    """Declare the verb ``submit``."""
+    verb = add_verb(verbs, name, _submit, "write, check or convert a prediction file of XOR-TyDi's leaderboard")
+    what = verb.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", dest="run_file", metavar="RUN", help="TREC run to make a submission from")
+    what.add_argument("--check", dest="check_file", metavar="FILE", help="submission to check, whoever wrote it")
+    what.add_argument("--convert", dest="convert_file", metavar="FILE", help="submission to write as a TREC run")
+    verb.add_argument("--topics", metavar="ID", help="ir-datasets id, such as xor-tydi/test")
+    verb.add_argument("--output", help="submission, or with --convert TREC run, to write")
+    verb.add_argument("--tag", help="with --convert: the run's last column (default: submission)")
+
+
+def _submit(asked: argparse.Namespace, log: Log) -> None:
+    mode = next(mode for mode in ("run", "check", "convert") if getattr(asked, mode + "_file") is not None)
+    _refuse_options(asked, mode)
+    from xqg_repro import submission
+
+    if mode == "run":
+        print(submission.write_submission(asked.run_file, asked.topics, asked.output, log=log).table().text())
+    elif mode == "check":
+        print(submission.check(asked.check_file, asked.topics, log=log).table().text())
+    else:
+        tag = submission.TAG if asked.tag is None else asked.tag
+        returned = submission.submission_to_run(asked.convert_file, asked.topics, asked.output, tag, log=log)
+        print(returned.table().text())
+
+
+def _refuse_options(asked: argparse.Namespace, mode: str) -> None:
+    """Options that this way of using the verb needs or cannot have."""
+    needed = () if mode == "check" else ("topics", "output")
+    idle = {"run": ("tag",), "check": ("output", "tag"), "convert": ()}[mode]
+    for option in needed:
+        if getattr(asked, option) is None:
+            raise InputError(f"--{mode} needs --{option}", mend="see xqg-repro submit --help")
+    for option in idle:
+        if getattr(asked, option) is not None:
+            raise InputError(f"--{option} means nothing with --{mode}", mend="leave it out")
+
+
+def add_runfile(verbs: Any, name: str) -> None:
+    """Declare the verb ``runfile``."""
+    text = "check a TREC run, or write another tool's results as one"
+    verb = verbs.add_parser(name, help=text, description=text)
+    kinds = verb.add_subparsers(metavar="WHAT", required=True)
+    what = add_verb(kinds, "check", _check, "check a TREC run and say what it holds")
+    what.add_argument("file", metavar="RUN", help="TREC run")
+    _add_topics(what, "questions that it should have")
+    what = add_verb(kinds, "convert", _convert, "write another tool's results as a TREC run")
+    what.add_argument("file", metavar="INPUT", help="the tool's file")
+    what.add_argument(
+        "--from",
+        dest="form",
+        choices=FORMS,
+        required=True,
+        help="tevatron: qid, docid, score; msmarco: qid, docid, rank; dpr: JSON of DPR or Pyserini; trec: six columns",
+    )
+    what.add_argument("--output", required=True, help="TREC run to write")
+    what.add_argument("--tag", required=True, help="the run's last column")
+    _add_topics(what, "its questions; DPR's JSON without ids needs them")
+
+
+def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:
+    verb.add_argument("--topics", default="", help=f"ir-datasets id or TSV file of {of}")
+
+
+def _check(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.convert import check
+
+    print(check(asked.file, asked.topics, log=log).table().text())
+
+
+def _convert(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.convert import convert
+
+    print(convert(asked.file, asked.output, asked.form, asked.tag, asked.topics, log=log).table().text())
