@@ -15,13 +15,13 @@ STAMP := $(VENV)/.installed
 .PHONY: reproduce test fast lint models bench ablations docs data clean
 
 reproduce: $(STAMP)
-	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.md
+	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.html
 
-test: $(STAMP) lint
-	$(BIN)/python -m pytest
+test: fast
+	$(BIN)/python -m pytest -m integration
 
 fast: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not integration"
+	$(BIN)/python -m pytest -m "not integration" -n 2
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -29,6 +29,7 @@ lint: $(STAMP)
 
 models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force
+	$(BIN)/xqg-repro train xdr --recipe xlmr-mini --output xqg_repro/resources/models/xlmr-mini --force
 	$(BIN)/xqg-repro train xdr --recipe zs-mini --output xqg_repro/resources/models/zs-mini --force
 	$(BIN)/xqg-repro train xqg --recipe xqg-mini --output xqg_repro/resources/models/xqg-mini --force
 

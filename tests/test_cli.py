@@ -32,8 +32,9 @@ from xqg_repro.errors import InputError
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 
 VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "claims", "ablate"]
-VERBS += ["topics", "train"]
-SUBVERBS = [["train", "xdr"], ["train", "xqg"], ["ablate", "alpha"], ["ablate", "queries"]]
+VERBS += ["topics", "submit", "runfile", "regress", "doctor", "study", "train"]
+SUBVERBS = [["train", "xdr"], ["train", "xqg"], ["train", "mine"], ["ablate", "alpha"], ["ablate", "queries"]]
+SUBVERBS += [["runfile", "check"], ["runfile", "convert"]]
 HEAVY = ["torch", "transformers", "ir_datasets", "pandas", "numpy", "scipy", "statsmodels", "jnius", "pyserini"]
 HEAVY.append("matplotlib")
 

@@ -13,20 +13,22 @@ import ir_datasets
 import numpy as np
 import pytest
 import torch
-from conftest import Mini
+from conftest import Mini, contents
 
 from xqg_repro.artifacts import Manifest
 from xqg_repro.config import Pooling
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
+from xqg_repro.train.contrastive import contrastive_loss
 from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples, load_split
-from xqg_repro.train.recipe import Architecture, EncoderRecipe, load_recipe
-from xqg_repro.train.xdr import Collator, contrastive_loss, train, train_tokenizer
+from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, Family, load_recipe
+from xqg_repro.train.scratch import train_tokenizer
+from xqg_repro.train.xdr import Collator, train
 
 TINY = EncoderRecipe(
     name="tiny",
     data="test-mini/dev",
-    architecture=Architecture(vocabulary=120, hidden_size=16, layers=1, heads=2, intermediate_size=32),
+    architecture=EncoderArchitecture(vocabulary=120, hidden_size=16, layers=1, heads=2, intermediate_size=32),
     steps=3,
     batch_size=4,
     negatives=1,
@@ -107,7 +109,7 @@ def test_loss_follows_the_recipes_pooling(change: dict[str, Any], expected: floa
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
-    return train_tokenizer([f"title ban der kon {i} query" for i in range(40)], 100)
+    return train_tokenizer([f"title ban der kon {i} query" for i in range(40)], 100, Family.BERT)
 
 
 def tokens_of(tokenizer: Any, passages: list[TrainingPassage]) -> list[list[int]]:
@@ -293,13 +295,13 @@ def test_training_moves_the_weights(trained: Path, mini_data: Mini, tmp_path: Pa
 
 def test_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
     train(TINY, tmp_path / "again", log=lambda _: None)
-    for name in ("model.safetensors", "tokenizer.json", "config.json", "README.md", "manifest.json"):
-        assert (tmp_path / "again" / name).read_bytes() == (trained / name).read_bytes()
+    assert contents(tmp_path / "again") == contents(trained)
 
 
-def test_tokenizer_of_the_same_texts_is_the_same() -> None:
+@pytest.mark.parametrize("family", Family)
+def test_tokenizer_of_the_same_texts_is_the_same(family: Family) -> None:
     texts = [f"{a}{b}{c} {c}{a}" for a in "bdkst" for b in "aeo" for c in ("n", "lo", "mi")]
-    assert len({train_tokenizer(texts, 60)._tokenizer.to_str() for _ in range(5)}) == 1
+    assert len({train_tokenizer(texts, 60, family)._tokenizer.to_str() for _ in range(5)}) == 1
 
 
 def test_trained_folder_is_reused(trained: Path) -> None:
@@ -310,7 +312,8 @@ def test_trained_folder_is_reused(trained: Path) -> None:
 
 def test_trained_folder_holds_no_pickle_and_no_leftover(trained: Path) -> None:
     expected = {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"}
-    assert {path.name for path in trained.iterdir()} == expected | {"README.md", "manifest.json"}
+    expected |= {"README.md", "manifest.json", "loss.csv", "loss.svg"}
+    assert {path.name for path in trained.iterdir()} == expected
     assert Manifest.read(trained).counts["steps"] == 3
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from math import ceil
 from pathlib import Path
@@ -29,7 +29,7 @@ from xqg_repro.generate import QueryGenerator
 from xqg_repro.languages import SCRIPTS
 from xqg_repro.queries import PassageQueries
 from xqg_repro.search import read_topics
-from xqg_repro.train import xdr, xqg
+from xqg_repro.train import scratch, xdr, xqg
 from xqg_repro.train.data import (
     Example,
     TrainingPassage,
@@ -76,7 +76,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     import transformers
 
     folder = tmp_path_factory.mktemp("tokenizer")
-    xqg.train_tokenizer([*SENTENCES.values(), "What is 42?"], 500).save_pretrained(folder)
+    scratch.train_byte_fallback_tokenizer([*SENTENCES.values(), "What is 42?"], 500).save_pretrained(folder)
     transformers.T5Config().save_pretrained(folder)
     return transformers.AutoTokenizer.from_pretrained(folder)
 
@@ -124,22 +124,22 @@ def test_sentence_comes_back_as_it_was(tokenizer: Any, text: str) -> None:
 
 
 def test_letters_and_marks_that_compose_become_one() -> None:
-    tokenizer = xqg.train_tokenizer(list(SENTENCES.values()), 400)
+    tokenizer = scratch.train_byte_fallback_tokenizer(list(SENTENCES.values()), 400)
     assert through(tokenizer, unicodedata.normalize("NFD", "pääkaupunki йод 한국")) == "pääkaupunki йод 한국"
 
 
 def test_pieces_are_learnt_from_the_texts_beside_the_bytes() -> None:
     texts = ["kissa kissa kissat", "koira koira koirat"]
-    tokenizer = xqg.train_tokenizer(texts, 280)
+    tokenizer = scratch.train_byte_fallback_tokenizer(texts, 280)
     assert 256 + 15 < len(tokenizer) <= 280
     assert len(tokenizer("kissa")["input_ids"]) == 2  # one piece and the end
     assert tokenizer.tokenize("2024")[-3:] == [f"<0x{ord(digit):02X}>" for digit in "024"]  # never seen: bytes
-    assert xqg.train_tokenizer(["year 2024 2024 2024"], 280).tokenize("2024")[-3:] == ["0", "2", "4"]
+    assert scratch.train_byte_fallback_tokenizer(["year 2024 2024 2024"], 280).tokenize("2024")[-3:] == ["0", "2", "4"]
 
 
 def test_tokenizer_of_the_same_texts_is_the_same() -> None:
     texts = [f"{a}{b}{c} {c}{a}" for a in "bdkst" for b in "aeo" for c in ("n", "lo", "mi")]
-    assert len({xqg.train_tokenizer(texts, 300)._tokenizer.to_str() for _ in range(5)}) == 1
+    assert len({scratch.train_byte_fallback_tokenizer(texts, 300)._tokenizer.to_str() for _ in range(5)}) == 1
 
 
 # examples
@@ -485,7 +485,8 @@ def test_without_names_there_are_questions_alone() -> None:
 def test_padding_of_the_labels_does_not_count(tokenizer: Any) -> None:
     examples = [Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi"), Example("Где?", TURKU, lang="ru")]
     found = Collator(TINY, tokenizer, examples, start=7)([[Row(1, 0), Row(0, 0)]])
-    assert set(found) == {"input_ids", "attention_mask", "decoder_input_ids", "labels"}
+    assert set(found) == {"input_ids", "attention_mask", "decoder_input_ids", "labels", "questions"}
+    assert found["questions"] == ["Где?", "Mikä on Suomen pääkaupunki?"]
     for i, (source, target, _) in enumerate(question_pair(example, PROMPT) for example in examples[::-1]):
         kept = found["attention_mask"][i].bool()
         assert found["input_ids"][i][kept].tolist() == tokenizer(source)["input_ids"]
@@ -553,7 +554,8 @@ def test_trained_folder_is_a_generator(trained: Path) -> None:
 
 def test_trained_folder_holds_no_pickle_and_no_leftover(trained: Path) -> None:
     files = {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"}
-    assert {path.name for path in trained.iterdir()} == files | {"README.md", "manifest.json"}
+    files |= {"README.md", "manifest.json", "loss.csv", "loss.svg"}
+    assert {path.name for path in trained.iterdir()} == files
     assert [path.name for path in trained.parent.iterdir()] == ["model"]
 
 
@@ -589,9 +591,9 @@ def loss(folder: Path, recipe: GeneratorRecipe, examples: Sequence[Example]) -> 
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        return model(
-            **Collator(recipe, tokenizer, examples)([[Row(i, None) for i in range(len(examples))]])
-        ).loss.item()
+        batch = Collator(recipe, tokenizer, examples)([[Row(i, None) for i in range(len(examples))]])
+        del batch["questions"]
+        return model(**batch).loss.item()
 
 
 def test_training_brings_the_loss_down(trained: Path, tmp_path: Path) -> None:
@@ -647,7 +649,7 @@ def test_the_best_checkpoint_on_the_held_out_questions_is_kept(
     assert loss(tmp_path / "last", HELD_OUT, held_out) == pytest.approx(losses[-1], abs=2e-3)
 
 
-def test_interrupted_training_leaves_nothing_that_the_next_one_takes_up(
+def test_interrupted_training_goes_on_from_its_last_checkpoint(
     mini_data: Mini, unmeasured: None, tmp_path: Path
 ) -> None:
     def interrupt(line: str) -> None:
@@ -658,8 +660,11 @@ def test_interrupted_training_leaves_nothing_that_the_next_one_takes_up(
         train(HELD_OUT, tmp_path / "killed", log=interrupt)
     assert not (tmp_path / "killed").exists()
     assert next((tmp_path / "killed.partial").rglob("checkpoint-2"))
-    for output in ("killed", "whole"):
-        train(HELD_OUT, tmp_path / output, log=silent)
+    lines: dict[str, list[str]] = {"killed": [], "whole": []}
+    for output, told in lines.items():
+        train(HELD_OUT, tmp_path / output, log=told.append)
+    assert "train: goes on from step 2 of 4" in lines["killed"]
+    assert not any("goes on" in line for line in lines["whole"])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"killed", "whole"}
 
@@ -678,10 +683,10 @@ def fitted(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     seen: list[Stage] = []
     original = xqg.fit
 
-    def recording(trainer: Any, log: Callable[[str], None]) -> int:
+    def recording(trainer: Any, *more: Any) -> int:
         batches, collate = [], trainer.data_collator
         trainer.data_collator = lambda rows: batches.extend(rows) or collate(rows)
-        steps = original(trainer, log)
+        steps = original(trainer, *more)
         seen.append(Stage(steps, batches, trainer.lr_scheduler.get_last_lr()[0]))
         return steps
 

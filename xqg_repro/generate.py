@@ -188,7 +188,6 @@ class QueryGenerator:
         self, config: GeneratorConfig, device: str | None = None, tokens_per_batch: int = TOKENS_PER_BATCH
     ) -> None:
         import torch
-        import transformers
 
         folder = resolve_model(config.model)
         self.config, self.device = resolved(config, device), chosen_device(device)
@@ -200,15 +199,9 @@ class QueryGenerator:
         move(self._model, self.device)
         settings = self._model.config
         start = getattr(settings, "decoder_start_token_id", None)
-        # in place of the checkpoint's own, whose settings of a search (beams, penalties) are no part of the config
-        self._model.generation_config = transformers.GenerationConfig(
-            decoder_start_token_id=settings.pad_token_id if start is None else start,
-            eos_token_id=settings.eos_token_id,
-            pad_token_id=settings.pad_token_id,
-            max_new_tokens=config.query_max_length,
-            do_sample=False,
-            num_beams=1,
-        )
+        self._start = settings.pad_token_id if start is None else start
+        ends = settings.eos_token_id
+        self._ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=self.device)
 
     def generate(
         self, passages: Sequence[Passage], report: Callable[[int, int], None] = lambda queries, tokens: None
@@ -248,43 +241,59 @@ class QueryGenerator:
     ) -> list[tuple[str, ...]]:
         """The queries of a batch of prompts; draws as :meth:`_draws` gives them, of all prompts one below another."""
         import torch
-        from transformers.modeling_outputs import BaseModelOutput
 
         count = self.config.queries
-        sampler = Sampler(self.config, torch.from_numpy(draws).to(self.device))
         with torch.inference_mode():
             padded = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
             mask = padded["attention_mask"]
             # the encoder reads a prompt once, however many queries are written for it
             states = self._model.get_encoder()(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state
-            rows = self._model.generate(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states.repeat_interleave(count, 0)),
-                attention_mask=mask.repeat_interleave(count, 0),
-                logits_processor=[sampler],
-            )[:, 1:]
-        report(len(rows), int((rows != self._model.config.pad_token_id).sum()))
+            rows = self._decode(
+                states.repeat_interleave(count, 0),
+                mask.repeat_interleave(count, 0),
+                torch.from_numpy(draws).to(self.device),
+            )
+        report(len(rows), sum(map(len, rows)))
         texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         lines = [" ".join(text.split()) for text in texts]
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
 
+    def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
+        """Sample token by token; the rows that have ended leave the batch, so that nothing is computed for them.
 
-class Sampler:
-    """A logits processor of transformers that samples: greedy search over what it returns takes the token drawn.
+        Args:
+            states: the encoder's, shape (rows, tokens, hidden size).
+            mask: of the prompts, shape (rows, tokens).
+            draws: numbers in (0, 1], float32, shape (rows, steps).
 
-    Args:
-        config: top-k, top-p and the temperature.
-        draws: numbers in (0, 1], float32, shape (rows, steps).
-    """
-
-    def __init__(self, config: GeneratorConfig, draws: torch.Tensor) -> None:
-        self._config, self._steps = config, iter(draws.T)
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Scores (rows, vocabulary) of the next step → 0 at each row's token, minus infinity elsewhere."""
+        Returns:
+            the tokens of each row, the one that ends it included.
+        """
         import torch
+        from transformers.modeling_outputs import BaseModelOutput
 
-        chosen = choose(scores, next(self._steps), self._config)
-        return torch.full_like(scores, -torch.inf).scatter_(1, chosen[:, None], 0)
+        found: list[list[int]] = [[] for _ in range(len(states))]
+        rows = torch.arange(len(states), device=self.device)  # those that go on
+        last, cache = torch.full_like(rows, self._start), None
+        for step in range(draws.shape[1]):
+            output = self._model(
+                encoder_outputs=BaseModelOutput(last_hidden_state=states),
+                attention_mask=mask,
+                decoder_input_ids=last[:, None],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            last, cache = choose(output.logits[:, -1], draws[rows, step], self.config), output.past_key_values
+            for row, token in zip(rows.tolist(), last.tolist(), strict=True):
+                found[row].append(token)
+            goes_on = torch.isin(last, self._ends, invert=True)
+            if not goes_on.any():
+                break
+            if not goes_on.all():
+                kept = goes_on.nonzero()[:, 0]
+                cache.batch_select_indices(kept)
+                rows, last, states, mask = rows[kept], last[kept], states[kept], mask[kept]
+        return found
 
 
 def choose(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:

@@ -154,6 +154,30 @@ def heat_map(
     return _svg(draw, 1.0 + 0.55 * len(columns), 0.7 + 0.4 * len(rows))
 
 
+def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> str:
+    """Lines through points (x, y) as SVG text, panels side by side, each with its own scales.
+
+    Args:
+        x: label of the x axes.
+        panels: label of the y axis → name → points.
+
+    Raises:
+        InputError: matplotlib is absent.
+    """
+
+    def draw(figure: Figure) -> None:
+        for axes, (label, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for (name, points), colour in zip(lines.items(), cycle(_COLOURS), strict=False):
+                axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=_short(name))
+            axes.set(xlabel=x, ylabel=label)
+            axes.grid(color=_GRID, linewidth=0.6)
+            axes.set_axisbelow(True)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False)
+
+    return _svg(draw, _WIDTH * len(panels), _HEIGHT)
+
+
 def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
     """What ``draw`` draws on a figure of so many inches."""
     check_matplotlib()

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, files, regression, scoring, stages, training
+from xqg_repro.cli import comparison, doctor, files, regression, scoring, stages, study, training
 from xqg_repro.cli.options import Log
 from xqg_repro.errors import exit_status
 
@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
         ("submit", files.add_submit),
         ("runfile", files.add_runfile),
         ("regress", regression.add_regress),
+        ("study", study.add_study),
         ("train", training.add_train),
+        ("doctor", doctor.add_doctor),
     ):
         add(verbs, name)
     return top

@@ -27,6 +27,7 @@ def add_train(verbs: Any, name: str) -> None:
         model.add_argument("--steps", type=int, help="optimiser steps in place of the recipe's")
         model.add_argument("--seed", type=int, help="seed in place of the recipe's")
         add_stage_options(model, "train again even if the folder matches", "model folder to write", device=False)
+    _add_mine(kinds)
 
 
 def _train_xdr(asked: argparse.Namespace, log: Log) -> None:
@@ -43,3 +44,41 @@ def _train_xqg(asked: argparse.Namespace, log: Log) -> None:
 
     recipe = load_recipe(asked.recipe, GeneratorRecipe, steps=asked.steps, seed=asked.seed)
     train(recipe, asked.output, **stage_settings(asked, log))
+
+
+def _add_mine(kinds: Any) -> None:
+    text = (
+        "mine hard negatives for training questions, with an encoder or BM25. BM25 matches words only: between "
+        "languages it finds what shares names and numbers, which is often nothing"
+    )
+    verb = kinds.add_parser("mine", help="mine hard negatives for training questions", description=text)
+    verb.set_defaults(run=_mine)
+    data = "ir-datasets id with judgements, such as xor-mini/train, or a .jsonl file in Tevatron's format"
+    verb.add_argument("--data", required=True, help=data)
+    verb.add_argument(
+        "--collection", metavar="ID", default="", help="with a .jsonl file: ir-datasets id of the passages"
+    )
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument("--index", metavar="FOLDER", help="retrieve with the encoder of this index folder")
+    source.add_argument("--bm25", metavar="FOLDER", help="retrieve with BM25; folder of its index, made unless there")
+    verb.add_argument("--depth", type=int, default=100, help="passages to retrieve a question (default: %(default)s)")
+    verb.add_argument("--negatives", type=int, default=30, help="to keep of these (default: %(default)s)")
+    verb.add_argument("--sample", type=int, metavar="SEED", help="draw them at random (default: take the first)")
+    add_stage_options(verb, "mine again even if the file matches", "training file (.jsonl) to write")
+
+
+def _mine(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.train.mine import mine
+
+    mined = mine(
+        asked.data,
+        asked.output,
+        index=asked.index,
+        bm25=asked.bm25,
+        passages=asked.collection,
+        depth=asked.depth,
+        negatives=asked.negatives,
+        sample=asked.sample,
+        **stage_settings(asked, log),
+    )
+    print(mined.table().text())

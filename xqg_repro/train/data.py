@@ -39,7 +39,8 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
     Args:
         data: ir-datasets id with questions and judgements (given negatives are the other passages of the positive's
             title), a JSON-lines file in Tevatron's format (``query``, ``positive_passages``, ``negative_passages``), or
-            a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are.
+            a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are. JSON lines are read when an example
+            is asked for.
 
     Raises:
         InputError: an unknown dataset, one without judgements, or a bad line of a file.
@@ -80,15 +81,19 @@ def _passages(dataset: Any) -> list[TrainingPassage]:
 
 
 class TevatronFile(Sequence[Example]):
-    """Tevatron's training file, read line by line as asked for: memory holds the lines' places only."""
+    """Tevatron's training file, read line by line as asked for: memory holds the lines' places only.
+
+    Of a line's negatives those are left out that are one of its positives, or another negative once more: the same
+    docid, or the same title and text under another. :mod:`xqg_repro.train.check` counts them.
+    """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
         self._lines: list[tuple[int, int]] = []  # number and byte offset
-        if not self._path.exists():
+        if not self.path.exists():
             raise InputError("there is no such training file", path=path, mend="uncompress it first if it ends in .gz")
         at = 0
-        with open(self._path, "rb") as lines:
+        with open(self.path, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     self._lines.append((number, at))
@@ -100,24 +105,88 @@ class TevatronFile(Sequence[Example]):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
-        with open(self._path, "rb") as file:
+        return self.read(i).example
+
+    def read(self, i: int) -> Line:
+        """The example at a position, with what was found in its line.
+
+        Raises:
+            InputError: the line is not an example, or has no positive passage.
+        """
+        with open(self.path, "rb") as file:
             number, offset = self._lines[i]
             file.seek(offset)
             line = file.readline()
         try:
             item = json.loads(line)
+            query, lang = item["query"], item.get("lang", "").strip()
             positives, negatives = (
                 [TrainingPassage(str(p["docid"]), p["title"], p["text"]) for p in item[f"{kind}_passages"]]
                 for kind in ("positive", "negative")
             )
-            return Example(item["query"], positives[0], tuple(negatives), item.get("lang", "").strip())
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            if not all(isinstance(text, str) for p in (*positives, *negatives) for text in (query, p.title, p.text)):
+                raise TypeError("a text is not a string")
+            if not positives:
+                raise ValueError("the query has no positive passage")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 f"is not a training example: {type(error).__name__} {error}",
-                path=self._path,
+                path=self.path,
                 line=number,
                 mend="each line has query, positive_passages (one at least) and negative_passages",
             ) from None
+        others = _left_of(negatives, positives)
+        kept = _left_of(others, [], once=True)
+        example = Example(query, positives[0], tuple(kept), lang)
+        return Line(number, example, len(others) - len(kept), len(negatives) - len(others))
+
+
+class Line(NamedTuple):
+    """A line of a training file: its number, its example, and how many negatives are left out of that for a reason."""
+
+    number: int
+    example: Example
+    repeated: int
+    positive: int
+
+
+def _left_of(
+    passages: Sequence[TrainingPassage], those: Sequence[TrainingPassage], *, once: bool = False
+) -> list[TrainingPassage]:
+    """The passages that are none of ``those``, by docid or by title and text; if asked, each ``once``."""
+    seen: set[Any] = {key for passage in those for key in (passage.doc_id, passage[1:])}
+    found = []
+    for passage in passages:
+        if passage.doc_id not in seen and passage[1:] not in seen:
+            found.append(passage)
+            if once:
+                seen |= {passage.doc_id, passage[1:]}
+    return found
+
+
+class Chosen(Sequence[Example]):
+    """Examples of other sequences, read there when they are asked for.
+
+    >>> list(Chosen([(["a", "b", "c"], 2), (["d"], 0)]))
+    ['c', 'd']
+    """
+
+    def __init__(self, places: Sequence[tuple[Sequence[Example], int]]) -> None:
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return Chosen(self._places[i])
+        examples, position = self._places[i]
+        return examples[position]
+
+
+def together(*parts: Sequence[Example]) -> Chosen:
+    """The examples of one sequence behind those of the other."""
+    return Chosen([(part, position) for part in parts for position in range(len(part))])
 
 
 def _squad_examples(path: Path) -> list[Example]:
@@ -161,11 +230,12 @@ def load_names(*, held_out: bool = False) -> list[Example]:
 
 
 class Split(NamedTuple):
-    """The questions to train on, those to measure on, and the fingerprint of both."""
+    """The questions to train on, those to measure on, the fingerprint of both, and all questions of the data."""
 
     kept: Sequence[Example]
     held_out: Sequence[Example]
     version: str
+    examples: Sequence[Example]
 
 
 def load_split(recipe: Recipe) -> Split:
@@ -177,9 +247,9 @@ def load_split(recipe: Recipe) -> Split:
     examples, version = load_examples(recipe.data)
     if recipe.held_out_data:
         held_out, other = load_examples(recipe.held_out_data)
-        split = Split(examples, held_out, digest([version, other]))
+        split = Split(examples, held_out, digest([version, other]), examples)
     else:
-        split = Split(*held_out_split(examples, recipe.held_out), version)
+        split = Split(*held_out_split(examples, recipe.held_out), version, examples)
     if not split.kept:
         raise InputError(f"{recipe.data} leaves no question to train on", mend="hold out fewer, or name other data")
     return split
@@ -189,8 +259,8 @@ def held_out_split(examples: Sequence[Example], share: float) -> tuple[Sequence[
     """Split by passage: (kept, held out). All questions of a passage fall on the same side, by a hash of its id."""
     if not share:
         return examples, []
-    sides: tuple[list[Example], list[Example]] = ([], [])
-    for example in examples:
+    sides: tuple[list[tuple[Sequence[Example], int]], list[tuple[Sequence[Example], int]]] = ([], [])
+    for position, example in enumerate(examples):
         hashed = int(hashlib.sha256(example.positive.doc_id.encode()).hexdigest()[:8], 16)
-        sides[hashed / 2**32 < share].append(example)
-    return sides
+        sides[hashed / 2**32 < share].append((examples, position))
+    return Chosen(sides[0]), Chosen(sides[1])

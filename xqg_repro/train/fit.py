@@ -9,8 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from xqg_repro.artifacts import Manifest, atomic_write
+from xqg_repro.config import Precision
 from xqg_repro.errors import InputError
-from xqg_repro.train.recipe import Recipe
+from xqg_repro.metadata import commit
+from xqg_repro.train import ranks
+from xqg_repro.train.curve import Point, points, write_curve
+from xqg_repro.train.recipe import Recipe, model_card
+
+_STATES = ".trainer"
+"""Folder of the checkpoints, a folder a stage, in a model folder that is not finished."""
 
 
 def check_installed() -> None:
@@ -31,11 +39,22 @@ def prepare(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def arguments(recipe: Recipe, folder: Path, *, steps: int, drop_last: bool) -> dict[str, Any]:
-    """Keyword arguments of ``TrainingArguments`` for a recipe: a linear schedule, no reports, nothing saved."""
-    return {
-        "output_dir": str(folder / ".trainer"),
-        "per_device_train_batch_size": recipe.batch_size,
+def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated: bool) -> dict[str, Any]:
+    """Keyword arguments of ``TrainingArguments`` for a stage of a recipe: a linear schedule, no reports.
+
+    Sizes of batches are not among them.
+
+    Args:
+        recipe: what is trained.
+        folder: the unfinished model folder.
+        stage: names the folder of its checkpoints.
+        steps: of the optimiser; 0 takes the recipe's epochs.
+        evaluated: whether there are held-out questions.
+    """
+    import torch
+
+    settings = {
+        "output_dir": str(folder / _STATES / stage),
         "learning_rate": recipe.learning_rate,
         "lr_scheduler_type": "linear",
         "warmup_steps": recipe.warmup_steps,
@@ -44,7 +63,9 @@ def arguments(recipe: Recipe, folder: Path, *, steps: int, drop_last: bool) -> d
         "num_train_epochs": recipe.epochs,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
-        "dataloader_drop_last": drop_last,
+        "bf16": recipe.precision is Precision.BFLOAT16,
+        "use_cpu": not torch.cuda.is_available(),
+        "ddp_broadcast_buffers": False,  # it would change them between the passes over questions and passages
         "dataloader_pin_memory": False,
         "remove_unused_columns": False,
         "logging_steps": 50,
@@ -52,26 +73,34 @@ def arguments(recipe: Recipe, folder: Path, *, steps: int, drop_last: bool) -> d
         "report_to": [],
         "disable_tqdm": True,
     }
+    if recipe.evaluation_steps and evaluated:
+        settings |= {"eval_strategy": "steps", "eval_steps": recipe.evaluation_steps, "load_best_model_at_end": True}
+        settings |= {"save_strategy": "steps", "save_steps": recipe.evaluation_steps}
+    elif recipe.checkpoint_steps:
+        settings |= {"save_strategy": "steps", "save_steps": recipe.checkpoint_steps}
+    return settings
 
 
-def fit(trainer: Any, log: Callable[[str], None]) -> int:
-    """Run a ``Trainer``, logging its losses; return the number of optimiser steps."""
-    import transformers
+def fit(trainer: Any, log: Callable[[str], None], checkpoint_steps: int = 0) -> int:
+    """Run a :class:`~xqg_repro.train.trainer.RecipeTrainer` quietly; return the number of optimiser steps.
 
-    class Progress(transformers.TrainerCallback):
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-            for name, what in (("loss", "loss"), ("eval_loss", "held-out loss")):
-                if name in logs:
-                    log(f"train: step {state.global_step} of {state.max_steps}, {what} {float(logs[name]):.3f}")
+    A training that was killed goes on from its last whole checkpoint, and ends as if nothing had happened.
 
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(Progress())
-    return int(trainer.train().global_step)
+    Raises:
+        InputError: a loss or gradient that is infinite or no number.
+    """
+    from xqg_repro.train.trainer import run
+
+    return run(trainer, checkpoint_steps, log)
 
 
-def save(model: Any, tokenizer: Any, folder: Path, recipe: Recipe) -> None:
-    """Write a model folder: weights (safetensors), configuration and tokenizer."""
-    shutil.rmtree(folder / ".trainer", ignore_errors=True)
+def curve_of(trainer: Any) -> list[Point]:
+    """The losses that a trainer logged, those before it was killed included."""
+    return points(Path(trainer.args.output_dir).name, trainer.state.log_history)
+
+
+def save(model: Any, tokenizer: Any, folder: Path, recipe: Recipe, curve: list[Point]) -> None:
+    """Write what training made into a model folder: weights (safetensors), configuration, tokenizer, loss curve."""
     if recipe.half_precision_weights:
         model.half()
     tokenizer.backend_tokenizer.no_truncation()  # or the last batch's settings would be saved
@@ -79,3 +108,31 @@ def save(model: Any, tokenizer: Any, folder: Path, recipe: Recipe) -> None:
     model.save_pretrained(folder)
     (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
     tokenizer.save_pretrained(folder)
+    write_curve(curve, folder)
+
+
+def finish(folder: Path, template: str, recipe: Recipe, inputs: dict[str, str], **facts: Any) -> None:
+    """Write the model card, of a template and facts, and drop the checkpoints: the model folder is complete."""
+    with atomic_write(folder / "README.md") as card:
+        card.write(model_card(template, recipe, inputs=inputs, commit=commit(), **facts))
+    shutil.rmtree(folder / _STATES, ignore_errors=True)
+
+
+def train_folder(
+    recipe: Any,
+    planned: tuple[Any, Manifest],
+    build: Callable[..., dict[str, int]],
+    output: str | Path,
+    *,
+    force: bool,
+    log: Callable[[str], None],
+) -> Manifest:
+    """Bring a model folder into being or reuse it: ``build(recipe, split, inputs, folder, log)`` writes the files."""
+    split, wanted = planned
+    told = (lambda line: None) if ranks.rank() else log
+
+    def building(folder: Path) -> dict[str, int]:
+        prepare(recipe.seed)
+        return build(recipe, split, wanted.inputs, folder, told)
+
+    return ranks.produce_together(output, wanted, building, force=force, log=told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +14,16 @@ from xqg_repro.config import EncoderConfig, GeneratorConfig, Pooling, Precision,
 from xqg_repro.errors import InputError
 
 
+class Family(StrEnum):
+    """Whose manner a small encoder from scratch follows, in its vocabulary and its model."""
+
+    BERT = "bert"
+    XLM_ROBERTA = "xlm-roberta"
+
+
 @dataclass(frozen=True)
 class Architecture:
-    """A small BERT trained from scratch, with a byte-pair vocabulary trained on the training texts."""
+    """A small model trained from scratch, with a vocabulary trained on the training texts."""
 
     vocabulary: int
     hidden_size: int
@@ -23,6 +31,13 @@ class Architecture:
     heads: int
     intermediate_size: int
     dropout: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderArchitecture(Architecture):
+    """A small encoder, see :mod:`xqg_repro.train.scratch`."""
+
+    family: Family = Family.BERT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +58,15 @@ class Recipe:
         architecture: of a model from scratch.
         steps: optimiser steps on ``data``; 0 takes ``epochs``.
         epochs: passes over ``data`` where ``steps`` is 0.
-        batch_size: questions a step.
+        batch_size: questions a batch.
+        accumulation: batches whose gradients are added up for a step, where the memory does not hold them at once.
         learning_rate: peak, after a linear warm-up of ``warmup_steps``, then linear decay to 0.
         held_out: share of the passages whose questions are kept out of training, to measure on.
         held_out_data: questions to measure on, named as ``data`` is, in place of a share of it.
+        evaluation_steps: measure the loss on the held-out questions every so many steps, and keep the best checkpoint;
+            0 keeps the last.
+        checkpoint_steps: save the state of the training every so many steps, for a killed training to go on from.
+        precision: ``bfloat16`` for mixed precision.
         half_precision_weights: save weights as float16.
         seed: of everything random.
     """
@@ -58,11 +78,15 @@ class Recipe:
     steps: int = 0
     epochs: float = 1.0
     batch_size: int = 128
+    accumulation: int = 1
     learning_rate: float
     warmup_steps: int = 0
     weight_decay: float = 0.0
     held_out: float = 0.0
     held_out_data: str = ""
+    evaluation_steps: int = 0
+    checkpoint_steps: int = 0
+    precision: Precision = Precision.FLOAT32
     half_precision_weights: bool = False
     seed: int = 42
 
@@ -77,8 +101,10 @@ class EncoderRecipe(Recipe):
         names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
         temperature: τ.
+        chunk_size: texts embedded at a time, for batches larger than the memory holds; 0 embeds a batch at once.
     """
 
+    architecture: EncoderArchitecture | None = None
     pooling: Pooling = Pooling.CLS
     normalize: bool = False
     title_separator: str = " "
@@ -88,6 +114,7 @@ class EncoderRecipe(Recipe):
     negatives: int = 7
     learning_rate: float = 1e-5
     temperature: float = 1.0
+    chunk_size: int = 0
 
     def encoder(self, model: str) -> EncoderConfig:
         """The settings with which the trained model must be used."""
@@ -108,27 +135,20 @@ class GeneratorRecipe(Recipe):
     Attributes:
         prompt: as in :class:`~xqg_repro.config.GeneratorConfig`.
         prompt_max_length, query_max_length: in tokens, special tokens included.
-        accumulation: batches whose gradients are added up for a step, where the memory does not hold them at once.
         adafactor: optimise with Adafactor, relative to the size of each weight, in place of AdamW.
-        precision: ``bfloat16`` for mixed precision.
         names_epochs: passes over the names for each pass over ``data``, mixed into it.
         exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.names`, anew each epoch.
         shortened: share of the questions whose passage is cut to a few sentences, anew each epoch, to save time.
-        evaluation_steps: measure the loss on the held-out questions every so many steps, and keep the best checkpoint;
-            0 keeps the last.
     """
 
     architecture: Seq2SeqArchitecture | None = None
     prompt: str = GeneratorConfig.prompt
     prompt_max_length: int = 128
     query_max_length: int = 128
-    accumulation: int = 1
     adafactor: bool = False
-    precision: Precision = Precision.FLOAT32
     names_epochs: int = 0
     exchanged: float = 0.0
     shortened: float = 0.0
-    evaluation_steps: int = 0
     learning_rate: float = 1e-4
 
 

@@ -7,7 +7,6 @@ no names in other scripts, as mT5 does from its pre-training; so it may learn mu
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,16 +15,19 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_repro.artifacts import Manifest, atomic_write, digest, produce
+from xqg_repro.artifacts import Manifest, digest
 from xqg_repro.config import LANGUAGE_NAMES, XOR_LANGUAGES, GeneratorConfig, Precision
 from xqg_repro.encoders import load_model, model_fingerprint, resolve_model
 from xqg_repro.errors import InputError
 from xqg_repro.generate import QueryGenerator
 from xqg_repro.languages import is_in_script
-from xqg_repro.train.data import Example, Split, load_names, load_passages, load_split
-from xqg_repro.train.fit import arguments, check_installed, fit, prepare, save
+from xqg_repro.train import ranks, scratch
+from xqg_repro.train.check import counted
+from xqg_repro.train.curve import Point
+from xqg_repro.train.data import Example, Split, load_names, load_passages, load_split, together
+from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, save, train_folder
 from xqg_repro.train.names import Names
-from xqg_repro.train.recipe import GeneratorRecipe, model_card
+from xqg_repro.train.recipe import GeneratorRecipe
 
 NAMES_PROMPT = "Generate a {language} name for this passage: {title} {text}"
 SENTENCES = (0, 0, 1, 1, 2, 3, 5)
@@ -48,19 +50,15 @@ def train(
 ) -> Manifest:
     """Train a generator and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused.
+    The same recipe on the same machine gives the same bytes. A folder that matches is reused. A training that was
+    killed goes on from its last checkpoint, if the recipe has any.
 
     Raises:
-        InputError: unknown data, a training file with a bad line, a question whose language cannot be told, or a model
-            that cannot be had.
+        InputError: unknown data, a training file with a bad line, a question whose language cannot be told, a model
+            that cannot be had, or a loss that is no number.
     """
     check_installed()
-    split, wanted = plan(recipe)
-
-    def build(folder: Path) -> dict[str, int]:
-        return _build(recipe, split, folder, log)
-
-    return produce(output, wanted, build, force=force, log=log)
+    return train_folder(recipe, plan(recipe), _build, output, force=force, log=log)
 
 
 def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
@@ -74,28 +72,37 @@ def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
     return split, Manifest("train-xqg", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(recipe: GeneratorRecipe, split: Split, folder: Path, log: Callable[[str], None]) -> dict[str, int]:
-    prepare(recipe.seed)
-    kept, held_out, _ = split
+def _build(
+    recipe: GeneratorRecipe, split: Split, inputs: dict[str, str], folder: Path, log: Callable[[str], None]
+) -> dict[str, int]:
+    kept, held_out = split.kept, split.held_out
     names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
     pairs = names.pairs if names else []
     tokenizer, model = _start(recipe, kept, pairs)
-    examples = [*kept, *held_out] if held_out else kept
+
+    def read(example: Example) -> tuple[str, str]:
+        source, target, _ = question_pair(example, recipe.prompt)
+        return target, source
+
+    found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.prompt_max_length), log)
+    examples = together(kept, held_out) if held_out else kept
     collator = Collator(recipe, tokenizer, examples, names, model.config.decoder_start_token_id)
     log(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
     epoch = ceil(len(kept) / recipe.batch_size) + recipe.names_epochs * ceil(len(pairs) / recipe.batch_size)
     steps = recipe.steps or ceil(recipe.epochs * epoch / recipe.accumulation)
     chosen = list(islice(batches(len(kept), len(pairs), recipe, collator.length), steps * recipe.accumulation))
     evaluated = [Row(position, None) for position in range(len(kept), len(kept) + len(held_out))]
-    _fit(recipe, model, collator, chosen, evaluated, folder, log)
-    save(model, tokenizer, folder, recipe)
-    found = quality(recipe, folder, held_out) if held_out else {}
-    for what, share in found.items():
+    curve = _fit(recipe, model, collator, chosen, evaluated, folder, log)
+    if ranks.rank():
+        return {}
+    save(model, tokenizer, folder, recipe, curve)
+    scores = quality(recipe, folder, held_out) if held_out else {}
+    for what, share in scores.items():
         log(f"train: {what}: {share:.3f}")
-    with atomic_write(folder / "README.md") as card:
-        facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out)}
-        card.write(model_card("generator_card.md", recipe, quality=found, names=len(pairs), **facts))
-    return {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
+    facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "quality": scores}
+    finish(folder, "generator_card.md", recipe, inputs, found=found, names=len(pairs), **facts)
+    counts = {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
+    return counts | found
 
 
 def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
@@ -162,7 +169,8 @@ def _split(rows: Sequence[Any], size: int) -> list[Sequence[Any]]:
 
 
 class Collator:
-    """A batch of :func:`batches` → token ids: ``input_ids``, ``attention_mask``, ``decoder_input_ids`` and ``labels``.
+    """A batch of :func:`batches` → token ids: ``input_ids``, ``attention_mask``, ``decoder_input_ids`` and ``labels``;
+    and the ``questions``, which the model does not see.
 
     Labels of padding, and of what the loss does not count, are -100.
 
@@ -203,6 +211,7 @@ class Collator:
             "attention_mask": sources["attention_mask"],
             "decoder_input_ids": torch.nn.functional.pad(ids[:, :-1], (1, 0), value=self.start),
             "labels": ids.masked_fill(~counted, -100),
+            "questions": [pair.target for pair in pairs],
         }
 
     def pair(self, row: Row) -> Pair:
@@ -237,32 +246,30 @@ def _fit(
     held_out: Sequence[Row],
     folder: Path,
     log: Callable[[str], None],
-) -> None:
+) -> list[Point]:
     """Train ``model`` in place on batches, one after the other; with evaluation, end with the best checkpoint."""
-    import torch
     import transformers
 
-    settings = arguments(recipe, folder, steps=len(chosen) // recipe.accumulation, drop_last=False)
+    from xqg_repro.train.trainer import RecipeTrainer
+
+    steps = len(chosen) // recipe.accumulation
+    settings = arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out))
     settings |= {
         "per_device_train_batch_size": 1,  # an item is a whole batch
         "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": recipe.accumulation,
+        "gradient_accumulation_steps": ranks.share(recipe.accumulation, "accumulation"),
         "train_sampling_strategy": "sequential",
-        "bf16": recipe.precision is Precision.BFLOAT16,
-        "use_cpu": not torch.cuda.is_available(),
     }
-    if recipe.evaluation_steps and held_out:
-        every = {"eval_steps": recipe.evaluation_steps, "save_steps": recipe.evaluation_steps, "save_total_limit": 1}
-        settings |= {"eval_strategy": "steps", "save_strategy": "steps", "load_best_model_at_end": True, **every}
-    trainer = transformers.Seq2SeqTrainer(
+    trainer = RecipeTrainer(
         model=model,
-        args=transformers.Seq2SeqTrainingArguments(**settings),
+        args=transformers.TrainingArguments(**settings),
         train_dataset=chosen,
         eval_dataset=_split(held_out, recipe.batch_size),
         data_collator=collator,
-        optimizers=_adafactor(model, recipe, settings["max_steps"]) if recipe.adafactor else (None, None),
+        optimizers=_adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
     )
-    fit(trainer, log)
+    fit(trainer, log, recipe.checkpoint_steps)
+    return curve_of(trainer)
 
 
 def _adafactor(model: Any, recipe: GeneratorRecipe, steps: int) -> tuple[Any, Any]:
@@ -284,7 +291,6 @@ def _start(
 ) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
     import torch
-    import transformers
 
     if recipe.model:
         return load_model(
@@ -295,55 +301,7 @@ def _start(
     pairs = [question_pair(example, recipe.prompt) for example in examples]
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
     texts += [text for _, english, name in names for text in (english, name)] * NAMES_WEIGHT
-    tokenizer = train_tokenizer(texts, shape.vocabulary)
-    config = transformers.T5Config(
-        vocab_size=len(tokenizer),
-        d_model=shape.hidden_size,
-        d_kv=shape.hidden_size // shape.heads,
-        d_ff=shape.intermediate_size,
-        num_layers=shape.layers,
-        num_decoder_layers=shape.decoder_layers,
-        num_heads=shape.heads,
-        dropout_rate=shape.dropout,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,
-    )
-    return tokenizer, transformers.T5ForConditionalGeneration(config)
-
-
-def train_tokenizer(texts: Sequence[str], size: int) -> Any:
-    """A fast byte-pair tokenizer of about ``size`` pieces that gives back every text in NFC as it was.
-
-    Characters that the training texts lack fall back to their UTF-8 bytes; 256 of the pieces are for these.
-    """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)]
-    )
-    tokenizer.decoder = decoders.Sequence(
-        [
-            decoders.ByteFallback(),
-            decoders.Fuse(),
-            decoders.Replace("▁", " "),
-            decoders.Strip(" ", 1, 0),
-        ]
-    )
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.BpeTrainer(vocab_size=size - 256, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    # the bytes come last: the trainer would mark them as special, and decoding would leave them out
-    parts = json.loads(tokenizer.to_str())
-    vocabulary = parts["model"]["vocab"]
-    for byte in range(256):
-        vocabulary.setdefault(f"<0x{byte:02X}>", len(vocabulary))
-    tokenizer = Tokenizer.from_str(json.dumps(parts))
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    return scratch.generator(shape, texts)
 
 
 def quality(recipe: GeneratorRecipe, model: Path, held_out: Sequence[Example]) -> dict[str, float]:

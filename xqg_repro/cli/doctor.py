@@ -1,0 +1,27 @@
+"""What is there and what is missing: doctor."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xqg_repro.cli.options import Log
+
+
+def add_doctor(verbs: Any, name: str) -> None:
+    """Declare the verb ``doctor``."""
+    text = "say what is there, what each condition still needs, and about how much disk and time it takes"
+    verb = verbs.add_parser(
+        name, help=text, description=f"{text}; the exit status is 1 if the embedded collection cannot run"
+    )
+    verb.set_defaults(run=_doctor)
+    verb.add_argument("--directory", default="out", help="where conditions would write (default: %(default)s)")
+    verb.add_argument("--online", action="store_true", help="try whether the Hugging Face hub answers")
+
+
+def _doctor(asked: argparse.Namespace, log: Log) -> int:
+    from xqg_repro.doctor import examine
+
+    report = examine(asked.directory, online=asked.online)
+    print(report.text())
+    return 0 if report.ready else 1

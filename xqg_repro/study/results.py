@@ -1,0 +1,58 @@
+"""The table of results: for each pair of languages, method and measure a score for each question.
+
+Measures are columns like any other: those of retrieval come from ranks, and others, such as an answer's EM and F1, can
+stand beside them, as long as there is a score for each question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xqg_repro.study.scoring import Setting
+
+Pair = tuple[str, str]
+"""Language of the paragraphs, language of the questions."""
+
+Curve = dict[str, list[float]]
+"""Aggregate → mean score for each α of the grid."""
+
+
+@dataclass
+class Results:
+    """What the study found.
+
+    Attributes:
+        pairs: in the order of tables.
+        methods: names, in the order of tables.
+        qids: question ids.
+        articles: article of each question.
+        scores: measure → pair → method → score of each question, float64, shape (questions,).
+        ranks: pair → method → rank of each question's own paragraph, int64, shape (questions,).
+        chosen: pair → method → the setting of each fold.
+        curves: measure → method → pair → :data:`Curve`, over all questions, which no choice was made by.
+    """
+
+    pairs: Sequence[Pair]
+    methods: Sequence[str]
+    qids: Sequence[str]
+    articles: np.ndarray
+    scores: dict[str, dict[Pair, dict[str, np.ndarray]]] = field(default_factory=dict)
+    ranks: dict[Pair, dict[str, np.ndarray]] = field(default_factory=dict)
+    chosen: dict[Pair, dict[str, list[Setting]]] = field(default_factory=dict)
+    curves: dict[str, dict[str, dict[Pair, Curve]]] = field(default_factory=dict)
+
+    def add(self, measure: str, pair: Pair, method: str, scores: np.ndarray) -> None:
+        """Enter the scores of all questions, float, shape (questions,)."""
+        self.scores.setdefault(measure, {}).setdefault(pair, {})[method] = np.asarray(scores, dtype=np.float64)
+
+    def means(self, measure: str, pair: Pair) -> Mapping[str, float]:
+        """Mean over the questions, by method."""
+        return {method: float(values.mean()) for method, values in self.scores[measure][pair].items()}
+
+    def differences(self, measure: str, method: str, other: str, pairs: Sequence[Pair]) -> np.ndarray:
+        """Score of a method minus that of the other, by question; float64, shape (pairs, questions)."""
+        held = self.scores[measure]
+        return np.stack([held[pair][method] - held[pair][other] for pair in pairs])

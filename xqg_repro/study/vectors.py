@@ -1,0 +1,180 @@
+"""All embeddings that the study needs, encoded once for each encoder, language and kind into stage folders."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xqg_repro.artifacts import Manifest, digest, produce, write_array
+from xqg_repro.collection.xquad import NAME
+from xqg_repro.config import EncoderConfig
+from xqg_repro.encode import encode, read_shards
+from xqg_repro.encoders import TextEncoder, model_fingerprint
+from xqg_repro.errors import InputError
+from xqg_repro.queries import read_queries
+from xqg_repro.study.data import ParallelData
+from xqg_repro.study.settings import Source, Study
+
+Log = Callable[[str], None]
+
+SHORTEST = 20
+"""Characters; a shorter piece is mostly the end of an abbreviation, and is joined to its neighbour."""
+
+_SENTENCE_ENDS = r"(?<=[.!?؟])\s+|(?<=[।。！？])\s*"
+# Thai marks no ends of sentences; a space stands between sentences or clauses
+_ENDS = {"th": r"\s+"}
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """Vectors of which each belongs to a paragraph.
+
+    Attributes:
+        vectors: float32, shape (vectors, dimension).
+        owners: index of the paragraph, int64, shape (vectors,).
+        characters: in the texts.
+    """
+
+    vectors: np.ndarray
+    owners: np.ndarray
+    characters: int
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Embeddings of one encoder, float32, in the order of the data.
+
+    Attributes:
+        paragraphs: language → shape (paragraphs, dimension).
+        questions: language → shape (questions, dimension).
+        sentences: paragraphs' language → their sentences.
+        generated: generated questions in all languages of the study, if there are any.
+    """
+
+    paragraphs: Mapping[str, np.ndarray]
+    questions: Mapping[str, np.ndarray]
+    sentences: Mapping[str, Grouped]
+    generated: Grouped | None = None
+
+
+def sentences(text: str, language: str) -> list[str]:
+    """A paragraph's sentences; for Thai, which marks no ends, the stretches between spaces.
+
+    >>> sentences("It is by Dr. Who of Gallifrey. He came late! Why did he come so late?", "en")
+    ['It is by Dr. Who of Gallifrey. He came late!', 'Why did he come so late?']
+    """
+    found: list[str] = []
+    for piece in re.split(_ENDS.get(language, _SENTENCE_ENDS), text.strip()):
+        if found and min(len(found[-1]), len(piece)) < SHORTEST:
+            found[-1] = f"{found[-1]} {piece}".strip()
+        elif piece:
+            found.append(piece)
+    return found
+
+
+def encode_all(
+    study: Study,
+    data: ParallelData,
+    config: EncoderConfig,
+    folder: Path,
+    *,
+    generated: str | Path | None = None,
+    device: str | None = None,
+    force: bool = False,
+    log: Log = print,
+) -> Vectors:
+    """Encode what is not there yet, and read all of it.
+
+    Args:
+        study: its languages, and whether it needs sentences.
+        data: of the same languages.
+        config: the encoder.
+        folder: holds a stage folder for each kind and language.
+        generated: generated queries about the English paragraphs, as ``xqg-repro generate`` writes them; see
+            :func:`~xqg_repro.queries.query_files`.
+        device, force, log: as in :func:`~xqg_repro.encode.encode`.
+
+    Raises:
+        InputError: as :func:`~xqg_repro.encode.encode`; generated queries of other paragraphs.
+    """
+    paragraphs, sides = {}, {}
+    stages = _Texts(config, device, force, log)
+    for code in study.languages:
+        place = folder / f"paragraphs.{code}"
+        encode(f"{NAME}/{code}", config, place, device=device, force=force, log=log)
+        paragraphs[code] = _in_order(place, data.docids)
+    questions = {code: stages.encoded(folder / f"questions.{code}", data.questions[code]) for code in study.languages}
+    cut = any(Source.SENTENCES in method.sources for method in study.methods.values())
+    for code in study.passages if cut else ():
+        pieces = [(i, doc.title, s) for i, doc in enumerate(data.paragraphs[code]) for s in sentences(doc.text, code)]
+        owners, titles, texts = ([row[part] for row in pieces] for part in range(3))
+        vectors = stages.encoded(folder / f"sentences.{code}", texts, titles)
+        sides[code] = Grouped(vectors, np.array(owners), sum(map(len, texts)))
+    return Vectors(paragraphs, questions, sides, _generated(study, data, stages, folder, generated))
+
+
+def _generated(
+    study: Study, data: ParallelData, stages: _Texts, folder: Path, source: str | Path | None
+) -> Grouped | None:
+    """The generated questions in the study's languages, as many as there are."""
+    if source is None:
+        return None
+    place = {docid: i for i, docid in enumerate(data.docids)}
+    owners, texts = [], []
+    for passage in read_queries(source, study.languages, 2**31, allow_missing=True):
+        if passage.docid not in place:
+            raise InputError(
+                f"has queries for {passage.docid}, which is no paragraph of {NAME}",
+                path=source,
+                mend=f"generate for --collection {NAME}/en",
+            )
+        found = [query for queries in passage.queries.values() for query in queries]
+        owners += [place[passage.docid]] * len(found)
+        texts += found
+    if not texts:
+        raise InputError(f"holds no queries in {' '.join(study.languages)}", path=source)
+    vectors = stages.encoded(folder / "generated", texts)
+    return Grouped(vectors, np.array(owners), sum(map(len, texts)))
+
+
+def _in_order(folder: Path, docids: Sequence[str]) -> np.ndarray:
+    """The vectors of a folder that ``encode`` wrote, in the order of these docids."""
+    shards = list(read_shards(folder))
+    place = {docid: i for i, docid in enumerate(docid for ids, _ in shards for docid in ids)}
+    return np.concatenate([vectors for _, vectors in shards])[[place[docid] for docid in docids]]
+
+
+@dataclass
+class _Texts:
+    """Encodes lists of texts into stage folders; the model is loaded when the first is not there."""
+
+    config: EncoderConfig
+    device: str | None
+    force: bool
+    log: Log
+    encoder: TextEncoder | None = None
+
+    def encoded(self, folder: Path, texts: Sequence[str], titles: Sequence[str] | None = None) -> np.ndarray:
+        """Embeddings of questions, or of passages with these titles; float32, shape (texts, dimension)."""
+        wanted = Manifest(
+            "study-encode",
+            {"encoder": dataclasses.asdict(self.config), "passages": titles is not None},
+            {"texts": digest([titles, texts]), "model": model_fingerprint(self.config.model)},
+        )
+
+        def build(place: Path) -> dict[str, int]:
+            self.encoder = self.encoder or TextEncoder(self.config, self.device)
+            if titles is None:
+                vectors = self.encoder.encode_queries(texts)
+            else:
+                vectors = self.encoder.encode_passages(titles, texts)
+            write_array(place / "vectors.npy", vectors)
+            return {"texts": len(texts), "dimension": self.encoder.dimension}
+
+        produce(folder, wanted, build, force=self.force, log=self.log)
+        return np.load(folder / "vectors.npy", allow_pickle=False)

@@ -1,0 +1,136 @@
+"""transformers' ``Trainer`` as all trainings use it: it stops at a loss that is no number, and keeps checkpoints whole.
+
+Imported only where a training starts, as transformers takes seconds to import.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from xqg_repro.errors import InputError, shown
+from xqg_repro.train import checkpoints, ranks
+
+QUESTIONS = "questions"
+"""Key of a collated batch: the texts of its questions, for messages; the model does not see them."""
+
+
+class RecipeTrainer(transformers.Trainer):
+    """Trains on batches that name their questions, with a collator and a batch size of its own for evaluation."""
+
+    def __init__(self, *, eval_collator: Callable[[Any], dict[str, Any]] | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        # T5 takes Trainer's number of tokens and ignores it: left to itself, Trainer would add up the losses of
+        # accumulated batches where their mean is meant
+        self.model_accepts_loss_kwargs = False
+        self.eval_collator = eval_collator or settings["data_collator"]
+        self.asked: list[str] = []  # since the last step
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *more: Any, **others: Any) -> torch.Tensor:
+        """Loss and gradient of a batch.
+
+        Raises:
+            InputError: the loss is infinite or no number.
+        """
+        self.asked += inputs.pop(QUESTIONS)
+        loss = super().training_step(model, inputs, *more, **others)
+        if not torch.isfinite(loss):
+            self.stop(f"the loss is {loss.item()}", self.state.global_step + 1)
+        return loss
+
+    def stop(self, problem: str, step: int) -> None:
+        """Raise :class:`InputError` with the step and its questions, and say where the last good state is."""
+        kept = checkpoints.last_whole(Path(self.args.output_dir))
+        raise InputError(
+            f"{problem} at step {step} of {self.state.max_steps}, with these questions: "
+            + ", ".join(shown(question) for question in self.asked),
+            mend="lower the learning rate, or mend the questions; "
+            + (f"the last good checkpoint is {kept}" if kept else "no checkpoint was saved before"),
+        )
+
+    def prediction_step(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
+        """Held-out loss of a batch; nothing else is measured."""
+        inputs.pop(QUESTIONS)
+        with torch.no_grad():
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Batches of the held-out questions, all of them, in their order."""
+        return self.accelerator.prepare(
+            torch.utils.data.DataLoader(
+                self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.eval_collator
+            )
+        )
+
+
+class Progress(transformers.TrainerCallback):
+    """Logs losses, asks for checkpoints and marks them, and looks for numbers that are none."""
+
+    def __init__(self, trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None]) -> None:
+        self.trainer, self.checkpoint_steps, self.log = trainer, checkpoint_steps, log
+
+    def on_step_begin(self, *_: Any, **__: Any) -> None:
+        """Forget the last step's questions."""
+        self.trainer.asked.clear()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+        """Pass the losses on."""
+        for name, what in (("loss", "loss"), ("eval_loss", "held-out loss")):
+            if name in logs:
+                self.log(f"train: step {state.global_step} of {state.max_steps}, {what} {float(logs[name]):.3f}")
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
+        """Stop before a gradient that is infinite or no number goes into the weights."""
+        gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
+        if not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
+            self.trainer.stop("the gradient is infinite or not a number", state.global_step + 1)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Ask for what is due; behind a checkpoint the mean of the loss starts anew, as in a training that resumes."""
+        if self.checkpoint_steps and state.global_step % self.checkpoint_steps == 0:
+            control.should_save = True
+        if control.should_save or control.should_training_stop:
+            control.should_log = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Mark the checkpoint as whole, unless its weights are spoilt."""
+        if not all(torch.isfinite(weight).all() for weight in self.trainer.model.parameters()):
+            self.trainer.stop("weights became infinite or not a number", state.global_step)
+        ranks.wait()  # each process has written its part
+        if ranks.rank() == 0:
+            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            checkpoints.finish(checkpoint, state.best_model_checkpoint)
+
+
+def run(trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None]) -> int:
+    """Train, from the last whole checkpoint on; return the number of optimiser steps, those before it included."""
+    folder = Path(trainer.args.output_dir)
+    if ranks.rank() == 0:
+        checkpoints.drop_broken(folder)
+    ranks.wait()
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(Progress(trainer, checkpoint_steps, log))
+    start = checkpoints.last_whole(folder)
+    if start:
+        state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
+        log(f"train: goes on from step {state.global_step} of {state.max_steps}")
+        if state.global_step >= state.max_steps:
+            trainer.state = state
+            best = state.best_model_checkpoint
+            trainer._load_from_checkpoint(str(folder / Path(best).name if best else start))
+            return int(state.global_step)
+    try:
+        steps = int(trainer.train(resume_from_checkpoint=str(start) if start else None).global_step)
+    except InputError:
+        if ranks.rank() == 0 and checkpoints.last_whole(folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
+        raise
+    ranks.wait()  # until each process has read the best checkpoint
+    return steps
