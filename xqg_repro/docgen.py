@@ -22,6 +22,7 @@ from xqg_repro.metadata import read_measurement
 from xqg_repro.page import Figure, write_page
 from xqg_repro.report import report_of_runs
 from xqg_repro.search import read_topics, write_topics
+from xqg_repro.study.tables import study_part
 from xqg_repro.tables import Table
 from xqg_repro.templates import template
 
@@ -184,6 +185,7 @@ _PARTS = {
     "files": data_files,
     "topics": topic_files,
     "ablation": ablation,
+    "study": study_part,
 }
 
 

@@ -10,7 +10,7 @@ from xqg_repro.compare import p_text
 from xqg_repro.config import AVERAGE
 from xqg_repro.errors import InputError
 from xqg_repro.study.settings import Bound
-from xqg_repro.study.summary import Mixed, Summary, read_summary
+from xqg_repro.study.summary import Summary, read_summary
 from xqg_repro.tables import Cell, Table
 
 LEVEL = 0.05
@@ -110,26 +110,33 @@ def counted(summary: Summary, measure: str) -> Table:
 
 def over_pairs(summary: Summary, measure: str) -> Table:
     """Each comparison over pairs of different languages, with its interval and both p-values."""
-    return _mixed([m for m in summary.mixed if m.measure == measure and not m.group], measure, "paragraphs")
+    rows = [
+        [
+            m.scope,
+            f"{m.method} − {m.other}",
+            str(m.pairs),
+            _points(m.difference),
+            f"{_points(m.low)} to {_points(m.high)}",
+            p_text(m.p),
+            p_text(m.p_articles),
+        ]
+        for m in summary.mixed
+        if m.measure == measure and not m.group
+    ]
+    header = ["pairs of", f"{measure}, points", "pairs", "difference", "95 % interval", "p by question", "p by article"]
+    return Table(header, rows, left=2)
 
 
 def groups(summary: Summary, measure: str) -> Table:
-    """The same by group of question languages, in the widest scope."""
-    widest = [m.scope for m in summary.mixed if not m.group][-1] if summary.mixed else ""
-    found = [m for m in summary.mixed if m.measure == measure and m.group and m.scope == widest]
-    return _mixed(sorted(found, key=lambda m: m.group), measure, "group")
-
-
-def _mixed(found: Sequence[Mixed], measure: str, first: str) -> Table:
-    by_question = any(m.p is not None for m in found)
-    rows = []
-    for m in found:
-        interval = f"{_points(m.low)} to {_points(m.high)}"
-        p_values = [p_text(m.p)] * by_question + [p_text(m.p_articles)]
-        comparison = f"{m.method} − {m.other}"
-        rows.append([m.group or m.scope, comparison, str(m.pairs), _points(m.difference), interval, *p_values])
-    header = [first, f"{measure}, points", "pairs", "difference", "95 % interval"]
-    return Table([*header, *["p by question"] * by_question, "p by article"], rows, left=2)
+    """Groups of question languages × comparisons in the widest scope; a star where p by article is below 0.05."""
+    widest = [m.scope for m in summary.mixed if not m.group][-1:]
+    found = [m for m in summary.mixed if m.measure == measure and m.group and m.scope in widest]
+    comparisons = list(dict.fromkeys((m.method, m.other) for m in found))
+    rows: dict[str, list[str]] = {}
+    for m in found:  # in the order of the comparisons within each group
+        rows.setdefault(m.group, [m.group, str(m.pairs)]).append(_points(m.difference, m.p_articles < LEVEL))
+    header = [f"{measure}, points", "pairs", *(f"{method} − {other}" for method, other in comparisons)]
+    return Table(header, list(rows.values()))
 
 
 def curves(summary: Summary, measure: str) -> Table:

@@ -123,6 +123,7 @@ def run(trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None
             trainer.state = state
             best = state.best_model_checkpoint
             trainer._load_from_checkpoint(str(folder / Path(best).name if best else start))
+            ranks.wait()
             return int(state.global_step)
     try:
         steps = int(trainer.train(resume_from_checkpoint=str(start) if start else None).global_step)
