@@ -409,8 +409,10 @@ def test_the_papers_generator_is_trained_as_the_paper_does() -> None:
         batch_size=128 // recipe.accumulation,
         accumulation=recipe.accumulation,
         evaluation_steps=100,
+        checkpoint_steps=recipe.checkpoint_steps,
         held_out=recipe.held_out,
         learning_rate=1e-4,
+        precision=Precision.BFLOAT16,
     )
     assert recipe.batch_size * recipe.accumulation == 128 and 0 < recipe.held_out < 0.2
 

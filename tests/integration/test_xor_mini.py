@@ -30,7 +30,7 @@ def test_regressions_find_data_scores_and_runs_as_they_were(
     reproduction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(reproduction.folder)
-    names = ["xor-mini-xdr", "xor-mini-zero-shot"]
+    names = ["xor-mini-xdr", "xor-mini-xlmr", "xor-mini-zero-shot"]
     status = cli.main(["regress", "--regression", *names, "--verify", "--runs", str(REPOSITORY / "runs")])
     shown = capsys.readouterr().out
     assert status == 0, shown
