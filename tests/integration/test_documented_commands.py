@@ -23,8 +23,10 @@ def for_xor_mini(command: str) -> bool:
     """Whether a command needs nothing but the package: no other collection, no training."""
     words = shlex.split(command)
     elsewhere = {"xor-tydi", "xquad", "mr-tydi"} & set(re.split(r"[ /.]", command.replace("_", "-")))
-    return not elsewhere and words[1:3] not in (["train", "xdr"], ["train", "xqg"]) and (
-        "--all" not in words or "xqg_repro.2cr.xor_mini" in words or "--dry-run" in words
+    return (
+        not elsewhere
+        and words[1:3] not in (["train", "xdr"], ["train", "xqg"])
+        and ("--all" not in words or "xqg_repro.2cr.xor_mini" in words or "--dry-run" in words)
     )
 
 
