@@ -16,6 +16,8 @@ from conftest import REPOSITORY
 
 from xqg_repro.errors import InputError
 
+pytestmark = pytest.mark.integration  # half a minute
+
 SCRIPTS = REPOSITORY / "scripts" / "bench"
 TARGETS = 8
 

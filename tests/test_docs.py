@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY
@@ -23,7 +24,12 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=str)
+def marked(page: Path) -> Any:
+    """The claims are checked on all reference runs, which takes a while."""
+    return pytest.param(page, marks=[pytest.mark.integration] if page.name == "claims.md" else [])
+
+
+@pytest.mark.parametrize("page", map(marked, PAGES), ids=str)
 def test_generated_parts_are_up_to_date(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert docgen.fill(text) == text, "run make docs"

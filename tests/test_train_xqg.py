@@ -377,6 +377,7 @@ def test_a_name_shared_in_english_only_is_not_exchanged_either() -> None:
     assert exchanged(names, example) == {(example, "")}
 
 
+@pytest.mark.integration
 def test_no_question_that_xqg_mini_trains_on_is_one_of_dev_or_held_out() -> None:
     recipe = load_recipe("xqg-mini", GeneratorRecipe)
     names = Names(load_names(held_out=True), load_passages(recipe.data))

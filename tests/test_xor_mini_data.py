@@ -15,6 +15,8 @@ import pytest
 
 from xqg_repro.measures.recall import word_tokenize
 
+pytestmark = pytest.mark.integration  # half a minute
+
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "xqg_repro" / "resources" / "xor_mini"
 SCRIPTS = ROOT / "scripts" / "xor_mini"

@@ -31,6 +31,8 @@ from xqg_repro.encoders import TextEncoder
 from xqg_repro.runfile import Run, read_run
 from xqg_repro.verdict import judge
 
+pytestmark = pytest.mark.integration  # half a minute
+
 CORPUS = "ielab/xor-tydi-xqg-augmented"
 QUESTIONS_FILE = "xor_dev_retrieve_eng_span_v1_1.jsonl"
 CONDITIONS = ("mbert", "mbert-xqg")
