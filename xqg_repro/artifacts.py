@@ -19,7 +19,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -315,6 +315,31 @@ def produce(
         _swap(partial, folder)
     log(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
     return manifest
+
+
+def note_path(file: Path) -> Path:
+    """Where the manifest of a single file lies: beside it.
+
+    >>> note_path(Path("runs/run.txt")).name
+    'run.txt.json'
+    """
+    return file.with_name(f"{file.name}.json")
+
+
+def noted(file: Path, wanted: Manifest) -> Manifest | None:
+    """The manifest beside a file that is whole and was made from the same things; else ``None``."""
+    note = note_path(file)
+    if not (file.exists() and note.exists()):
+        return None
+    there = Manifest.read_as(note)
+    same = there.identity == wanted.identity and there.files.get(file.name, {}).get("sha256") == file_digest(file)
+    return there if same else None
+
+
+def write_note(file: Path, made: Manifest, counts: dict[str, int]) -> None:
+    """Describe a finished file in the manifest beside it."""
+    files = {file.name: {"bytes": file.stat().st_size, "sha256": file_digest(file)}}
+    replace(made, counts=counts, files=files).write_as(note_path(file))
 
 
 def _swap(partial: Path, folder: Path) -> None:

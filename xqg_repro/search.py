@@ -9,7 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro import collection, jvm
-from xqg_repro.artifacts import MANIFEST, Manifest, atomic_write, digest, file_digest, fingerprint, read_text
+from xqg_repro.artifacts import (
+    MANIFEST,
+    Manifest,
+    atomic_write,
+    digest,
+    file_digest,
+    fingerprint,
+    note_path,
+    noted,
+    read_text,
+    write_note,
+)
 from xqg_repro.config import EncoderConfig
 from xqg_repro.encode import encoder_of
 from xqg_repro.encoders import QueryEncoder, model_fingerprint
@@ -65,26 +76,16 @@ def search(
         {"topics": topics, "depth": depth, "tag": tag, "encoder": dataclasses.asdict(config)},
         {"index": made_from, "topics": version, "model": model_fingerprint(config.model)},
     )
-    note = output.with_name(output.name + ".json")
-    if not force and _is_run_of(wanted, output, note):
+    if not force and noted(output, wanted):
         log(f"search: {output} is there already")
         return output
     run = _search(index, queries, config, min(depth, count), threads, device)
-    note.unlink(missing_ok=True)
+    note_path(output).unlink(missing_ok=True)
     write_run(run, output, tag)
-    files = {output.name: {"bytes": output.stat().st_size, "sha256": file_digest(output)}}
     write_metadata(output, wanted, _made_by(index))
-    dataclasses.replace(wanted, counts={"questions": len(run)}, files=files).write_as(note)
+    write_note(output, wanted, {"questions": len(run)})
     log(f"search: wrote {output} (questions {len(run):,}, depth {depth})")
     return output
-
-
-def _is_run_of(wanted: Manifest, output: Path, note: Path) -> bool:
-    """Whether the run file is whole and was made from the same things."""
-    if not (output.exists() and note.exists()):
-        return False
-    there = Manifest.read_as(note)
-    return there.identity == wanted.identity and there.files.get(output.name, {}).get("sha256") == file_digest(output)
 
 
 def read_topics(topics: str) -> tuple[dict[str, str], str]:

@@ -24,7 +24,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection, jvm
-from xqg_repro.artifacts import Manifest, atomic_write, check_output, digest, file_digest, fingerprint, produce
+from xqg_repro.artifacts import (
+    Manifest,
+    atomic_write,
+    check_output,
+    digest,
+    file_digest,
+    fingerprint,
+    note_path,
+    noted,
+    produce,
+    write_note,
+)
 from xqg_repro.errors import InputError
 from xqg_repro.measures.recall import scorable
 from xqg_repro.runfile import Hit, Run, check_id, rank, read_run
@@ -139,10 +150,9 @@ def mine(
         },
         {"questions": read, "collection": version, "index": made_from},
     )
-    note = output.with_name(f"{output.name}.json")
-    if not force and (there := _counts_of(wanted, output, note)):
+    if not force and (there := noted(output, wanted)):
         log(f"mine: {output} is there already")
-        return there
+        return Mined(**there.counts)
     asked = {question.query_id: question.text for question in questions if question.positives}
     if not asked:
         raise InputError(f"{data} has no question with a positive passage")
@@ -151,10 +161,9 @@ def mine(
     else:
         assert bm25 is not None
         run = _bm25_run(bm25_index(docs, bm25, log=log), asked, depth)
-    note.unlink(missing_ok=True)
+    note_path(output).unlink(missing_ok=True)
     mined = _write(questions, run, docs.docs_store(), output, negatives, sample)
-    files = {output.name: {"bytes": output.stat().st_size, "sha256": file_digest(output)}}
-    dataclasses.replace(wanted, counts=dataclasses.asdict(mined), files=files).write_as(note)
+    write_note(output, wanted, dataclasses.asdict(mined))
     log(f"mine: wrote {output} (questions {mined.questions:,}, negatives {mined.negatives:,})")
     return mined
 
@@ -182,15 +191,6 @@ def _check_arguments(
         if passages:
             raise InputError(f"{data} has passages of its own", mend="leave --collection out")
         raise InputError("does not say which collection to search", path=data, mend="name it with --collection")
-
-
-def _counts_of(wanted: Manifest, output: Path, note: Path) -> Mined | None:
-    """The counts of a file that is whole and was made from the same things; else ``None``."""
-    if not (output.exists() and note.exists()):
-        return None
-    there = Manifest.read_as(note)
-    same = there.identity == wanted.identity and there.files.get(output.name, {}).get("sha256") == file_digest(output)
-    return Mined(**there.counts) if same else None
 
 
 # the questions
