@@ -185,6 +185,56 @@ class MeasureConfig:
 
 
 @dataclass(frozen=True)
+class ReaderConfig:
+    """Everything that decides the answer that a reader takes from a passage.
+
+    Attributes:
+        model: Hugging Face id or folder of a question-answering model, or ``package:NAME`` for one that ships with this
+            package.
+        max_length: in tokens, of question and passage together, special tokens included; a longer passage is read in
+            windows.
+        stride: tokens that two windows share.
+        question_max_length: in tokens, without special ones; a longer question is cut at the end.
+        answer_max_length: in tokens.
+        precision: see :class:`Precision`.
+    """
+
+    model: str
+    max_length: int = 384
+    stride: int = 128
+    question_max_length: int = 64
+    answer_max_length: int = 30
+    precision: Precision = Precision.FLOAT32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        if min(self.stride, self.question_max_length, self.answer_max_length) < 1:
+            raise InputError("there must be one token at least in a question, in an answer and shared by two windows")
+        # three special tokens, or four in XLM-R's manner
+        if self.max_length < self.question_max_length + self.stride + 5:
+            raise InputError(
+                f"{self.max_length} tokens leave no room for a question of {self.question_max_length} and a passage "
+                f"of which {self.stride} are read twice",
+                mend="raise the maximum length, or lower one of the other two",
+            )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How answers are taken from a run's passages.
+
+    Attributes:
+        reader: a preset's name (see ``resources/readers.yaml``).
+        depth: how many of a question's passages are read.
+        weight: of the retrieval score beside the answer's own.
+    """
+
+    reader: str
+    depth: int = 1
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
 class Condition:
     """One row of a results table: a named way from collection to run.
 
@@ -367,6 +417,11 @@ def load_preset(name: str) -> EncoderConfig:
 def load_generator(name: str) -> GeneratorConfig:
     """One preset of ``resources/generators.yaml``; :class:`InputError` naming the others where there is none."""
     return _chosen(_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
+
+
+def load_reader(name: str) -> ReaderConfig:
+    """One preset of ``resources/readers.yaml``; :class:`InputError` naming the others where there is none."""
+    return _chosen(_presets(ReaderConfig, "readers.yaml"), name, "reader preset")
 
 
 def _presets(cls: type[T], file: str) -> dict[str, T]:

@@ -73,11 +73,11 @@ def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated
         "report_to": [],
         "disable_tqdm": True,
     }
-    if recipe.evaluation_steps and evaluated:
-        settings |= {"eval_strategy": "steps", "eval_steps": recipe.evaluation_steps, "load_best_model_at_end": True}
-        settings |= {"save_strategy": "steps", "save_steps": recipe.evaluation_steps}
-    elif recipe.checkpoint_steps:
-        settings |= {"save_strategy": "steps", "save_steps": recipe.checkpoint_steps}
+    if evaluated := bool(recipe.evaluation_steps and evaluated):
+        settings |= {"eval_strategy": "steps", "eval_steps": recipe.evaluation_steps}
+    keep_best = evaluated and recipe.keep_best
+    if save_steps := recipe.evaluation_steps if keep_best else recipe.checkpoint_steps:
+        settings |= {"save_strategy": "steps", "save_steps": save_steps, "load_best_model_at_end": keep_best}
     return settings
 
 

@@ -63,8 +63,8 @@ class Recipe:
         learning_rate: peak, after a linear warm-up of ``warmup_steps``, then linear decay to 0.
         held_out: share of the passages whose questions are kept out of training, to measure on.
         held_out_data: questions to measure on, named as ``data`` is, in place of a share of it.
-        evaluation_steps: measure the loss on the held-out questions every so many steps, and keep the best checkpoint;
-            0 keeps the last.
+        evaluation_steps: measure the loss on the held-out questions every so many steps; 0 does not.
+        keep_best: end with the weights of the lowest held-out loss; otherwise with the last ones.
         checkpoint_steps: save the state of the training every so many steps, for a killed training to go on from.
         precision: ``bfloat16`` for mixed precision.
         half_precision_weights: save weights as float16.
@@ -85,6 +85,7 @@ class Recipe:
     held_out: float = 0.0
     held_out_data: str = ""
     evaluation_steps: int = 0
+    keep_best: bool = True
     checkpoint_steps: int = 0
     precision: Precision = Precision.FLOAT32
     half_precision_weights: bool = False
@@ -96,7 +97,7 @@ class EncoderRecipe(Recipe):
     """Everything that decides a trained encoder.
 
     Attributes:
-        pooling, normalize, title_separator, query_max_length, passage_max_length: as in
+        pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
             :class:`~xqg_repro.config.EncoderConfig`.
         names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
@@ -107,7 +108,9 @@ class EncoderRecipe(Recipe):
     architecture: EncoderArchitecture | None = None
     pooling: Pooling = Pooling.CLS
     normalize: bool = False
-    title_separator: str = " "
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    title_separator: str | None = " "
     query_max_length: int = 32
     passage_max_length: int = 128
     names_steps: int = 0
@@ -122,6 +125,8 @@ class EncoderRecipe(Recipe):
             model,
             self.pooling,
             self.normalize,
+            self.query_prefix,
+            self.passage_prefix,
             title_separator=self.title_separator,
             query_max_length=self.query_max_length,
             passage_max_length=self.passage_max_length,

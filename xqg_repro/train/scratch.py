@@ -1,8 +1,9 @@
 """Small models from scratch, in the manner of the large ones: mBERT and XLM-R as encoders, mT5 as generator.
 
 The two encoder families differ as their models do, in the model (XLM-R's is RoBERTa's) and in the vocabulary. BERT's is
-the smaller one, of pieces made by merging frequent pairs, as WordPieces are made; XLM-R's is a Unigram model, which
-takes the likeliest segmentation. mT5's is byte-pair with single bytes to fall back on here: it gives back every text.
+the smaller one, of WordPieces, of which the longest that fits is taken from left to right; XLM-R's is a Unigram model,
+which takes the likeliest segmentation. mT5's is byte-pair with single bytes to fall back on here: it gives back every
+text.
 """
 
 from __future__ import annotations
@@ -47,34 +48,40 @@ def encoder(shape: EncoderArchitecture, texts: Sequence[str], longest: int) -> t
 
 def train_tokenizer(texts: Sequence[str], size: int, family: Family) -> Any:
     """A fast tokenizer of at most ``size`` pieces; the same texts give the same pieces."""
-    return _byte_pair(texts, size) if family is Family.BERT else _unigram(texts, size)
+    return _word_piece(texts, size) if family is Family.BERT else _unigram(texts, size)
 
 
-def _byte_pair(texts: Sequence[str], size: int) -> Any:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+def _word_piece(texts: Sequence[str], size: int) -> Any:
+    """BERT's pieces: a word's first one as it is, the others behind ``##``.
 
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
-    tokenizer.normalizer = _normalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    special = ["<pad>", "<s>", "</s>", "<unk>"]
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    return _finished(tokenizer, bos="<s>", eos="</s>")
+    The trainer numbers a word's later characters in a random order, by which it then breaks ties between pairs. So they
+    are numbered for it: as special tokens, which only the tokenizer that is thrown away takes them for.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-
-def _normalizer() -> Any:
-    from tokenizers import normalizers
-
-    return normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    # ideographs apart, as BERT takes them, and accents kept: they are the vowels of Bengali and Telugu
+    bert = normalizers.BertNormalizer(handle_chinese_chars=True, strip_accents=False, lowercase=True)
+    normalizer, words = normalizers.Sequence([normalizers.NFKC(), bert]), pre_tokenizers.BertPreTokenizer()
+    trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    trained.normalizer, trained.pre_tokenizer = normalizer, words
+    later = {c for text in texts for word, _ in words.pre_tokenize_str(normalizer.normalize_str(text)) for c in word[1:]}
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{c}" for c in sorted(later))]
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, special_tokens=special, limit_alphabet=size, show_progress=False
+    )
+    trained.train_from_iterator(texts, trainer)
+    tokenizer = Tokenizer(models.WordPiece(trained.get_vocab(), unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizer, words
+    tokenizer.decoder = decoders.WordPiece()
+    return _finished(tokenizer, pad="[PAD]", unk="[UNK]", cls="[CLS]", sep="[SEP]", mask="[MASK]")
 
 
 def _unigram(texts: Sequence[str], size: int) -> Any:
     """Trained by SentencePiece on one thread: ``tokenizers``' own Unigram trainer gives other pieces each time."""
     import sentencepiece
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-    normalizer = _normalizer()
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     written = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([normalizer.normalize_str(text) for text in texts]),
@@ -95,18 +102,20 @@ def _unigram(texts: Sequence[str], size: int) -> Any:
     tokenizer.normalizer = normalizer
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    return _finished(tokenizer, mask="<mask>")
+    return _finished(tokenizer, pad="<pad>", unk="<unk>", cls="<s>", sep="</s>", mask="<mask>")
 
 
-def _finished(tokenizer: Any, **more: str) -> Any:
-    """With ``<s>`` and ``</s>`` around each text, as first token and separator; ``more`` names further ones."""
+def _finished(tokenizer: Any, **special: str) -> Any:
+    """With ``cls`` before each text and ``sep`` behind it; ``special`` are the special tokens by their parts."""
     from tokenizers import processors
     from transformers import PreTrainedTokenizerFast
 
+    first, last = special["cls"], special["sep"]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", special_tokens=[(name, tokenizer.token_to_id(name)) for name in ("<s>", "</s>")]
+        single=f"{first} $A {last}",
+        pair=f"{first} $A {last} $B {last}",
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in (first, last)],
     )
-    special = {"pad": "<pad>", "unk": "<unk>", "cls": "<s>", "sep": "</s>", **more}
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, **{f"{name}_token": token for name, token in special.items()}
     )

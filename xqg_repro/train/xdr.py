@@ -58,7 +58,9 @@ def _build(
     tokenizer, model = _start(recipe, kept)
 
     def read(example: Example) -> tuple[str, str]:
-        return example.query, passage_text(example.positive.title, example.positive.text, recipe.encoder(""))
+        settings = recipe.encoder("")
+        passage = passage_text(example.positive.title, example.positive.text, settings)
+        return settings.query_prefix + example.query, passage
 
     found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.passage_max_length), log)
     curve: list[Point] = []
@@ -150,7 +152,7 @@ class Collator:
         docids = [p.doc_id for p in passages]
         settings = self.recipe.encoder("")
         return {
-            "query": self._tokenize([e.query for e in examples], settings.query_max_length),
+            "query": self._tokenize([settings.query_prefix + e.query for e in examples], settings.query_max_length),
             "passage": self._tokenize(
                 [passage_text(p.title, p.text, settings) for p in passages], settings.passage_max_length
             ),
