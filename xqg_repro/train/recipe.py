@@ -67,6 +67,7 @@ class Recipe:
         keep_best: end with the weights of the lowest held-out loss; otherwise with the last ones.
         checkpoint_steps: save the state of the training every so many steps, for a killed training to go on from.
         precision: ``bfloat16`` for mixed precision.
+        frozen_embeddings: leave the word embeddings as they are, which saves memory and time where there are many.
         half_precision_weights: save weights as float16.
         seed: of everything random.
     """
@@ -88,6 +89,7 @@ class Recipe:
     keep_best: bool = True
     checkpoint_steps: int = 0
     precision: Precision = Precision.FLOAT32
+    frozen_embeddings: bool = False
     half_precision_weights: bool = False
     seed: int = 42
 
