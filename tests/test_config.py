@@ -16,10 +16,12 @@ from xqg_repro.config import (
     MeasureConfig,
     Pooling,
     Precision,
+    Reading,
     load_benchmark,
     load_generator,
     load_preset,
     load_presets,
+    load_reader,
     parse,
     read_yaml,
     resource,
@@ -262,6 +264,40 @@ def test_a_prompt_names_the_language_in_english_and_the_passage(language: str) -
     assert config.prompt_for(language, None, "a") == f"{LANGUAGE_NAMES[language]}:  / a"
 
 
+HOW = "reading: {reader: reader-mini, depth: 3, weight: 0.5}\n"
+READ = f"{HOW}measures:\n  EM: {{scale: 100, digits: 1}}\n"
+
+
+def test_answers_may_be_read_and_measured(tmp_path: Path) -> None:
+    benchmark = load_benchmark(str(toy(tmp_path, "measures:\n", READ)))
+    assert benchmark.reading == Reading("reader-mini", 3, 0.5)
+    assert (benchmark.answer_measures, benchmark.run_measures) == (("EM",), ("R@1",))
+    plain = load_benchmark(str(toy(tmp_path)))
+    assert (plain.reading, plain.answer_measures, plain.run_measures) == (None, (), ("R@1",))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (HOW, "", r"EM can only be measured of answers.*reading: {"),
+        ("  EM: {scale: 100, digits: 1}\n", "", "reads answers, but measures none .add EM or F1"),
+        ("depth: 3", "depth: 0", "a depth of 0 reads nothing"),
+        ("depth: 3", "depth: 1.5", "depth is 1.5"),
+        ("weight: 0.5", "weight: -1", "the weight of the retrieval score is -1.0 .it must be 0 or more"),
+        ("weight: 0.5", "weight: .nan", "the weight of the retrieval score is nan"),
+        ("reader: reader-mini, ", "", "Reading: .*reader"),
+        ("weight: 0.5", "wait: 0.5", "Reading has no key 'wait'.*known: depth, reader, weight"),
+        ("{reader: reader-mini, depth: 3, weight: 0.5}", "reader-mini", "Reading must be a mapping, not str"),
+    ],
+)
+def test_a_bad_reading_is_named_with_its_file(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in READ
+    path = toy(tmp_path, "measures:\n", READ.replace(old, new))
+    with pytest.raises(InputError, match=problem) as caught:
+        load_benchmark(str(path))
+    assert caught.value.path == path
+
+
 def test_an_unknown_preset_names_the_others() -> None:
     with pytest.raises(InputError, match=r"'nope' .*mbert.*e5-small"):
         load_preset("nope")
@@ -331,6 +367,12 @@ def test_shipped_conditions_name_encoder_presets(shipped: Benchmark) -> None:
 def test_shipped_conditions_name_generator_presets_and_a_published_corpus(shipped: Benchmark) -> None:
     assert {condition.generator for condition in shipped.conditions} <= {"", *GENERATORS}
     assert {condition.corpus for condition in shipped.conditions} <= {"", "ielab/xor-tydi-xqg-augmented"}
+
+
+def test_shipped_readings_name_a_reader_preset_and_passages_that_are_retrieved(shipped: Benchmark) -> None:
+    if shipped.reading:
+        assert load_reader(shipped.reading.reader).model
+        assert shipped.reading.depth <= shipped.depth
 
 
 def test_shipped_augmentations_can_be_made_of_what_is_generated(shipped: Benchmark) -> None:

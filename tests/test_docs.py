@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -13,6 +14,7 @@ from documented import COMMANDS, SHOWN
 
 from xqg_repro import cli, docgen, regress
 from xqg_repro.cli import two_click
+from xqg_repro.config import MeasureConfig, Reading, load_benchmark
 from xqg_repro.errors import InputError
 from xqg_repro.search import read_topics
 
@@ -71,6 +73,23 @@ def test_pages_show_commands() -> None:
 def test_regression_pages_are_up_to_date(name: str) -> None:
     page = REPOSITORY / "docs" / "regressions" / f"{name}.md"
     assert page.read_text(encoding="utf-8") == docgen.regression_page(name), "run make docs"
+
+
+@pytest.mark.parametrize("reading", [None, Reading("some-reader")])
+def test_a_regression_page_shows_how_answers_are_read(reading: Reading | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    measures = {"R2kt": MeasureConfig(), **({"EM": MeasureConfig(100, 1, 1)} if reading else {})}
+    expected = {measure: {"ar": 1.0} for measure in measures}
+    shipped = load_benchmark("xor-mini")
+    conditions = tuple(dataclasses.replace(condition, expected=expected) for condition in shipped.conditions)
+    own = dataclasses.replace(shipped, measures=measures, reading=reading, conditions=conditions)
+    monkeypatch.setattr(regress, "load_benchmark", lambda name: own)
+    page = docgen.regression_page("xor-mini-xdr")
+    headings = re.findall("^## (.*)$", page, re.MULTILINE)
+    wanted = ["Retrieval", "Reading", "Evaluation"] if reading else ["Retrieval", "Evaluation", "Effectiveness"]
+    assert headings[2:5] == wanted
+    assert ("the reader `some-reader`" in page) == ("\n| EM | ar |" in page) == bool(reading)
+    assert page.count("xqg-repro read ") == page.count("evaluate --answers ") == (2 if reading else 0)
+    assert ("R2kt ± 0.005, EM ± 1)" in page) == bool(reading)
 
 
 @pytest.mark.integration

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -20,7 +21,16 @@ import pytest
 from conftest import REPOSITORY
 
 from xqg_repro import cli, collection, doctor, jvm
-from xqg_repro.config import XOR_LANGUAGES, load_benchmark, resource
+from xqg_repro.config import (
+    XOR_LANGUAGES,
+    Augmentation,
+    Benchmark,
+    MeasureConfig,
+    ReaderConfig,
+    Reading,
+    load_benchmark,
+    resource,
+)
 from xqg_repro.doctor import Fact, FileState, Readiness, Report, examine
 from xqg_repro.errors import InputError
 from xqg_repro.estimates import arrays_kept, load_figures
@@ -312,6 +322,37 @@ def test_cached_queries_are_found(bare: Path, files: dict[str, str], there: bool
     assert (f"{CORPUS} (not cached)" in needs(examine(), "mbert-xqg")) is not there
 
 
+def reading(monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+    """Let answers be read with a model from the runs of every benchmark."""
+
+    def load(name: str) -> Benchmark:
+        benchmark = load_benchmark(name)
+        measures = {**benchmark.measures, "EM": MeasureConfig()}
+        return dataclasses.replace(benchmark, measures=measures, reading=Reading("some-reader"))
+
+    monkeypatch.setattr(doctor, "load_benchmark", load)
+    monkeypatch.setattr(doctor, "load_reader", lambda name: {"some-reader": ReaderConfig(model)}[name])
+
+
+def test_the_reader_of_answers_is_needed_too(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading(monkeypatch, "some/reader")
+    report = examine()
+    assert needs(report, "xdr-mini") == ("some/reader (not cached)",)
+    assert needs(report, "mbert-xqg")[-2:] == (f"{CORPUS} (not cached)", "some/reader (not cached)")
+    assert (report.ready, condition(report, "xdr-mini").fetched) == (False, None)
+    folder = cached(bare, "some/reader", {"config.json": "{}", "model.safetensors": "weights"})
+    report = examine()
+    assert needs(report, "xdr-mini") == () and report.ready
+    assert {model.name: model.path for model in report.models}["some/reader"] == str(folder)
+
+
+def test_the_time_of_reading_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading(monkeypatch, "package:xdr-mini")
+    report = examine()
+    assert condition(report, "mbert").time == "28 days; not measured: search, read answers"
+    assert condition(report, "mbert").disk == 2 * 18_003_200 * 768 * 4  # the encoder's dimension, not the reader's
+
+
 # the hub
 
 
@@ -384,10 +425,6 @@ def test_disk_and_time_are_estimated(name: str, disk: int | None, time: str) -> 
 
 
 def test_sums_of_each_language_apart_are_counted() -> None:
-    import dataclasses
-
-    from xqg_repro.config import Augmentation
-
     benchmark = load_benchmark("xor-mini")
     some = dataclasses.replace(benchmark.condition("xdr-mini-xqg"), augmentation=Augmentation(languages=("fi",)))
     benchmark = dataclasses.replace(benchmark, conditions=(some,))

@@ -20,7 +20,7 @@ from xqg_repro import plots
 from xqg_repro.claims import Evidence
 from xqg_repro.commands import two_click_commands
 from xqg_repro.compare import System
-from xqg_repro.config import Augmentation, Benchmark, Condition, MeasureConfig
+from xqg_repro.config import Augmentation, Benchmark, Condition, MeasureConfig, Reading
 from xqg_repro.errors import InputError
 from xqg_repro.metadata import Measurement
 from xqg_repro.page import Figure, write_page
@@ -140,6 +140,33 @@ def test_commands_are_there_to_the_letter(tmp_path: Path) -> None:
         run, evaluation = two_click_commands(BENCHMARK, condition, directory)
         assert mine[:2] == [str(run), "\n".join(map(str, evaluation))]
         assert mine[2] == "\n".join(map(str, plan(BENCHMARK, condition, directory)))
+
+
+def test_answers_are_shown_like_all_else_with_the_commands_that_read_them(tmp_path: Path) -> None:
+    percent = MeasureConfig(scale=100, digits=1, tolerance=1)
+    plain = dataclasses.replace(PLAIN, expected={"EM": {"ar": 33.3}, "F1": {"ar": 80.0}})
+    read = dataclasses.replace(
+        BENCHMARK,
+        measures={"R@1": percent, "EM": percent, "F1": percent},
+        reading=Reading("reader-mini", 3, 0.5),
+        conditions=(plain, MADE),
+    )
+    page = written(tmp_path, evidence(read, measure="EM"))
+    first = re.search(r"<td data-column.*?</td>", page, flags=re.DOTALL)
+    assert first is not None
+    shown = [" ".join(visible(cell).split()) for cell in re.findall(r"<div.*?</div>", first[0], flags=re.DOTALL)]
+    assert shown == ["R@1 – not measured", "EM 42.0 expected 33.3 [FAIL]", "F1 – not measured expected 80.0"]
+    assert re.findall(r"<figcaption><bdi>(\w+) by language and on average", page) == ["EM"]
+    run, score, stages = copied(page)[:3]
+    assert "--skip-eval" in run
+    verbs = [line.split()[1] for line in score.splitlines()]
+    assert verbs == ["evaluate", "read", "evaluate"] * 2
+    assert score.splitlines()[1].endswith(
+        "--preset reader-mini --depth 3 --weight 0.5 --output out/answers/answers.toy.plain.ar.json"
+    )
+    assert set(score.splitlines()) < set(stages.splitlines())
+    assert "<span>2. Read and evaluate them</span>" in page
+    assert "<span>2. Evaluate them</span>" in written(tmp_path, evidence())
 
 
 def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import json
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, silent
-from test_reproduce import TOY
+from conftest import REPOSITORY, Mini, silent
+from test_reproduce import ANSWERS, MINI, READING, TOY
+from test_reproduce import RUN as MINI_RUN
 
 from xqg_repro import cli, collection, regress
 from xqg_repro.artifacts import file_digest
 from xqg_repro.commands import Step
 from xqg_repro.config import load_benchmark, read_yaml, resource
 from xqg_repro.errors import InputError
+from xqg_repro.metadata import Measurement, metadata_path
 from xqg_repro.regress import Regression, compare_runs, load_regression, planned
 from xqg_repro.reproduce import Outcome
 from xqg_repro.runfile import Hit, Run, write_run
@@ -181,19 +186,80 @@ def test_a_dry_run_prints_the_steps_asked_for(shipped: Regression, capsys: pytes
     assert [line.split()[1] for line in shown] == ["search"] * 4 + ["evaluate"] * 4
 
 
+def test_answers_are_read_when_runs_are_searched_for(shipped: Regression, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("toy.yaml").write_text(TOY.replace("measures:\n", READING))
+    verbs = {}
+    for step in ("index", "search", "verify"):
+        assert cli.main(["regress", "--all", f"--{step}", "--dry-run"]) == 0
+        verbs[step] = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+    assert verbs == {
+        "index": ["encode", "index", "index"],
+        "search": ["search"] * 4 + ["read"] * 4,
+        "verify": ["evaluate"] * 8,
+    }
+
+
+def test_answers_that_were_expected_and_not_measured_fail(toy: Regression) -> None:
+    text = TOY.replace("measures:\n", READING).replace("{R@1: {ar: 50,", "{EM: {ar: 50}, R@1: {ar: 50,")
+    Path("toy.yaml").write_text(text)
+    assert "[FAIL] plain EM: 0 of 1 scores as expected\n    [FAIL] ar: measured nothing, expected 50.0" in found(toy)
+
+
 def test_without_a_step_there_is_nothing_to_do(shipped: Regression, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["regress", "--all"]) == 2
     assert "give one or more of --index --search --verify" in capsys.readouterr().err
 
 
 def test_what_conditions_have_in_common_is_planned_once() -> None:
-    commands = [str(command) for command in planned(load_regression("xor-mini-xdr"), "out")]
+    regression = load_regression("xor-mini-xdr")
+    commands = [str(command) for command in planned(regression, "out")]
     assert len(set(commands)) == len(commands)
+    reads = 2 if load_benchmark(regression.benchmark).reading else 0
     assert [command.split()[1] for command in commands] == [
         *["encode", "index", "generate", "sum", "augment", "index"],
         *["search"] * 2,
-        *["evaluate"] * 2,
+        *["read"] * reads,
+        *["evaluate"] * (2 + reads),
     ]
+
+
+# what becomes the reference
+
+
+def test_runs_and_answers_become_the_reference_with_their_scores(
+    mini_data: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = spec_from_file_location("reference_runs", REPOSITORY / "scripts" / "reference_runs.py")
+    assert spec and spec.loader
+    script = module_from_spec(spec)
+    spec.loader.exec_module(script)
+    other = "  - {name: plain-too, title: Another, encoder: mbert, expected: {EM: {ar: 1.0}}}\n"
+    condition = "  - name: plain\n    title: The plain one\n    encoder: mbert\n    expected:\n      R@1: {ar: 12.3}\n"
+    benchmark = MINI.partition("  - {name: plain,")[0]
+    path = tmp_path / "conditions" / "xor-mini.yaml"
+    path.parent.mkdir()
+    path.write_text(benchmark + condition + other)
+    own = dataclasses.replace(loaded := load_benchmark(str(path)), conditions=loaded.conditions[:1])
+    monkeypatch.setattr(script, "BENCHMARK", own)
+    monkeypatch.setattr(script, "resource", tmp_path.joinpath)
+    run, answers = Path("out", "runs", MINI_RUN), Path("out", "answers", ANSWERS)
+    write_run({qid: [Hit(docid, 1.0)] for qid, docid in mini_data.qrels}, run, "plain")
+    metadata_path(run).write_text("implementation: {source: {commit: abc1234}}\n")
+    monkeypatch.setattr(script, "read_measurement", lambda made: Measurement(commit="abc1234"))
+    answers.parent.mkdir()
+    answers.write_text(json.dumps({question["id"]: question["answers"][0] for question in mini_data.questions}))
+    script.main()
+    kept = {path.name: path.read_bytes() for path in Path("runs").iterdir()}
+    script.main()  # the same again
+    assert {path.name: path.read_bytes() for path in Path("runs").iterdir()} == kept
+    assert sorted(kept) == [f"{ANSWERS}.gz", f"{MINI_RUN}.gz", f"{MINI_RUN}.yaml"]
+    assert gzip.decompress(kept[f"{ANSWERS}.gz"]) == answers.read_bytes()
+    columns = (*own.languages, "average")
+    full, f1 = dict.fromkeys(columns, 100.0), {"bn": 50.0, "average": 92.9}  # F1 is 0 for the answer "The"
+    expected = load_benchmark(str(path)).condition("plain").expected
+    assert expected == {"R@1": full, "EM": full, "F1": {**full, **f1}}
+    assert path.read_text().endswith(other)  # the other one's is left alone
 
 
 # those that ship

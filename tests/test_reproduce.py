@@ -1,3 +1,5 @@
+import gzip
+import json
 import re
 import shlex
 import subprocess
@@ -6,13 +8,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from conftest import Mini, silent, small_tokenizer
 
-from xqg_repro import cli, reproduce
+from xqg_repro import cli, config, reproduce
+from xqg_repro.artifacts import Manifest, file_digest
 from xqg_repro.cli import two_click
-from xqg_repro.commands import Step
-from xqg_repro.config import load_benchmark
+from xqg_repro.commands import Step, two_click_commands
+from xqg_repro.config import XOR_LANGUAGES, ReaderConfig, load_benchmark
 from xqg_repro.errors import InputError
-from xqg_repro.evaluate import Missing, Scores
+from xqg_repro.evaluate import Missing, Scores, evaluate_answers
+from xqg_repro.read import read
+from xqg_repro.report import report_of_runs
+from xqg_repro.runfile import Hit, write_run
 
 TOY = """\
 name: toy
@@ -41,6 +48,7 @@ class Stages:
     def __init__(self) -> None:
         self.scores = {"ar": 0.5, "fi": 0.6}
         self.missing: tuple[str, ...] = ()
+        self.unreadable = False
         self.ran: list[list[str]] = []
 
     def __call__(self, arguments: Sequence[str], log: cli.Log) -> None:
@@ -49,6 +57,8 @@ class Stages:
         language = getattr(asked, "topics", "").rpartition("/")[2]
         if arguments[0] == "search" and language in self.missing:
             raise InputError("could not be downloaded", path=f"{language}.json")
+        if arguments[0] == "read" and self.unreadable:
+            raise InputError("there is no reader", path="models/reader")
         if arguments[0] == "evaluate":
             right = round(1000 * self.scores[language])
             values = {f"{language}{i}": float(i < right) for i in range(1000)}
@@ -389,3 +399,270 @@ def test_a_report_of_augmented_conditions_holds_their_commands(
         main(f"--condition {condition} --dry-run")
         assert f"```bash\n{capsys.readouterr().out}```\n" in report
     assert "| The plain one | 50.0 | 60.0 | 55.0 |\n| Generated | 50.0 | 60.0 | 55.0 |" in report
+
+
+# benchmarks whose answers are measured
+
+READING = """\
+reading: {reader: reader-mini, depth: 3, weight: 0.5}
+measures:
+  EM: {scale: 100, digits: 1, tolerance: 1}
+  F1: {scale: 100, digits: 1, tolerance: 1}
+"""
+
+
+@pytest.fixture
+def reading(stages: Stages, tmp_path: Path) -> Stages:
+    """The toy's stages, with answers read and measured."""
+    text = TOY.replace("measures:\n", READING).replace("R@1: {ar: 50,", "EM: {ar: 50, fi: 60}, R@1: {ar: 50,")
+    (tmp_path / "toy.yaml").write_text(text)
+    return stages
+
+
+def test_answers_are_read_and_scored_behind_the_run(reading: Stages, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("--condition plain --language ar") == 0
+    assert reading.verbs == ["encode", "index", "search", "evaluate", "read", "evaluate"]
+    run, answers = "out/runs/run.toy.plain.ar.txt", "out/answers/answers.toy.plain.ar.json"
+    how = "--preset reader-mini --depth 3 --weight 0.5"
+    assert [" ".join(words) for words in reading.ran[3:]] == [
+        f"evaluate --run {run} --topics toy/ar --measures R@1 --output out/scores/scores.toy.plain.ar.json",
+        f"read --run {run} --topics toy/ar {how} --output {answers}",
+        f"evaluate --answers {answers} --topics toy/ar --measures EM F1 "
+        "--output out/scores/scores.toy.plain.ar.answers.json",
+    ]
+    shown = capsys.readouterr().out
+    assert "[OK] plain EM: 1 of 1 scores as expected" in shown
+    assert re.search(r"^F1 .*\n.*\nThe plain one +50\.0", shown, re.MULTILINE)
+
+
+def test_the_commands_of_a_dry_run_with_answers_are_those_that_run(
+    reading: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main("--all --dry-run")
+    shown = [shlex.split(line)[1:] for line in capsys.readouterr().out.splitlines()]
+    main("--all")
+    assert reading.ran == shown
+    assert [words[0] for words in shown].count("read") == 4
+
+
+def test_a_run_is_not_scored_where_only_answers_are_measured(reading: Stages) -> None:
+    Path("toy.yaml").write_text(Path("toy.yaml").read_text().replace("R@1", "EM_mlqa"))
+    main("--condition free --language ar")
+    assert reading.verbs == ["encode", "index", "search", "read", "evaluate"]
+    assert reading.ran[-1][-5:-2] == ["EM", "F1", "EM_mlqa"]
+
+
+def test_without_evaluation_no_answers_are_read(reading: Stages) -> None:
+    assert main("--condition plain --skip-eval") == 0
+    assert reading.verbs == ["encode", "index", "search", "search"]
+
+
+def test_force_is_handed_to_the_reading(reading: Stages) -> None:
+    main("--condition plain --language ar --force")
+    assert [words[0] for words in reading.ran if "--force" in words] == ["encode", "index", "search", "read"]
+
+
+def test_a_run_that_cannot_be_read_has_its_own_scores_and_fails(
+    reading: Stages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading.unreadable = True
+    assert main("--condition plain") == 1
+    shown = capsys.readouterr().out
+    assert "[OK] plain R@1: 3 of 3 scores as expected" in shown
+    assert "[FAIL] plain EM: 0 of 2 scores as expected" in shown
+    assert "[FAIL] ar: measured nothing, expected 50.0" in shown
+    assert "[FAIL] plain: not run on toy/ar: models/reader: there is no reader" in shown
+
+
+def test_answers_that_are_not_the_expected_ones_are_status_1(reading: Stages) -> None:
+    Path("toy.yaml").write_text(Path("toy.yaml").read_text().replace("EM: {ar: 50,", "EM: {ar: 52,"))
+    assert main("--condition plain") == 1
+
+
+def test_what_is_copied_reads_and_scores_the_run_that_it_makes(reading: Stages) -> None:
+    benchmark = load_benchmark("toy.yaml")
+    run, more = two_click_commands(benchmark, benchmark.conditions[0])
+    assert str(run).endswith("--condition plain --skip-eval --directory out")
+    assert [command.stage for command in more] == ["evaluate", "read", "evaluate"] * 2
+
+
+def test_plan_keeps_the_steps_that_are_asked_for(reading: Stages) -> None:
+    benchmark = load_benchmark("toy.yaml")
+    for step, wanted in ((Step.READ, ["read"] * 2), (Step.EVALUATE, ["evaluate"] * 4)):
+        planned = reproduce.plan(benchmark, benchmark.conditions[0], "out", steps=[step])
+        assert [command.stage for command in planned] == wanted
+
+
+# the small collection, scored from what lies in a folder
+
+MINI = """\
+name: test-mini
+title: The small collection
+collection: xor-tydi
+topics: test-mini/dev
+languages: [ar, bn, fi, ja, ko, ru, te]
+depth: 5
+reading: {reader: tiny, depth: 2, weight: 0.25}
+measures:
+  R@1: {scale: 100, digits: 1}
+  EM: {scale: 100, digits: 1, tolerance: 1}
+  F1: {scale: 100, digits: 1, tolerance: 1}
+conditions:
+  - {name: plain, title: The plain one, encoder: mbert, expected: {EM: {ar: 50, average: 50}}}
+"""
+RUN, ANSWERS = "run.test-mini.plain.dev.txt", "answers.test-mini.plain.dev.json"
+HALF_RIGHT = {"EM": 0.5, "F1": pytest.approx(3 / 7)}  # one right answer is "The", of which no token is left for F1
+
+
+@pytest.fixture
+def mini(mini_data: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Right answers to half of the questions of each language, and wrong ones to the others.
+
+    The working directory holds the benchmark ``mini.yaml`` and a run in ``out/runs`` whose first passages are right.
+    """
+    monkeypatch.chdir(tmp_path)
+    Path("mini.yaml").write_text(MINI)
+    write_run({qid: [Hit(docid, 1.0)] for qid, docid in mini_data.qrels}, Path("out", "runs", RUN), "plain")
+    return {q["id"]: q["answers"][0] if i < 7 else "no idea" for i, q in enumerate(mini_data.questions)}
+
+
+def write_answers(folder: str, answers: dict[str, str]) -> Path:
+    """Write answers of the condition, compressed in a folder of reference runs."""
+    path, text = Path(folder, ANSWERS), json.dumps(answers).encode()
+    if folder == "runs":
+        path, text = path.with_name(f"{path.name}.gz"), gzip.compress(text)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text)
+    return path
+
+
+def averages(folder: str) -> dict[str, float]:
+    """Measure → the condition's average by what a folder holds."""
+    benchmark = load_benchmark("mini.yaml")
+    scores = reproduce.collected(benchmark, benchmark.conditions[0], folder).scores
+    return {measure: by_language["average"] for measure, by_language in scores.items()}
+
+
+@pytest.mark.parametrize(
+    ("folder", "runs"), [("out/answers", "out/runs"), ("out/runs", "out/runs"), ("runs", "runs")], ids=str
+)
+def test_answers_are_found_beside_the_runs_and_in_the_folder_beside(
+    mini: dict[str, str], folder: str, runs: str
+) -> None:
+    write_answers(folder, mini)
+    assert averages(runs) == (HALF_RIGHT if runs == "runs" else {"R@1": 1.0, **HALF_RIGHT})
+
+
+def test_answers_are_found_from_within_the_folder_of_runs(
+    mini: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_answers("out/answers", mini)
+    monkeypatch.chdir("out/runs")
+    benchmark = load_benchmark("../../mini.yaml")
+    assert set(reproduce.collected(benchmark, benchmark.conditions[0], ".").per_query) == {"R@1", "EM", "F1"}
+
+
+def test_where_there_are_no_answers_their_scores_are_missing_and_fail(mini: dict[str, str]) -> None:
+    assert averages("out/runs") == {"R@1": 1.0}
+    report = report_of_runs(load_benchmark("mini.yaml"), "out/runs")
+    assert report.failed
+    (check,) = report.checks()
+    assert str(check) == (
+        "[FAIL] plain EM: 0 of 2 scores as expected\n    [FAIL] ar: measured nothing, expected 50.0"
+        "\n    [FAIL] average: measured nothing, expected 50.0"
+    )
+    assert "| The plain one | – | – |" in report.comparison.markdown()
+
+
+def test_a_question_without_an_answer_scores_zero(mini: dict[str, str]) -> None:
+    write_answers("out/answers", {qid: mini[qid] for qid in list(mini)[1:]})  # the first one's is right
+    assert averages("out/runs")["EM"] == pytest.approx(3 / 7)
+
+
+def test_scores_stand_for_answers_that_are_not_kept(mini: dict[str, str], mini_data: Mini) -> None:
+    kept = Path("runs", "scores.test-mini.plain.dev.answers.json")
+    evaluate_answers(mini, mini_data.topics).write(kept)
+    packed = kept.with_name(f"{kept.name}.gz")
+    packed.write_bytes(gzip.compress(kept.read_bytes()))
+    kept.unlink()
+    assert averages("runs") == HALF_RIGHT
+
+
+def test_answers_that_were_read_from_another_run_are_refused(mini: dict[str, str]) -> None:
+    answers = write_answers("out/answers", mini)
+    note = answers.with_name(f"{answers.name}.json")
+    Manifest("read", inputs={"run": file_digest(Path("out", "runs", RUN))}).write_as(note)
+    assert averages("out/runs")["EM"] == 0.5
+    write_run({"q0": [Hit("1", 0.5)]}, Path("out", "runs", RUN), "plain")
+    with pytest.raises(InputError, match=r"were not read from out/runs/run.* as it is now .read") as caught:
+        averages("out/runs")
+    assert caught.value.path == answers.resolve()
+
+
+def test_answers_to_other_questions_are_refused(mini: dict[str, str]) -> None:
+    write_answers("out/answers", {**mini, "q99": "Turku"})
+    with pytest.raises(InputError, match="has no question 'q99', which is answered"):
+        averages("out/runs")
+
+
+def test_answers_lie_unread_where_none_are_measured(mini: dict[str, str]) -> None:
+    write_answers("out/answers", {"q99": "Turku"})
+    Path("mini.yaml").write_text(re.sub(r"(?m)^(reading|  EM|  F1):.*\n", "", MINI).replace("EM:", "R@1:"))
+    assert averages("out/runs") == {"R@1": 1.0}
+
+
+def test_a_report_of_runs_has_the_scores_of_their_answers(
+    mini: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_answers("out/answers", mini)
+    for name in ("report.md", "report.html"):
+        assert two_click.main("mini.yaml", ["--generate-report", "--output", name]) == 0
+    page = Path("report.md").read_text(encoding="utf-8")
+    assert re.search(r"\| EM \|.*\n.*\n\| The plain one \|( 50\.0 \|){8}", page)
+    assert "[OK] plain EM: 2 of 2 scores as expected" in page
+    assert "xqg-repro read --run out/runs/" in page and "xqg-repro evaluate --answers out/answers/" in page
+
+
+@pytest.fixture
+def tiny_reader(mini_data: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_threads: None) -> ReaderConfig:
+    """A random question-answering model, named by every reader preset."""
+    import torch
+    import transformers
+
+    tokenizer = small_tokenizer(f"{title} {text}" for _, title, text in mini_data.passages)
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    settings = {"max_position_embeddings": 160, "pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.2}
+    model = transformers.BertConfig(vocab_size=len(tokenizer), **sizes, **settings)
+    transformers.BertForQuestionAnswering(model).save_pretrained(tmp_path / "reader")
+    tokenizer.save_pretrained(tmp_path / "reader")
+    lengths = {"max_length": 64, "stride": 8, "question_max_length": 20, "answer_max_length": 6}
+    reader = ReaderConfig(str(tmp_path / "reader"), **lengths)
+    monkeypatch.setattr(config, "load_reader", lambda name: reader)
+    return reader
+
+
+def test_a_reproduction_reads_its_runs_and_scores_the_answers(
+    mini_data: Mini,
+    tiny_model: Path,
+    tiny_reader: ReaderConfig,
+    mini: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def reproduced(*more: str) -> int:
+        return two_click.main("mini.yaml", ["--all", "--encoder", str(tiny_model), "--directory", "new", *more])
+
+    assert reproduced("--skip-eval") == 0
+    assert not Path("new", "answers").exists()
+    assert reproduced("--output", "report.html") == 1  # a random reader has not the scores that are expected
+    run, answers = Path("new", "runs", RUN), Path("new", "answers", ANSWERS)
+    alone = read(run, mini_data.topics, tiny_reader, "alone.json", depth=2, weight=0.25, log=silent)
+    assert answers.read_text() == alone.read_text()
+    expected = evaluate_answers(alone, mini_data.topics).table("F1")
+    shown = capsys.readouterr()
+    assert f"read: wrote {answers}" in shown.err
+    row = re.search(r"^F1 .*\n(?:-.*\n)?The plain one +(.*)$", shown.out, re.MULTILINE)
+    assert row and row[1].split() == [f"{100 * expected[code]:.1f}" for code in (*XOR_LANGUAGES, "average")]
+    assert averages("new/runs")["F1"] == pytest.approx(expected["average"])
+    assert reproduced() == 1
+    assert f"read: {answers} is there already" in capsys.readouterr().err

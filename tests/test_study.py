@@ -16,11 +16,14 @@ import pytest
 from conftest import contents, silent, small_tokenizer
 
 from xqg_repro import cli, collection
+from xqg_repro.artifacts import Manifest
 from xqg_repro.augment import combine
 from xqg_repro.collection import xquad
 from xqg_repro.collection._irds import DataFile, Passage
-from xqg_repro.config import Aggregate, Augmentation, EncoderConfig
+from xqg_repro.config import Aggregate, Augmentation, EncoderConfig, TranslatorConfig
+from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
+from xqg_repro.languages import sentences
 from xqg_repro.significance import randomisation
 from xqg_repro.study import folds as folds_module
 from xqg_repro.study import run as run_module
@@ -31,13 +34,15 @@ from xqg_repro.study.figures import write_figures
 from xqg_repro.study.folds import check_apart, cross_validate, split
 from xqg_repro.study.results import Results
 from xqg_repro.study.run import costs, remembered, run_study, score
-from xqg_repro.study.scoring import MEASURES, Augmented, Setting, aggregated, grid_of_ranks, ranks, settings_of
+from xqg_repro.study.scoring import MEASURES, Augmented, Scorer, Setting, aggregated, ranks, settings_of
 from xqg_repro.study.settings import Method, Source, Study, load_study
 from xqg_repro.study.sources import Added, added, check_left_out
 from xqg_repro.study.statistics import each_pair, mixed
 from xqg_repro.study.summary import read_summary
 from xqg_repro.study.tables import part, parts
-from xqg_repro.study.vectors import Grouped, Vectors, sentences
+from xqg_repro.study.translated import read_translated
+from xqg_repro.study.vectors import Grouped, Vectors
+from xqg_repro.translate import read_translations, translate
 
 CODES = ("en", "ar", "th")
 FEW = 199
@@ -59,7 +64,8 @@ def data() -> ParallelData:
     questions["ar"][2] = "AR  question 0"
     paragraphs = {code: [Passage(d, "title", f"{code} paragraph {d}.") for d in docids] for code in CODES}
     qids = tuple(f"q{i}" for i in range(len(own)))
-    return ParallelData(tuple(docids), qids, own, paragraphs, questions, "version")
+    answers = {code: [(f"paragraph {docids[d]}",) for d in own] for code in CODES}
+    return ParallelData(tuple(docids), qids, own, paragraphs, questions, answers, "version")
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +84,13 @@ def vectors(data: ParallelData) -> Vectors:
         {code: near(data.own, 2.0) for code in CODES},
         {"en": Grouped(near(pieces, 1.5), pieces, 100)},
         Grouped(near(every[3:], 1.0), every[3:], 50),
+        {code: Grouped(near(every, 1.2), every, 70) for code in CODES[1:]},
     )
 
 
 @pytest.fixture
 def study() -> Study:
-    return dataclasses.replace(load_study(CODES, ("en",), generated=True), folds=3)
+    return dataclasses.replace(load_study(CODES, ("en",), generated=True, translated=True), folds=3)
 
 
 @pytest.fixture(autouse=True)
@@ -119,6 +126,8 @@ def slowly(
                 found = [vectors.questions[code][j] for code in codes for j in left]
             elif source.startswith("paragraphs"):
                 found = [vectors.paragraphs[c][d] for c in ([asked] if own else CODES) if c != "en"]
+            elif source.translated:
+                found = [vectors.translations[c].vectors[d] for c in ([asked] if own else CODES[1:])]
             else:
                 held = vectors.sentences["en"] if source is Source.SENTENCES else vectors.generated
                 found = list(held.vectors[held.owners == d])
@@ -143,6 +152,8 @@ def slowly(
         ("paragraphs-all",),
         ("sentences",),
         ("generated",),
+        ("translations-own",),
+        ("translations-all",),
         ("questions-all", "paragraphs-all"),
     ],
 )
@@ -151,14 +162,14 @@ def test_ranks_are_those_of_an_index_built_for_each_question(
 ) -> None:
     sources, asked = [Source(name) for name in sources], "ar"
     settings = [Setting(how, alpha) for how in Aggregate for alpha in (0.0, 0.1, 0.5, 0.9)]
-    found = grid_of_ranks(
-        settings,
+    scorer = Scorer(
         vectors.questions[asked],
         vectors.paragraphs["en"],
         data.own,
         [added(source, "en", asked, data, vectors) for source in sources],
         normalize,
     )
+    found = scorer.ranks(settings)
     expected = [
         [slowly(data, vectors, i, sources, setting, asked, normalize) for i in range(len(data.qids))]
         for setting in settings
@@ -241,7 +252,7 @@ def test_a_leak_would_raise_the_scores(data: ParallelData, vectors: Vectors) -> 
     setting = [Setting(Aggregate.MEAN, 0.5)]
     means = [
         MEASURES["RR"](
-            grid_of_ranks(setting, vectors.questions["ar"], vectors.paragraphs["en"], data.own, [held], True)
+            Scorer(vectors.questions["ar"], vectors.paragraphs["en"], data.own, [held], True).ranks(setting)
         ).mean()
         for held in (honest, leaking)
     ]
@@ -263,13 +274,44 @@ def test_a_paragraph_is_not_augmented_with_itself(data: ParallelData, vectors: V
     assert added(Source.PARAGRAPHS_ALL, "en", "en", data, vectors).counts.tolist() == [2] * 12
 
 
+def test_translations_are_added_as_they_are(data: ParallelData, vectors: Vectors) -> None:
+    arabic, thai = (vectors.translations[code].vectors.astype(np.float64) for code in ("ar", "th"))
+    for source, asked, expected, number in (
+        (Source.TRANSLATIONS_OWN, "ar", arabic, 1),
+        (Source.TRANSLATIONS_OWN, "en", np.zeros_like(arabic), 0),  # a paragraph is not translated into its language
+        (Source.TRANSLATIONS_ALL, "ar", arabic + thai, 2),
+    ):
+        found = added(source, "en", asked, data, vectors)
+        np.testing.assert_array_equal(found.sums, expected)
+        np.testing.assert_array_equal(found.own_sums, expected[data.own])
+        assert found.counts.tolist() == [number] * 12
+        assert found.own_counts.tolist() == [number] * len(data.qids)
+        assert (found.encoded, found.characters) == (number * 12, number * 70)
+
+
+def test_translations_of_no_weight_change_nothing(data: ParallelData, vectors: Vectors) -> None:
+    settings = [Setting(how, 0.0) for how in Aggregate]
+    given = vectors.questions["th"], vectors.paragraphs["en"], data.own
+    for source in (Source.TRANSLATIONS_OWN, Source.TRANSLATIONS_ALL):
+        found = Scorer(*given, [added(source, "en", "th", data, vectors)], True).ranks(settings)
+        assert found.tolist() == Scorer(*given, [], True).ranks(settings).tolist()
+
+
+@pytest.mark.parametrize("source", [Source.TRANSLATIONS_OWN, Source.TRANSLATIONS_ALL, Source.GENERATED])
+def test_a_source_without_vectors_is_refused(data: ParallelData, vectors: Vectors, source: Source) -> None:
+    few = dataclasses.replace(vectors, generated=None, translations={"ar": vectors.translations["ar"]})
+    with pytest.raises(InputError, match=f"no vectors of {source} for paragraphs in en"):
+        added(source, "en", "th", data, few)
+
+
 # ranks
 
 
 def test_a_tie_counts_against_the_question() -> None:
     scores = np.array([[0.5, 0.5, 0.1], [0.2, 0.1, 0.2000021]])
-    assert ranks(scores, np.array([0.5, 0.2]), np.array([0, 0])).tolist() == [2, 2]
-    assert ranks(scores, np.array([0.5, 0.2000041]), np.array([0, 0])).tolist() == [2, 1]
+    assert ranks(scores, np.array([0, 0])).tolist() == [2, 2]
+    scores[1, 0] = 0.2000041
+    assert ranks(scores, np.array([0, 0])).tolist() == [2, 1]
 
 
 def test_small_changes_come_first(study: Study) -> None:
@@ -379,6 +421,8 @@ def test_costs_count_what_is_encoded_and_stored(study: Study, data: ParallelData
     assert (found["queries-own"].vectors, found["queries-own"].bytes) == (3 * questions, 3 * size)
     assert (found["passages-all"].vectors, found["sentences"].vectors) == (2 * 12, 23)
     assert found["both-all"].vectors == 3 * questions + 2 * 12
+    assert (found["translations-own"].vectors, found["translations-own"].indexes) == (2 * 12, 3)
+    assert (found["translations-all"].vectors, found["translations-all"].characters) == (2 * 12, 2 * 70)
 
 
 # settings
@@ -404,8 +448,9 @@ def test_some_methods_can_be_chosen() -> None:
     assert ("queries-all", "passages-all") in study.comparisons
     with pytest.raises(InputError, match=r"no method 'querys-all' \(did you mean queries-all"):
         load_study(methods=["querys-all"])
-    with pytest.raises(InputError, match="no method 'generated'"):
-        load_study(methods=["generated"])
+    for missing in ("generated", "translations-all"):
+        with pytest.raises(InputError, match=f"no method '{missing}'"):
+            load_study(methods=[missing])
 
 
 def test_every_language_of_xquad_is_in_every_group() -> None:
@@ -415,10 +460,12 @@ def test_every_language_of_xquad_is_in_every_group() -> None:
 
 
 def test_settings_name_methods_and_measures_that_there_are() -> None:
-    study = load_study(generated=True)
+    study = load_study(generated=True, translated=True)
     assert {name for names in study.comparisons for name in names} <= study.methods.keys()
     assert {*study.measures, study.chosen_by} <= MEASURES.keys()
-    assert "generated" not in load_study().methods
+    assert "generated" not in load_study(translated=True).methods
+    assert "translations-own" not in load_study(generated=True).methods
+    assert {("queries-all", "translations-all"), ("generated", "translations-all")} <= {*study.comparisons}
     assert Method("t").bound == "fair"
 
 
@@ -578,6 +625,130 @@ def test_queries_about_other_paragraphs_are_refused(
     generated.write_text('{"docid": "77", "generated_queries": {"en": ["ebe"]}}\n', encoding="utf-8")
     assert run(tmp_path / "one", encoder, "--generated", str(generated)) == 2
     assert "has queries for 77, which is no paragraph of xquad" in capsys.readouterr().err
+
+
+# machine translations
+
+
+@pytest.fixture
+def translated(files: Callable[..., Path], tiny_generator: Path, tmp_path: Path) -> Callable[..., Path]:
+    """``translated("en", "ar", "th")``: the folder of a tiny T5's translations from one language into others."""
+    files()
+
+    def make(source: str, *languages: str) -> Path:
+        config = TranslatorConfig(
+            str(tiny_generator), "{language} {text}", source, text_max_length=40, translation_max_length=9
+        )
+        translate(f"xquad/{source}", languages, config, tmp_path / "translations", device="cpu", log=silent)
+        return tmp_path / "translations"
+
+    return make
+
+
+def test_machine_translations_are_a_source(
+    translated: Callable[..., Path], encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = translated("en", "th", "ar")
+    arguments = ["study", "--encoder", str(encoder), "--languages", *CODES, "--device", "cpu"]
+    arguments += ["--output", str(tmp_path / "one"), "--translated", str(folder)]
+    assert cli.main(arguments) == 0
+    found = read_summary(tmp_path / "one" / "results")
+    assert {"translations-own", "translations-all"} <= found.titles.keys()
+    assert "generated" not in found.titles
+    assert ("queries-all", "translations-all") in {(t.method, t.other) for t in found.tests}
+    written = {passage.docid: passage.texts for passage in read_translations(folder)}
+    cost = next(c for c in found.costs if c.method == "translations-all")
+    characters = sum(len(text) for texts in written.values() for text in texts.values())
+    assert (cost.vectors, cost.characters) == (20, characters)
+    # English questions get nothing from translations of English paragraphs into English
+    assert found.means["RR"]["en/en"]["translations-own"] == found.means["RR"]["en/en"]["none"]
+
+    data = load_data(CODES)
+    texts = [written[docid]["th"] for docid in data.docids]
+    expected = TextEncoder(EncoderConfig(str(encoder)), "cpu").encode_passages(
+        [doc.title for doc in data.paragraphs["en"]], texts
+    )
+    held = np.load(tmp_path / "one" / "embeddings" / "translations.en.th" / "vectors.npy")
+    np.testing.assert_array_equal(held, expected)
+    capsys.readouterr()
+    assert cli.main(arguments) == 0
+    assert "study: " in (said := capsys.readouterr().err) and "wrote" not in said
+    assert cli.main(arguments[:-2]) == 0
+    assert "changed: study, translations" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "into", "passages", "problem"),
+    [
+        ("en", ("ar",), ("en",), "holds no translations into th"),
+        ("ar", ("en", "th"), ("en",), "holds translations of xquad/ar, but the study's paragraphs are xquad/en"),
+        ("en", ("ar", "th"), ("en", "ar"), "the study's paragraphs are xquad/en ar"),
+    ],
+)
+def test_translations_of_other_languages_are_refused(
+    translated: Callable[..., Path],
+    encoder: Path,
+    tmp_path: Path,
+    source: str,
+    into: tuple[str, ...],
+    passages: tuple[str, ...],
+    problem: str,
+) -> None:
+    folder, study = translated(source, *into), load_study(CODES, passages, translated=True)
+    with pytest.raises(InputError, match=problem) as caught:
+        run_study(study, EncoderConfig(str(encoder)), tmp_path / "out", translated=folder, log=silent)
+    assert caught.value.path == folder
+    assert not (tmp_path / "out").exists()
+
+
+def _without(docid: str, language: str) -> Callable[[Path, list[dict[str, Any]]], None]:
+    def change(folder: Path, items: list[dict[str, Any]]) -> None:
+        texts = next(item for item in items if item["docid"] == docid)["translations"]
+        texts.pop(language)
+
+    return change
+
+
+def _emptied(folder: Path, items: list[dict[str, Any]]) -> None:
+    items[2]["translations"]["th"] = " "
+
+
+def _cut(folder: Path, items: list[dict[str, Any]]) -> None:
+    items.pop()
+
+
+def _of_another_version(folder: Path, items: list[dict[str, Any]]) -> None:
+    manifest = Manifest.read(folder)
+    dataclasses.replace(manifest, inputs=manifest.inputs | {"collection": "other"}).write(folder)
+
+
+def _of_another_stage(folder: Path, items: list[dict[str, Any]]) -> None:
+    dataclasses.replace(Manifest.read(folder), stage="generate").write(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (_without("1-0", "ar"), "the translation of 1-0 into ar is missing"),
+        (_cut, "the translation of 4-1 into ar is missing"),
+        (_emptied, "the translation of 1-0 into th is empty"),
+        (_of_another_version, "translations of another version of xquad/en"),
+        (_of_another_stage, "is the output of generate, not translations"),
+    ],
+)
+def test_damaged_translations_are_refused(
+    translated: Callable[..., Path], change: Callable[[Path, list[dict[str, Any]]], None], problem: str
+) -> None:
+    folder = translated("en", "ar", "th")
+    path = folder / "00000.jsonl"
+    items = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    change(folder, items)
+    path.write_text("".join(f"{json.dumps(item)}\n" for item in items), encoding="utf-8")
+    manifest = Manifest.read(folder)
+    manifest.files[path.name]["bytes"] = path.stat().st_size
+    manifest.write(folder)
+    with pytest.raises(InputError, match=problem):
+        read_translated(folder, load_study(CODES), load_data(CODES))
 
 
 def test_figures_are_drawn_and_an_unknown_part_is_refused(

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from xqg_repro.errors import InputError
+from xqg_repro.languages import sentences
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import check_apart, split
 from xqg_repro.study.settings import Source, load_study
 from xqg_repro.study.sources import added
-from xqg_repro.study.vectors import Vectors, sentences
+from xqg_repro.study.vectors import Vectors
 
 pytestmark = pytest.mark.integration
 

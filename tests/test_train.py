@@ -16,7 +16,7 @@ import torch
 from conftest import Mini, contents
 
 from xqg_repro.artifacts import Manifest
-from xqg_repro.config import Pooling
+from xqg_repro.config import Pooling, load_preset
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.train.contrastive import contrastive_loss
@@ -169,6 +169,23 @@ def test_long_texts_are_cut(tokenizer: Any, kind: str, length: int) -> None:
     assert found[kind]["input_ids"].shape[1] == length
 
 
+PREFIXED = dataclasses.replace(TINY, query_prefix="ban: ", passage_prefix="kon: ", title_separator=None)
+
+
+def test_prefixes_reach_the_models_input(tokenizer: Any) -> None:
+    found = Collator(PREFIXED, tokenizer)([example("query 1", "1", "2")])
+    assert unpadded(found["query"]) == [tokenizer("ban: query 1")["input_ids"]]
+    assert unpadded(found["passage"]) == [tokenizer(f"kon: {passage(d).text}")["input_ids"] for d in "12"]
+    assert found["questions"] == ["query 1"]
+
+
+def test_prefixes_count_among_the_tokens_that_are_kept(tokenizer: Any) -> None:
+    recipe = dataclasses.replace(PREFIXED, query_max_length=5)
+    found = Collator(recipe, tokenizer)([example("query 1", "1", "2")])
+    kept = tokenizer("ban: query 1", truncation=True, max_length=5)["input_ids"]
+    assert unpadded(found["query"]) == [kept] and len(tokenizer("ban: query 1")["input_ids"]) > 5
+
+
 # training files
 
 
@@ -270,6 +287,73 @@ def test_nothing_is_held_out_of_a_share_of_zero() -> None:
     assert held_out_split(examples, 0.0) == (examples, [])
 
 
+# vocabularies
+
+WORDS = [f"{a}{b}{c} {c}{a}" for a in "bdkst" for b in "aeo" for c in ("n", "lo", "mi")]
+SCRIPTS = ["كتاب كبير", "বাংলা ভাষা", "Äiti sanoi: ei!", "東京都は大きい", "서울의 강", "Москва — столица", "తెలుగు భాష"]
+
+
+@pytest.mark.parametrize("family", Family)
+def test_tokenizer_of_the_same_texts_is_the_same(family: Family) -> None:
+    # in one process: what is random in a trainer is so anew for each one that is made
+    assert len({train_tokenizer(WORDS * 3 + SCRIPTS, 150, family)._tokenizer.to_str() for _ in range(5)}) == 1
+
+
+@pytest.fixture(scope="module")
+def word_pieces() -> Any:
+    return train_tokenizer(SCRIPTS * 5 + WORDS, 220, Family.BERT)
+
+
+def test_berts_family_has_word_pieces_and_berts_special_tokens(word_pieces: Any) -> None:
+    parts = json.loads(word_pieces._tokenizer.to_str())
+    assert parts["model"]["type"] == parts["decoder"]["type"] == "WordPiece"
+    assert parts["model"]["continuing_subword_prefix"] == "##"
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    assert word_pieces.convert_ids_to_tokens(range(5)) == special
+    assert [added["content"] for added in parts["added_tokens"]] == special  # pieces of words are not among them
+    assert (word_pieces.pad_token_id, word_pieces.unk_token_id, word_pieces.mask_token_id) == (0, 1, 4)
+    vocabulary = word_pieces.get_vocab()
+    assert sorted(vocabulary.values()) == list(range(len(vocabulary))) and len(vocabulary) <= 220
+    pieces = word_pieces.tokenize("bandaka")
+    assert len(pieces) > 1 and not pieces[0].startswith("##") and all(piece.startswith("##") for piece in pieces[1:])
+    assert word_pieces.decode(word_pieces("bandaka")["input_ids"], skip_special_tokens=True) == "bandaka"
+
+
+@pytest.mark.parametrize("text", [*SCRIPTS, *WORDS[:3]])
+def test_the_longest_piece_is_taken_and_no_training_text_is_unknown(word_pieces: Any, text: str) -> None:
+    ids = word_pieces(text)["input_ids"]
+    assert word_pieces.unk_token_id not in ids
+    assert [word_pieces.convert_ids_to_tokens(i) for i in (ids[0], ids[-1])] == ["[CLS]", "[SEP]"]
+    backend, vocabulary = word_pieces._tokenizer, word_pieces.get_vocab()
+    expected: list[str] = []
+    for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text)):
+        at = 0
+        while at < len(word):
+            mark = "##" if at else ""
+            end = next(end for end in range(len(word), at, -1) if mark + word[at:end] in vocabulary)
+            expected.append(mark + word[at:end])
+            at = end
+    assert word_pieces.convert_ids_to_tokens(ids)[1:-1] == expected
+
+
+def test_vowel_signs_and_accents_are_kept_and_ideographs_stand_apart(word_pieces: Any) -> None:
+    def words(text: str) -> list[str]:
+        backend = word_pieces._tokenizer
+        return [word for word, _ in backend.pre_tokenizer.pre_tokenize_str(backend.normalizer.normalize_str(text))]
+
+    assert words("বাংলা ভাষা") == ["বাংলা", "ভাষা"]  # their signs are combining marks, as accents are
+    assert words("తెలుగు") == ["తెలుగు"]
+    assert words("Äiti") == ["äiti"]
+    assert words("東京都は大きい") == ["東", "京", "都", "は", "大", "きい"]
+    assert words("서울의") == ["서울의"]
+    assert words("ei!") == ["ei", "!"]
+    assert words("ＡＢ１２") == ["ab12"]  # NFKC
+
+
+def test_a_character_that_no_training_text_has_is_unknown(word_pieces: Any) -> None:
+    assert word_pieces.tokenize("ban Ж") == [*word_pieces.tokenize("ban"), "[UNK]"]
+
+
 # training
 
 
@@ -298,12 +382,6 @@ def test_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None
     assert contents(tmp_path / "again") == contents(trained)
 
 
-@pytest.mark.parametrize("family", Family)
-def test_tokenizer_of_the_same_texts_is_the_same(family: Family) -> None:
-    texts = [f"{a}{b}{c} {c}{a}" for a in "bdkst" for b in "aeo" for c in ("n", "lo", "mi")]
-    assert len({train_tokenizer(texts, 60, family)._tokenizer.to_str() for _ in range(5)}) == 1
-
-
 def test_trained_folder_is_reused(trained: Path) -> None:
     lines: list[str] = []
     train(TINY, trained, log=lines.append)
@@ -329,10 +407,38 @@ def test_held_out_questions_are_measured_and_half_weights_saved(mini_data: Mini,
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float16)}
 
 
+def test_frozen_word_embeddings_stay_as_they_are(mini_data: Mini, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file
+
+    changed = {}
+    for frozen in (True, False):
+        found = []
+        for steps in (1, 3):
+            # in the first step of a warm-up the learning rate is 0
+            recipe = dataclasses.replace(TINY, frozen_embeddings=frozen, steps=steps, warmup_steps=1)
+            train(recipe, tmp_path / f"{frozen}{steps}", log=lambda _: None)
+            found.append(load_file(tmp_path / f"{frozen}{steps}" / "model.safetensors"))
+        changed[frozen] = {name for name, weights in found[0].items() if not np.array_equal(weights, found[1][name])}
+    assert changed[False] - changed[True] == {"embeddings.word_embeddings.weight"}
+    assert "encoder.layer.0.output.dense.weight" in changed[True]
+
+
+def test_the_card_says_how_the_model_must_be_used(trained: Path, mini_data: Mini, tmp_path: Path) -> None:
+    train(dataclasses.replace(PREFIXED, steps=1), tmp_path / "model", log=lambda _: None)
+    plain, prefixed = (
+        " ".join((folder / "README.md").read_text().partition("Recipe:")[0].split())
+        for folder in (trained, tmp_path / "model")
+    )
+    told = "at most 128 tokens; a question is at most 32 tokens."
+    assert f"A passage is its title, `' '` and its text, {told} Made from" in plain
+    prefixes = "Before each question stands `'ban: '`, before each passage `'kon: '`; they count among the tokens."
+    assert f"A passage is its text without its title, {told} {prefixes} Made from" in prefixed
+
+
 # recipes
 
 
-@pytest.mark.parametrize("name", ["xdr-mini", "xdr-mbert"])
+@pytest.mark.parametrize("name", ["xdr-mini", "xdr-mbert", "xdr-e5-xquad"])
 def test_packaged_recipe_is_read(name: str) -> None:
     assert load_recipe(name).name == name
 
@@ -340,6 +446,20 @@ def test_packaged_recipe_is_read(name: str) -> None:
 def test_steps_and_seed_override_the_recipe() -> None:
     recipe = load_recipe("xdr-mini", steps=7, seed=1)
     assert (recipe.steps, recipe.seed) == (7, 1)
+
+
+def test_model_and_data_override_the_recipe(tmp_path: Path) -> None:
+    own = {"model": "some/folder", "data": "a.json", "held_out_data": "b.json"}
+    recipe = load_recipe("xdr-e5-xquad", **own, steps=None)
+    assert dataclasses.replace(load_recipe("xdr-e5-xquad"), **own) == recipe
+    (tmp_path / "recipe.yaml").write_text("name: a\ndata: b\n")  # names no model
+    assert load_recipe(str(tmp_path / "recipe.yaml"), model="some/folder").model == "some/folder"
+
+
+def test_the_recipe_for_e5_uses_it_as_the_preset_does() -> None:
+    recipe, preset = load_recipe("xdr-e5-xquad"), load_preset("e5-small")
+    assert recipe.encoder(recipe.model) == dataclasses.replace(preset, query_max_length=64)
+    assert recipe.frozen_embeddings and not recipe.keep_best and recipe.evaluation_steps == 50
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,8 @@ def test_recipe_has_the_references_settings(name: str) -> None:
     assert recipe.name == name and recipe.batch_size * recipe.accumulation == 128 and recipe.warmup_steps == 0
     if name in ENCODERS:
         assert (recipe.learning_rate, recipe.epochs, recipe.negatives, recipe.temperature) == (1e-5, 40, 7, 1)
-        assert (recipe.evaluation_steps, recipe.held_out, recipe.normalize) == (0, 0, False)
+        assert not (recipe.normalize or recipe.keep_best)
+        assert (recipe.held_out, recipe.evaluation_steps) == (0.01, 200)  # to measure the loss; the last step is kept
     else:
         assert (recipe.learning_rate, recipe.steps, recipe.evaluation_steps) == (1e-4, 2000, 100)
         assert recipe.held_out > 0 and recipe.prompt_max_length == recipe.query_max_length == 128
@@ -416,12 +417,12 @@ def test_the_best_encoder_on_the_held_out_questions_is_kept(mini_data: Mini, tmp
     import transformers
 
     recipe = dataclasses.replace(
-        SMALL, held_out=0.4, evaluation_steps=1, accumulation=1, steps=5, learning_rate=0.3, checkpoint_steps=0
+        SMALL, held_out=0.4, evaluation_steps=1, accumulation=1, steps=2, learning_rate=0.3, checkpoint_steps=0
     )
     train(recipe, tmp_path / "model")
     measured = [float(held_out) for _, held_out in losses_of(tmp_path / "model")]
-    assert len(measured) == 5 and min(measured) < measured[-1] - 0.01  # the learning rate is far too high
-    held_out = load_split(recipe).held_out
+    assert len(measured) == 2 and min(measured) < measured[-1] - 0.01  # the learning rate is far too high
+    held_out = xdr.shuffled(load_split(recipe).held_out, recipe.seed)
     assert len(held_out) > 0 and len(held_out) % recipe.batch_size  # a last batch that is not full counts too
     model = transformers.AutoModel.from_pretrained(tmp_path / "model").eval()
     collator = xdr.Collator(recipe, transformers.AutoTokenizer.from_pretrained(tmp_path / "model"))
@@ -431,6 +432,40 @@ def test_the_best_encoder_on_the_held_out_questions_is_kept(mini_data: Mini, tmp
         with torch.no_grad():
             total += len(part) * contrastive.contrastive_loss(model, collator(part), recipe).item()
     assert total / len(held_out) == pytest.approx(min(measured), rel=1e-3)
+
+
+def test_measuring_the_held_out_loss_changes_nothing_that_is_trained(mini_data: Mini, tmp_path: Path) -> None:
+    found = {}
+    for steps in (0, 1, 2):
+        recipe = dataclasses.replace(SMALL, held_out=0.4, evaluation_steps=steps, keep_best=False, steps=5)
+        train(recipe, tmp_path / str(steps))
+        found[steps] = [held_out for _, held_out in losses_of(tmp_path / str(steps))]
+    weights = {(tmp_path / str(steps) / "model.safetensors").read_bytes() for steps in found}
+    assert len(weights) == 1
+    assert {steps: sum(map(bool, losses)) for steps, losses in found.items()} == {0: 0, 1: 5, 2: 3}  # and at the end
+
+
+def test_the_last_weights_are_kept_where_the_best_are_not_asked_for(mini_data: Mini, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(
+        SMALL, held_out=0.4, evaluation_steps=1, accumulation=1, steps=2, learning_rate=0.3, checkpoint_steps=0
+    )
+    for keep_best in (False, True):
+        train(dataclasses.replace(recipe, keep_best=keep_best), tmp_path / str(keep_best))
+    measured = [[float(held_out) for _, held_out in losses_of(tmp_path / kept)] for kept in ("False", "True")]
+    assert measured[0] == measured[1] and min(measured[0]) < measured[0][-1]
+    train(dataclasses.replace(recipe, evaluation_steps=0), tmp_path / "unmeasured")
+    last, best, unmeasured = (
+        (tmp_path / name / "model.safetensors").read_bytes() for name in ("False", "True", "unmeasured")
+    )
+    assert last == unmeasured != best
+
+
+def test_held_out_questions_are_measured_in_an_order_of_their_own() -> None:
+    examples = [Example(f"q {i}", TrainingPassage(str(i // 8), "", "")) for i in range(64)]
+    order = xdr.shuffled(examples, 1)
+    assert list(order) == list(xdr.shuffled(examples, 1)) != list(xdr.shuffled(examples, 2))
+    assert sorted(order) == sorted(examples)
+    assert len({example.positive for example in order[:8]}) > 3  # a file has eight in a row on one passage
 
 
 # faults of the data

@@ -13,10 +13,11 @@ from xqg_repro.config import Aggregate, Augmentation, Benchmark, Condition
 
 
 class Step(StrEnum):
-    """What a command does for a reproduction: make the index, search it, or score the run."""
+    """What a command does for a reproduction: make the index, search it, read answers from the run, or score."""
 
     INDEX = "index"
     SEARCH = "search"
+    READ = "read"
     EVALUATE = "evaluate"
 
 
@@ -110,31 +111,60 @@ def augmentation_options(how: Augmentation) -> tuple[str, ...]:
 
 
 def topic_commands(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Command]:
-    """From index to run to scores, for one condition and topic set."""
-    index = _path(benchmark, directory, "indexes", condition.name)
-    run = run_path(benchmark, condition, topics, directory)
-    name = PurePosixPath(run).name.replace("run.", "scores.", 1).replace(".txt", ".json")
-    scores = str(PurePosixPath(directory, "scores", name))
-    search = ("search", "--index", index, "--topics", topics, "--depth", str(benchmark.depth), "--tag", condition.name)
-    measure = ("evaluate", "--run", run, "--topics", topics, "--measures", *benchmark.measures)
-    return [Command((*search, "--output", run)), Command((*measure, "--output", scores))]
+    """From index to run to scores, for one condition and topic set; and to answers and theirs, if any are measured.
+
+    A run is scored before it is read: it has its scores even where the reader cannot be had.
+    """
+    here = (benchmark, condition, topics, directory)
+    asked, run = ("--topics", topics), run_path(*here)
+    found = ("--index", _path(benchmark, directory, "indexes", condition.name), *asked)
+    planned = [("search", *found, "--depth", str(benchmark.depth), "--tag", condition.name, "--output", run)]
+    if benchmark.run_measures:
+        measures = ("--measures", *benchmark.run_measures)
+        planned.append(("evaluate", "--run", run, *asked, *measures, "--output", scores_path(*here)))
+    if how := benchmark.reading:
+        settings = ("--preset", how.reader, "--depth", str(how.depth), "--weight", str(how.weight))
+        planned.append(("read", "--run", run, *asked, *settings, "--output", answers_path(*here)))
+        measures = ("--measures", *benchmark.answer_measures)
+        given = ("--answers", answers_path(*here), *asked)
+        planned.append(("evaluate", *given, *measures, "--output", answer_scores_path(*here)))
+    return [Command(arguments) for arguments in planned]
 
 
 def two_click_commands(
     benchmark: Benchmark, condition: Condition, directory: str = "out"
 ) -> tuple[Command, list[Command]]:
-    """What is copied to reproduce one condition: the command that makes its runs, and those that score them."""
+    """What is copied to reproduce one condition: the command that makes its runs; those that read and score them."""
     module = f"xqg_repro.2cr.{benchmark.name.replace('-', '_')}"
     made = ("--condition", condition.name, "--skip-eval", "--directory", directory)
     sets = benchmark.topic_sets()
-    scored = [topic_commands(benchmark, condition, topics, directory)[-1] for topics in sets]
-    return Command(made, ("python", "-m", module)), scored
+    planned = [command for topics in sets for command in topic_commands(benchmark, condition, topics, directory)]
+    return Command(made, ("python", "-m", module)), [c for c in planned if c.step is not Step.SEARCH]
 
 
 def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
     """``runs/run.<benchmark>.<condition>.<topics>.txt`` below a directory."""
+    return str(PurePosixPath(directory, "runs", f"run.{_label(benchmark, condition, topics)}.txt"))
+
+
+def scores_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
+    """``scores/scores.<benchmark>.<condition>.<topics>.json`` below a directory."""
+    return str(PurePosixPath(directory, "scores", f"scores.{_label(benchmark, condition, topics)}.json"))
+
+
+def answers_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
+    """``answers/answers.<benchmark>.<condition>.<topics>.json`` below a directory."""
+    return str(PurePosixPath(directory, "answers", f"answers.{_label(benchmark, condition, topics)}.json"))
+
+
+def answer_scores_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
+    """``scores/scores.<benchmark>.<condition>.<topics>.answers.json`` below a directory."""
+    return str(PurePosixPath(directory, "scores", f"scores.{_label(benchmark, condition, topics)}.answers.json"))
+
+
+def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
     label = topics.removeprefix(f"{benchmark.name}/").replace("/", ".")
-    return str(PurePosixPath(directory, "runs", f"run.{benchmark.name}.{condition.name}.{label}.txt"))
+    return f"{benchmark.name}.{condition.name}.{label}"
 
 
 def named_in(run: str | PurePath) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import resources
@@ -126,8 +126,7 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if self.precision is not None:
             object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
-        if unknown := [code for code in self.languages if code not in LANGUAGE_NAMES]:
-            raise InputError(f"unknown language {unknown[0]!r}", mend=f"choose from: {' '.join(LANGUAGE_NAMES)}")
+        check_languages(self.languages)
         if min(self.queries, self.query_max_length, self.prompt_max_length) < 1 or not self.languages:
             raise InputError("there must be one language, one query and one token at least")
         if self.top_k < 0 or not 0 < self.top_p <= 1 or not self.temperature > 0:
@@ -140,6 +139,53 @@ class GeneratorConfig:
         'Generate a Finnish question for this passage: Turku A city.'
         """
         return self.prompt.format(language=LANGUAGE_NAMES[language], title=title or "", text=text)
+
+
+@dataclass(frozen=True)
+class TranslatorConfig:
+    """Everything that decides a translation besides the text and the language that it is translated into.
+
+    Attributes:
+        model: Hugging Face id or folder of a seq2seq model, or ``package:NAME`` for one that ships with this package.
+        prompt: what the model reads; ``{text}`` is a sentence, ``{language}`` the English name of the language that it
+            is translated into, and ``{code}`` the model's own code of that language.
+        source: ISO 639-1 code of the passages' language.
+        codes: ISO 639-1 code → the model's own code. Unless the prompt holds ``{code}``, these are the languages of the
+            model's tokenizer, which marks the text that is read by one of them (``source``) and begins the translation
+            with another. Empty for a model that the prompt tells the language by its name, or that has a single one.
+        text_max_length: tokens of a prompt, special ones included; a longer sentence is translated in parts.
+        translation_max_length: new tokens a sentence.
+        beams: of beam search; 1 takes the likeliest token at each step.
+        precision: see :class:`Precision`.
+    """
+
+    model: str
+    prompt: str = "{text}"
+    source: str = "en"
+    codes: Mapping[str, str] = field(default_factory=dict)
+    text_max_length: int = 256
+    translation_max_length: int = 256
+    beams: int = 1
+    precision: Precision = Precision.FLOAT32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        check_languages([self.source, *self.codes])
+        if min(self.text_max_length, self.translation_max_length, self.beams) < 1:
+            raise InputError("there must be one token at least in a text and in its translation, and one beam")
+
+    @property
+    def has_language_tokens(self) -> bool:
+        """Whether the codes are languages of the tokenizer, not a part of the prompt."""
+        return bool(self.codes) and "{code}" not in self.prompt
+
+    def prompt_for(self, language: str, text: str) -> str:
+        """The model's input for a sentence and the language that it is translated into.
+
+        >>> TranslatorConfig("t5-small", "translate English to {language}: {text}").prompt_for("de", "A city.")
+        'translate English to German: A city.'
+        """
+        return self.prompt.format(language=LANGUAGE_NAMES[language], code=self.codes.get(language, ""), text=text)
 
 
 class Aggregate(StrEnum):
@@ -233,6 +279,12 @@ class Reading:
     depth: int = 1
     weight: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.depth < 1:
+            raise InputError(f"a depth of {self.depth} reads nothing", mend="read one passage a question at least")
+        if not 0 <= self.weight < float("inf"):
+            raise InputError(f"the weight of the retrieval score is {self.weight}", mend="it must be 0 or more")
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -275,6 +327,7 @@ class Benchmark:
         topics: ir-datasets id of the topics; ``{language}`` in it stands for each of ``languages`` in turn.
         languages: question languages, in table order.
         measures: measure name → how it is printed, in table order.
+        reading: how answers are taken from the runs; there if, and only if, some of the measures are of answers.
         depth: passages retrieved per question.
         queries: generated queries a language for each passage.
         keep_sums: store the sums of the first 1, 2, … of them, for ablations and for other conditions; each takes as
@@ -289,9 +342,31 @@ class Benchmark:
     languages: tuple[str, ...]
     measures: Mapping[str, MeasureConfig]
     conditions: tuple[Condition, ...]
+    reading: Reading | None = None
     depth: int = 100
     queries: int = 5
     keep_sums: bool = True
+
+    def __post_init__(self) -> None:
+        if self.answer_measures and self.reading is None:
+            raise InputError(
+                f"{', '.join(self.answer_measures)} can only be measured of answers, and the benchmark reads none",
+                mend="say how they are read: reading: {reader: …, depth: …, weight: …}",
+            )
+        if self.reading and not self.answer_measures:
+            raise InputError("the benchmark reads answers, but measures none", mend="add EM or F1 to its measures")
+
+    @property
+    def answer_measures(self) -> tuple[str, ...]:
+        """The measures that are of answers; all others are of runs."""
+        from xqg_repro.measures.match import MATCH_MEASURES  # settings are read long before anything is measured
+
+        return tuple(name for name in self.measures if name in MATCH_MEASURES)
+
+    @property
+    def run_measures(self) -> tuple[str, ...]:
+        """The measures that are of runs."""
+        return tuple(name for name in self.measures if name not in self.answer_measures)
 
     def topic_sets(self, languages: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
         """ir-datasets id of each topic set → the languages that are read off it."""
@@ -319,6 +394,12 @@ def _member(kind: type[E], value: Any, key: str, source: str | Path | None = Non
     if value not in list(kind):
         raise InputError(f"{key} is {value!r}", path=source, mend=f"choose from: {', '.join(kind)}")
     return kind(value)
+
+
+def check_languages(codes: Iterable[str]) -> None:
+    """Raise :class:`InputError` where one of these is no code of :data:`LANGUAGE_NAMES`."""
+    if unknown := [code for code in codes if code not in LANGUAGE_NAMES]:
+        raise InputError(f"unknown language {unknown[0]!r}", mend=f"choose from: {' '.join(LANGUAGE_NAMES)}")
 
 
 def resource(*parts: str) -> Path:
@@ -417,6 +498,11 @@ def load_preset(name: str) -> EncoderConfig:
 def load_generator(name: str) -> GeneratorConfig:
     """One preset of ``resources/generators.yaml``; :class:`InputError` naming the others where there is none."""
     return _chosen(_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
+
+
+def load_translator(name: str) -> TranslatorConfig:
+    """One preset of ``resources/translators.yaml``; :class:`InputError` naming the others where there is none."""
+    return _chosen(_presets(TranslatorConfig, "translators.yaml"), name, "translator preset")
 
 
 def load_reader(name: str) -> ReaderConfig:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xqg_repro import collection, regress
-from xqg_repro.artifacts import atomic_write, file_digest, read_text
+from xqg_repro.artifacts import atomic_write, file_digest, read_json, read_text
 from xqg_repro.claims import claims_table
 from xqg_repro.commands import Step
 from xqg_repro.config import AVERAGE, Benchmark, Condition, load_benchmark, read_yaml, resource
@@ -25,6 +25,7 @@ from xqg_repro.search import read_topics, write_topics
 from xqg_repro.study.tables import study_part
 from xqg_repro.tables import Table
 from xqg_repro.templates import template
+from xqg_repro.train.transfer import transfer_table
 
 BENCHMARKS = ("xor-mini", "xor-tydi", "xquad")
 """The benchmarks that have a two-click page."""
@@ -81,6 +82,17 @@ def topic_files(folder: str) -> str:
 def ablation(folder: str) -> str:
     """The tables of an ablation in docs/ablations."""
     return read_text(Path("docs", "ablations", folder, "table.md")).strip()
+
+
+def fine_tuning(_: str) -> str:
+    """Encoders before and after training on some articles of XQuAD, a table for each measurement that is kept."""
+    parts = []
+    for path in sorted(Path("docs", "fine-tuning").glob("*.json")):
+        measured = read_json(path)
+        about = f"questions in each language, about {measured['articles']} articles that the training did not see"
+        table = transfer_table(measured).markdown()
+        parts.append(f"[{path.stem}](fine-tuning/{path.name}), {measured['questions']} {about}:\n\n{table}")
+    return "\n\n".join(parts)
 
 
 def claims(benchmark_name: str) -> str:
@@ -185,6 +197,7 @@ _PARTS = {
     "files": data_files,
     "topics": topic_files,
     "ablation": ablation,
+    "fine-tuning": fine_tuning,
     "study": study_part,
 }
 

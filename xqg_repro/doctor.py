@@ -26,6 +26,7 @@ from xqg_repro.config import (
     load_benchmark,
     load_generator,
     load_preset,
+    load_reader,
     read_yaml,
     resource,
 )
@@ -155,7 +156,7 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Report:
     )
     files = tuple(_data_files())
     benchmarks = [load_benchmark(path.stem) for path in sorted(resource("conditions").glob("*.yaml"))]
-    named = {name: kind for b in benchmarks for condition in b.conditions for name, kind in _models_of(condition)}
+    named = {name: kind for b in benchmarks for condition in b.conditions for name, kind in _models_of(b, condition)}
     models = tuple(_found_model(name, kind) for name, kind in named.items())
     missing = [f"{fact.name}: {fact.problem}" for fact in system if fact.problem]
     conditions = tuple(
@@ -310,12 +311,16 @@ def _absent_resources(dataset_id: str) -> list[str]:
     return [file for file in files if name == xor_mini.NAME and not resource(xor_mini.FOLDER, file).exists()]
 
 
-def _models_of(condition: Condition) -> list[tuple[str, str]]:
-    """Name and kind (``model`` or ``dataset``) of a condition's encoder, and of its generator or corpus if any."""
+def _models_of(benchmark: Benchmark, condition: Condition) -> list[tuple[str, str]]:
+    """Name and kind (``model`` or ``dataset``) of a condition's encoder; then of generator, corpus, reader, if any."""
     named = [(load_preset(condition.encoder).model, "model")]
     if condition.generator:
         named.append((load_generator(condition.generator).model, "model"))
-    return [*named, (condition.corpus, "dataset")] if condition.corpus else named
+    if condition.corpus:
+        named.append((condition.corpus, "dataset"))
+    if benchmark.reading:
+        named.append((load_reader(benchmark.reading.reader).model, "model"))
+    return named
 
 
 def _found_model(name: str, kind: str) -> FoundModel:
@@ -350,7 +355,7 @@ def _readiness(
     sets = [benchmark.collection, *benchmark.topic_sets()]
     wanted = {file for dataset_id in sets for file in _files_of(dataset_id)}
     bad = [file for file in files if file.name in wanted and not file.usable]
-    own = [model for name, _ in _models_of(condition) for model in models if model.name == name]
+    own = [model for name, _ in _models_of(benchmark, condition) for model in models if model.name == name]
     absent = [model.name for model in own if not model.path]
     lost = sorted({file for dataset_id in sets for file in _absent_resources(dataset_id)})
     needs = [*missing, *(f"{file}, which should ship with the package" for file in lost)]

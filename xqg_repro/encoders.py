@@ -99,9 +99,16 @@ def model_fingerprint(model: str) -> str:
 
 
 def load_model(
-    folder: Path, dtype: torch.dtype, auto_class: str = "AutoModel", kind: str = "an encoder"
+    folder: Path,
+    dtype: torch.dtype,
+    auto_class: str = "AutoModel",
+    kind: str = "an encoder",
+    *,
+    untrained: tuple[str, ...] = (),
 ) -> tuple[Any, Any]:
     """Tokenizer and model of a folder, quietly, by one of transformers' auto classes.
+
+    Weights whose names begin with one of ``untrained`` may be missing; they are random then.
 
     Raises:
         InputError: it cannot be loaded as such a ``kind`` of model, or weights that matter are not in it.
@@ -128,7 +135,8 @@ def load_model(
         if bars:
             transformers.logging.enable_progress_bar()
     # a pooler is never used here, and many checkpoints come without one; anything else would stay random
-    if absent := sorted(key for key in report["missing_keys"] if not key.startswith("pooler.")):
+    optional = ("pooler.", *untrained)
+    if absent := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
         raise InputError(
             f"lacks {len(absent)} of the model's weights, such as {absent[0]}",
             path=folder,

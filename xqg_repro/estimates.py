@@ -85,13 +85,16 @@ def time_of(benchmark: Benchmark, condition: Condition) -> str:
 
 
 def _work(benchmark: Benchmark, condition: Condition) -> list[tuple[str, str, int]]:
-    """(work, preset, items a passage) of a condition's models, and the search."""
+    """(work, preset, items a passage) of a condition's models, and the search; none are a passage's after encoding."""
     queries = len(XOR_LANGUAGES) * benchmark.queries
     work = [("generate queries", condition.generator, queries)] if condition.generator else []
     work.append(("encode passages", condition.encoder, 1))
     if condition.augmentation:
         work.append(("encode queries", condition.encoder, queries))
-    return [*work, ("search", condition.encoder, 0)]
+    work.append(("search", condition.encoder, 0))
+    if benchmark.reading:
+        work.append(("read answers", benchmark.reading.reader, 0))
+    return work
 
 
 def size(count: float | None) -> str:

@@ -238,14 +238,7 @@ def _score_recall(
             f"no question of {dataset.dataset_id()} has an answer that counts",
             mend="the test set's answers are not public; submit the run to the leaderboard",
         )
-    store = dataset.docs_store()
-    wanted = {hit.docid for qid in gold for hit in run.get(qid, ())}
-    texts = {docid: doc.text for docid, doc in store.get_many(sorted(wanted)).items()}
-    if unknown := wanted - texts.keys():
-        raise InputError(
-            f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
-            mend="is this the run of another collection?",
-        )
+    texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())})
     until = {qid: tokens_until((texts[hit.docid] for hit in run.get(qid, ())), gold[qid]) for qid in gold}
     return {name: {qid: float(tokens <= TOKEN_LIMITS[name]) for qid, tokens in until.items()} for name in measures}
 

@@ -163,6 +163,12 @@ def resolved(config: GeneratorConfig, device: str | None = None) -> GeneratorCon
     return dataclasses.replace(config, precision=precision)
 
 
+def start_token(settings: Any) -> int:
+    """The token that starts a decoder, by its model's configuration."""
+    start = getattr(settings, "decoder_start_token_id", None)
+    return settings.pad_token_id if start is None else start
+
+
 def _has_bfloat16(device: str) -> bool:
     """Whether the hardware computes in bfloat16 by itself (emulated, it is slower than float32)."""
     import torch
@@ -198,8 +204,7 @@ class QueryGenerator:
         )
         move(self._model, self.device)
         settings = self._model.config
-        start = getattr(settings, "decoder_start_token_id", None)
-        self._start = settings.pad_token_id if start is None else start
+        self._start = start_token(settings)
         ends = settings.eos_token_id
         self._ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=self.device)
 

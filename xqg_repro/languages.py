@@ -1,7 +1,8 @@
-"""The script in which each language of the collections is written, by Unicode block."""
+"""The script in which each language of the collections is written, by Unicode block, and where its sentences end."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 _MARKS = (range(0x0300, 0x0370),)  # accents that stand as characters of their own (decomposed text)
@@ -80,3 +81,26 @@ def is_in_script(text: str, language: str) -> bool:
     """
     letters = [ord(character) for character in text if unicodedata.category(character)[0] in "LM"]
     return 2 * sum(any(letter in block for block in SCRIPTS[language]) for letter in letters) > len(letters)
+
+
+SHORTEST = 20
+"""Characters; a shorter piece is mostly the end of an abbreviation, and is joined to its neighbour."""
+
+_SENTENCE_ENDS = r"(?<=[.!?؟])\s+|(?<=[।。！？])\s*"
+# Thai marks no ends of sentences; a space stands between sentences or clauses
+_ENDS = {"th": r"\s+"}
+
+
+def sentences(text: str, language: str) -> list[str]:
+    """A paragraph's sentences; for Thai, which marks no ends, the stretches between spaces.
+
+    >>> sentences("It is by Dr. Who of Gallifrey. He came late! Why did he come so late?", "en")
+    ['It is by Dr. Who of Gallifrey. He came late!', 'Why did he come so late?']
+    """
+    found: list[str] = []
+    for piece in re.split(_ENDS.get(language, _SENTENCE_ENDS), text.strip()):
+        if found and min(len(found[-1]), len(piece)) < SHORTEST:
+            found[-1] = f"{found[-1]} {piece}".strip()
+        elif piece:
+            found.append(piece)
+    return found

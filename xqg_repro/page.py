@@ -80,7 +80,8 @@ class Row(NamedTuple):
         mark: the letter that stands for it in superscripts, if others are compared with it.
         measured: when and on what; ``None`` where nothing was measured.
         scores: a column, in it a measure.
-        run, evaluation, stages: commands: the two to be copied, and all that the first stands for.
+        run, evaluation, stages: commands: the one that makes the runs, those that read and score them, which are to be
+            copied too, and all of them one by one.
     """
 
     condition: Condition

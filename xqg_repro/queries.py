@@ -122,16 +122,7 @@ def read_queries(
 
 def _parse(line: bytes, languages: Sequence[str], count: int) -> tuple[PassageQueries, str]:
     """A line's queries and what is missing of them; ``ValueError`` where it has another form."""
-    try:
-        item: Any = json.loads(line)
-    except ValueError as error:
-        raise ValueError(str(error) if line.endswith(b"\n") else "it was cut off") from None
-    docid, queries = (item.get("docid"), item.get("generated_queries")) if isinstance(item, dict) else (None, None)
-    docid = str(docid) if type(docid) is int else docid
-    if not isinstance(docid, str) or docid.split() != [docid]:
-        raise ValueError("it has no docid" if docid is None else f"the docid is {docid!r}")
-    if not isinstance(queries, dict):
-        raise ValueError("its generated_queries are no mapping of languages")
+    docid, queries, _ = parse_line(line, "generated_queries")
     chosen, missing = {}, ""
     for language in languages:
         found = queries.get(language, [])
@@ -142,3 +133,22 @@ def _parse(line: bytes, languages: Sequence[str], count: int) -> tuple[PassageQu
         if found:
             chosen[language] = tuple(found[:count])
     return PassageQueries(docid, chosen), missing
+
+
+def parse_line(line: bytes, key: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """The docid, the mapping of languages under a key, and all that a JSON line holds.
+
+    Raises:
+        ValueError: the line was cut off or has another form.
+    """
+    try:
+        item: Any = json.loads(line)
+    except ValueError as error:
+        raise ValueError(str(error) if line.endswith(b"\n") else "it was cut off") from None
+    docid, found = (item.get("docid"), item.get(key)) if isinstance(item, dict) else (None, None)
+    docid = str(docid) if type(docid) is int else docid
+    if not isinstance(docid, str) or docid.split() != [docid]:
+        raise ValueError("it has no docid" if docid is None else f"the docid is {docid!r}")
+    if not isinstance(found, dict):
+        raise ValueError(f"its {key} are no mapping of languages")
+    return docid, found, item

@@ -122,7 +122,7 @@ def regress(
     Args:
         regression: what is run.
         directory: everything is written below it.
-        steps: index, search, evaluate.
+        steps: index, search, read, evaluate.
         references: folder of the reference runs.
         log: receives progress messages and commands.
 

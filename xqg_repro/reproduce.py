@@ -13,10 +13,11 @@ from pathlib import Path
 from statistics import fmean
 
 from xqg_repro import cli, commands
+from xqg_repro.artifacts import Manifest, file_digest, note_path
 from xqg_repro.commands import Command, Step
 from xqg_repro.config import AVERAGE, Benchmark, Condition
 from xqg_repro.errors import InputError
-from xqg_repro.evaluate import Scores, evaluate, read_scores
+from xqg_repro.evaluate import Scores, evaluate, evaluate_answers, read_scores
 from xqg_repro.verdict import Verdict, judge
 
 
@@ -124,25 +125,41 @@ def collected(
 ) -> Outcome:
     """What the runs in a folder, such as ``out/runs``, score; nothing is run, and what is not there is left out.
 
-    Where a run is not kept, as its questions may not be at hand, ``scores.….json`` may lie in its place: what
-    ``evaluate`` wrote. Both may be compressed (``.gz``).
+    The answers that were read from the runs lie beside them, or in the folder ``answers`` beside theirs. Where a run or
+    its answers are not kept, as the questions may not be at hand, ``scores.….json`` may lie in the run's place: what
+    ``evaluate`` wrote. All may be compressed (``.gz``).
     """
-    outcome = Outcome(condition, languages or benchmark.languages)
+    folder, outcome = Path(folder), Outcome(condition, languages or benchmark.languages)
     for topics, wanted in benchmark.topic_sets(languages).items():
-        run, scores = (
-            Path(folder) / Path(command.option("--output")).name
-            for command in commands.topic_commands(benchmark, condition, topics, "")
+        run, scores, answers, answer_scores = (
+            folder / Path(path(benchmark, condition, topics, "")).name
+            for path in (commands.run_path, commands.scores_path, commands.answers_path, commands.answer_scores_path)
         )
         if path := existing(run):
-            _collect(evaluate(path, topics, list(benchmark.measures)), wanted, outcome)
+            _collect(evaluate(path, topics, benchmark.run_measures), wanted, outcome)
         elif path := existing(scores):
+            _collect(read_scores(path), wanted, outcome)
+        if not benchmark.reading:
+            continue
+        if path := existing(answers, folder.resolve().parent / "answers" / answers.name):
+            _check_read(path, run)
+            _collect(evaluate_answers(path, topics, benchmark.answer_measures), wanted, outcome)
+        elif path := existing(answer_scores):
             _collect(read_scores(path), wanted, outcome)
     return outcome
 
 
-def existing(path: Path) -> Path | None:
-    """The file, or its compressed form, whichever is there."""
-    return next((p for p in (path, path.with_name(f"{path.name}.gz")) if p.exists()), None)
+def _check_read(answers: Path, run: Path) -> None:
+    """Raise for answers whose note says that they were read from another run than the one that is there."""
+    note = note_path(answers)
+    if note.exists() and run.exists() and Manifest.read_as(note).inputs.get("run") != file_digest(run):
+        mend = "read them again: run the two-click command without --skip-eval"
+        raise InputError(f"were not read from {run} as it is now", path=answers, mend=mend)
+
+
+def existing(*paths: Path) -> Path | None:
+    """The first file that is there as it is or compressed."""
+    return next((p for path in paths for p in (path, path.with_name(f"{path.name}.gz")) if p.exists()), None)
 
 
 def _collect(scores: Scores, wanted: Sequence[str], outcome: Outcome) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, doctor, files, regression, scoring, stages, study, training
+from xqg_repro.cli import comparison, doctor, files, reading, regression, scoring, stages, study, training
 from xqg_repro.cli.options import Log
 from xqg_repro.errors import exit_status
 
@@ -38,18 +38,20 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="xqg-repro",
         description="Cross-lingual dense retrieval with query-augmented passages, stage by stage.",
-        epilog="In order: generate, encode, sum, augment, index, search, evaluate. "
+        epilog="In order: generate, encode, sum, augment, index, search, read, evaluate. "
         "All in one go: python -m xqg_repro.2cr.xor_mini --all",
     )
     top.add_argument("--version", action="version", version=f"xqg_repro {__version__}")
     verbs = top.add_subparsers(metavar="VERB", required=True)
     for name, add in (
         ("generate", stages.add_generate),
+        ("translate", stages.add_translate),
         ("encode", stages.add_encode),
         ("sum", stages.add_sum),
         ("augment", stages.add_augment),
         ("index", stages.add_index),
         ("search", stages.add_search),
+        ("read", reading.add_read),
         ("evaluate", scoring.add_evaluate),
         ("compare", comparison.add_compare),
         ("claims", comparison.add_claims),

@@ -16,7 +16,7 @@ def add_regress(verbs: Any, name: str) -> None:
     which.add_argument("--regression", nargs="+", metavar="NAME", help="run these; see docs/regressions")
     which.add_argument("--all", action="store_true", help="run every regression")
     verb.add_argument("--index", action="store_true", help="make the indexes, from the collection on")
-    verb.add_argument("--search", action="store_true", help="search them")
+    verb.add_argument("--search", action="store_true", help="search them, and read answers if any are measured")
     verb.add_argument("--verify", action="store_true", help="check data, scores and runs; a fail is exit status 1")
     verb.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     verb.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
@@ -28,7 +28,7 @@ def _regress(asked: argparse.Namespace, log: Log) -> int:
     from xqg_repro.regress import load_regression, names, planned, regress
     from xqg_repro.verdict import Check, Verdict
 
-    given = {Step.INDEX: asked.index, Step.SEARCH: asked.search, Step.EVALUATE: asked.verify}
+    given = {Step.INDEX: asked.index, Step.SEARCH: asked.search, Step.READ: asked.search, Step.EVALUATE: asked.verify}
     steps = [step for step in Step if given[step]]
     if not steps:
         raise InputError("nothing to do", mend="give one or more of --index --search --verify")

@@ -1,4 +1,4 @@
-"""The stages from passages to a run: generate, encode, sum, augment, index, search."""
+"""The stages from passages to a run: generate, translate, encode, sum, augment, index, search."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from xqg_repro.cli.options import (
     named_encoder,
     stage_settings,
 )
+from xqg_repro.errors import InputError
 
 _GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
+_MODEL = "model folder, Hugging Face id or package:NAME"
 _STORED = "number format of the files (default: %(default)s)"
 
 
@@ -42,13 +44,7 @@ def add_generate(verbs: Any, name: str) -> None:
         ("--seed", int, "of the sampling"),
     ):
         group.add_argument(option, type=kind, default=argparse.SUPPRESS, help=text)
-    group.add_argument(
-        "--generator",
-        dest="model",
-        metavar="MODEL",
-        default=argparse.SUPPRESS,
-        help="model folder, Hugging Face id or package:NAME",
-    )
+    group.add_argument("--generator", dest="model", metavar="MODEL", default=argparse.SUPPRESS, help=_MODEL)
     group.add_argument("--languages", nargs="+", metavar="LANG", default=argparse.SUPPRESS, help="to generate in")
     group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the model's layers")
 
@@ -65,6 +61,60 @@ def _generate(asked: argparse.Namespace, log: Log) -> None:
     config = dataclasses.replace(load_generator(getattr(asked, "preset", "xqg-mt5-base")), **given)
     generate(
         asked.collection,
+        config,
+        asked.output,
+        shard_size=asked.shard_size,
+        **stage_settings(asked, log),
+    )
+
+
+def add_translate(verbs: Any, name: str) -> None:
+    """Declare the verb ``translate``."""
+    from xqg_repro.config import Precision
+
+    verb = add_verb(verbs, name, _translate, "translate a collection's passages by a machine")
+    verb.add_argument("--collection", required=True, help="ir-datasets id, such as xquad/en")
+    verb.add_argument("--languages", nargs="+", metavar="LANG", required=True, help="to translate into")
+    verb.add_argument("--shard-size", type=int, default=50, help="passages a shard (default: %(default)s)")
+    add_stage_options(verb, "translate again even if the folder matches")
+    group = verb.add_argument_group("translator", "a preset's settings, each of which an option overrides")
+    for option, kind, text in (
+        ("--preset", str, "named settings from resources/translators.yaml"),
+        ("--prompt", str, "may hold {language}, {code} and {text}"),
+        ("--source", str, "language of the passages (default: en)"),
+        ("--text-max-length", int, "tokens of a prompt; longer sentences are translated in parts"),
+        ("--translation-max-length", int, "new tokens of a sentence"),
+        ("--beams", int, "of beam search; 1 takes the likeliest token at each step"),
+    ):
+        group.add_argument(option, type=kind, default=argparse.SUPPRESS, help=text)
+    group.add_argument("--translator", dest="model", metavar="MODEL", default=argparse.SUPPRESS, help=_MODEL)
+    group.add_argument(
+        "--codes", nargs="+", metavar="LANG=CODE", default=argparse.SUPPRESS, help="the model's own codes of languages"
+    )
+    group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the model's layers")
+
+
+def _translate(asked: argparse.Namespace, log: Log) -> None:
+    import dataclasses
+
+    from xqg_repro.config import TranslatorConfig, load_translator
+    from xqg_repro.translate import translate
+
+    given = given_settings(asked, TranslatorConfig)
+    if "codes" in given:
+        pairs = [pair.partition("=") for pair in given["codes"]]
+        if wrong := [language + sign + code for language, sign, code in pairs if not (language and code)]:
+            raise InputError(f"--codes has {wrong[0]!r}", mend="write LANG=CODE, such as ar=arb_Arab")
+        given["codes"] = {language: code for language, _, code in pairs}
+    if hasattr(asked, "preset"):
+        config = dataclasses.replace(load_translator(asked.preset), **given)
+    elif "model" in given:
+        config = TranslatorConfig(**given)
+    else:
+        raise InputError("no translator is named", mend="use --preset or --translator")
+    translate(
+        asked.collection,
+        asked.languages,
         config,
         asked.output,
         shard_size=asked.shard_size,

@@ -10,6 +10,8 @@ from xqg_repro.cli.options import Log, add_encoder_options, add_stage_options, a
 
 def add_study(verbs: Any, name: str) -> None:
     """Declare the verb ``study``."""
+    from xqg_repro.config import Precision
+
     text = "compare query-augmented with passage-augmented retrieval on XQuAD, α chosen on other articles"
     verb = add_verb(verbs, name, _study, text)
     add_encoder_options(verb)
@@ -17,16 +19,30 @@ def add_study(verbs: Any, name: str) -> None:
     verb.add_argument("--passages", nargs="+", default=[], metavar="CODE", help="of the paragraphs (default: en)")
     verb.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="to compare (default: all)")
     verb.add_argument("--generated", metavar="QUERIES", help="generated queries, as a further source")
+    verb.add_argument("--translated", metavar="FOLDER", help="translations by xqg-repro translate, as a further source")
+    answers = verb.add_mutually_exclusive_group()
+    text = (
+        "answer from the paragraphs found, for EM and F1, with this question-answering model; or with several that were "
+        "trained on parts of XQuAD, of which each question takes one that has not seen its article"
+    )
+    answers.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=text)
+    answers.add_argument("--spans", metavar="FILE", help="spans.npy that readers made before, in their place")
+    verb.add_argument("--reader-precision", choices=[*Precision], default="float32", help="of the readers' layers")
     add_stage_options(verb, "encode and score again even if the folders match", "directory to write")
 
 
 def _study(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.config import Precision, ReaderConfig
     from xqg_repro.study.run import run_study
     from xqg_repro.study.settings import load_study
     from xqg_repro.study.tables import over_pairs, scores
 
-    study = load_study(asked.languages, asked.passages, asked.methods, generated=asked.generated is not None)
+    sources = {"generated": asked.generated, "translated": asked.translated}
+    there = {name: source is not None for name, source in sources.items()}
+    study = load_study(asked.languages, asked.passages, asked.methods, **there)
     config = named_encoder(asked)
-    found = run_study(study, config, asked.output, generated=asked.generated, **stage_settings(asked, log))
-    for measure in study.measures:
+    precision = Precision(asked.reader_precision)
+    answers = {"readers": [ReaderConfig(model, precision=precision) for model in asked.reader], "spans": asked.spans}
+    found = run_study(study, config, asked.output, **sources, **answers, **stage_settings(asked, log))
+    for measure in found.means:
         print(scores(found, measure).text(), over_pairs(found, measure).text(), sep="\n\n", end="\n\n")

@@ -1,4 +1,4 @@
-"""Training: train xdr, train xqg."""
+"""Training: train xdr, train xqg, train reader, and what prepares data for them: train folds, train mine."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def add_train(verbs: Any, name: str) -> None:
     for kind, handler, text in (
         ("xdr", _train_xdr, "train a dual encoder contrastively"),
         ("xqg", _train_xqg, "train a query generator, from passages to questions"),
+        ("reader", _train_reader, "train a reader, which marks the answer in a passage, from an encoder"),
     ):
         model = add_verb(kinds, kind, handler, text)
         model.add_argument(
@@ -24,17 +25,29 @@ def add_train(verbs: Any, name: str) -> None:
             default=f"{kind}-mini",
             help="name of a recipe in resources/recipes, or a YAML file (default: %(default)s)",
         )
+        for option, metavar, text in (
+            ("--model", "MODEL", "folder, Hugging Face id or package:NAME to start from"),
+            ("--data", "DATA", "ir-datasets id or training file"),
+            ("--held-out-data", "DATA", "the same, to measure on"),
+        ):
+            model.add_argument(option, metavar=metavar, help=f"{text}, in place of the recipe's")
         model.add_argument("--steps", type=int, help="optimiser steps in place of the recipe's")
         model.add_argument("--seed", type=int, help="seed in place of the recipe's")
         add_stage_options(model, "train again even if the folder matches", "model folder to write", device=False)
+    _add_folds(kinds)
     _add_mine(kinds)
+
+
+def _overrides(asked: argparse.Namespace) -> dict[str, Any]:
+    """The settings that options name in place of the recipe's."""
+    return {name: getattr(asked, name) for name in ("model", "data", "held_out_data", "steps", "seed")}
 
 
 def _train_xdr(asked: argparse.Namespace, log: Log) -> None:
     from xqg_repro.train.recipe import EncoderRecipe, load_recipe
     from xqg_repro.train.xdr import train
 
-    recipe = load_recipe(asked.recipe, EncoderRecipe, steps=asked.steps, seed=asked.seed)
+    recipe = load_recipe(asked.recipe, EncoderRecipe, **_overrides(asked))
     train(recipe, asked.output, **stage_settings(asked, log))
 
 
@@ -42,8 +55,36 @@ def _train_xqg(asked: argparse.Namespace, log: Log) -> None:
     from xqg_repro.train.recipe import GeneratorRecipe, load_recipe
     from xqg_repro.train.xqg import train
 
-    recipe = load_recipe(asked.recipe, GeneratorRecipe, steps=asked.steps, seed=asked.seed)
+    recipe = load_recipe(asked.recipe, GeneratorRecipe, **_overrides(asked))
     train(recipe, asked.output, **stage_settings(asked, log))
+
+
+def _train_reader(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.train.reader import train
+    from xqg_repro.train.recipe import ReaderRecipe, load_recipe
+
+    recipe = load_recipe(asked.recipe, ReaderRecipe, **_overrides(asked))
+    train(recipe, asked.output, **stage_settings(asked, log))
+
+
+def _add_folds(kinds: Any) -> None:
+    text = (
+        "write XQuAD as training files: its articles in folds, and for each fold the questions about all other "
+        "articles, to train on, and those about its own, to measure on"
+    )
+    verb = add_verb(kinds, "folds", _folds, text)
+    verb.add_argument("--passages", metavar="LANGUAGE", default="en", help="of the paragraphs (default: %(default)s)")
+    verb.add_argument("--languages", nargs="+", metavar="LANGUAGE", required=True, help="of the questions")
+    verb.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
+    verb.add_argument("--seed", type=int, default=42, help="of the articles' order (default: %(default)s)")
+    add_stage_options(verb, "write again even if the folder matches", "folder of training files to write", device=False)
+
+
+def _folds(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.train.folds import write_folds
+
+    settings = {"passages": asked.passages, "folds": asked.folds, "seed": asked.seed, **stage_settings(asked, log)}
+    write_folds(asked.output, asked.languages, **settings)
 
 
 def _add_mine(kinds: Any) -> None:

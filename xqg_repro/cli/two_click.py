@@ -34,7 +34,7 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     shared.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
     shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
-    shared.add_argument("--skip-eval", action="store_true", help="write runs, do not score them")
+    shared.add_argument("--skip-eval", action="store_true", help="write runs, neither read answers nor score")
     shared.add_argument("--force", action="store_true", help="make everything anew")
     shared.add_argument(
         "--generate-report", action="store_true", help="run nothing: score the runs that are there and write --output"
@@ -100,7 +100,7 @@ def _check(asked: argparse.Namespace) -> None:
 def _steps(asked: argparse.Namespace) -> list[Step]:
     from xqg_repro.commands import Step
 
-    return [step for step in Step if not (asked.skip_eval and step is Step.EVALUATE)]
+    return [step for step in Step if not (asked.skip_eval and step in (Step.READ, Step.EVALUATE))]
 
 
 def _run(

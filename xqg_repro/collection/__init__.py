@@ -6,7 +6,7 @@ Call :func:`register` once; then ``ir_datasets.load("xor-tydi/dev/ar")`` works l
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.errors import InputError
@@ -70,6 +70,21 @@ def fingerprint(dataset: Any, kind: str) -> str:
     if hasattr(handler, "fingerprint"):
         return handler.fingerprint()
     return f"{dataset.dataset_id()} ({getattr(dataset, f'{kind}_count')()} {kind})"
+
+
+def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
+    """Texts of passages by docid, without titles.
+
+    Raises:
+        InputError: the collection has no such passage.
+    """
+    found = {docid: doc.text for docid, doc in dataset.docs_store().get_many(sorted(docids)).items()}
+    if unknown := set(docids) - found.keys():
+        raise InputError(
+            f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
+            mend="is this the run of another collection?",
+        )
+    return found
 
 
 def file_checksum(name: str, file: str) -> str:

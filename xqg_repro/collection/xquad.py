@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ir_datasets.datasets.base import Dataset
 
@@ -29,6 +30,19 @@ NAME = "xquad"
 LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 
 
+class Answer(NamedTuple):
+    """An answer and the position of its first character in the paragraph; below 0 where the file does not say."""
+
+    text: str
+    start: int
+
+
+class _Asked(NamedTuple):
+    docid: str
+    text: str
+    answers: tuple[Answer, ...]
+
+
 def datasets() -> dict[str, Dataset]:
     """All datasets of the collection by id."""
     files = data_files(NAME)
@@ -45,18 +59,39 @@ def datasets() -> dict[str, Dataset]:
     return found
 
 
+def located_answers(language: str) -> dict[str, tuple[Answer, ...]]:
+    """The answers to each question by its id, with their places in the documents of ``xquad/<language>``.
+
+    Raises:
+        InputError: an answer is not at its place; the file and the question are named.
+    """
+    file = data_files(NAME)[f"xquad.{language}.json"]
+    docs, questions = _parse(file.path(), file.fingerprint())
+    texts = {doc.doc_id: doc.text for doc in docs}
+    for qid, asked in questions.items():
+        for answer, start in asked.answers:
+            if start < 0 or not texts[asked.docid].startswith(answer, start):
+                raise InputError(
+                    f"the answer {answer!r} to question {qid} is not where its answer_start says",
+                    path=file.path(),
+                    mend="the file is damaged; fetch it again",
+                )
+    return {qid: asked.answers for qid, asked in questions.items()}
+
+
 @cache
-def _parse(path: Path, version: str) -> tuple[list[Passage], dict[str, tuple[str, str, tuple[str, ...]]]]:
-    """Paragraphs, and per question id (paragraph id, question, answers), of one SQuAD-format file."""
+def _parse(path: Path, version: str) -> tuple[list[Passage], dict[str, _Asked]]:
+    """Paragraphs, and questions by id, of one SQuAD-format file."""
     docs, questions = [], {}
     try:
         for a, article in enumerate(json.loads(path.read_text(encoding="utf-8"))["data"]):
             for p, paragraph in enumerate(article["paragraphs"]):
-                docid = f"{a}-{p}"
-                docs.append(Passage(docid, article["title"].replace("_", " "), paragraph["context"].strip()))
+                docid, context = f"{a}-{p}", paragraph["context"]
+                docs.append(Passage(docid, article["title"].replace("_", " "), context.strip()))
+                cut = len(context) - len(context.lstrip())
                 for qa in paragraph["qas"]:
-                    answers = tuple(dict.fromkeys(answer["text"] for answer in qa["answers"]))
-                    questions[qa["id"]] = (docid, qa["question"].strip(), answers)
+                    found = [Answer(answer["text"], answer.get("answer_start", -1) - cut) for answer in qa["answers"]]
+                    questions[qa["id"]] = _Asked(docid, qa["question"].strip(), tuple(dict.fromkeys(found)))
     except (ValueError, KeyError, TypeError) as error:
         line = getattr(error, "lineno", None)
         raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path, line=line) from None
@@ -70,9 +105,12 @@ def _read_docs(file: DataFile) -> tuple[list[Passage], str]:
 def _read_questions(asked: DataFile, answered: DataFile, language: str) -> tuple[list[Question], str]:
     _, questions = _parse(asked.path(), asked.fingerprint())
     _, answers = _parse(answered.path(), answered.fingerprint())
-    found = [Question(qid, text, language, answers[qid][2]) for qid, (_, text, _) in questions.items()]
+    found = [
+        Question(qid, own.text, language, tuple(dict.fromkeys(answer.text for answer in answers[qid].answers)))
+        for qid, own in questions.items()
+    ]
     return found, digest([asked.fingerprint(), answered.fingerprint()])
 
 
 def _read_qrels(file: DataFile) -> list[tuple[str, str]]:
-    return [(qid, docid) for qid, (docid, _, _) in _parse(file.path(), file.fingerprint())[1].items()]
+    return [(qid, asked.docid) for qid, asked in _parse(file.path(), file.fingerprint())[1].items()]

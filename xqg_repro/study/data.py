@@ -28,6 +28,7 @@ class ParallelData:
         own: index of each question's own paragraph, int64, shape (questions,).
         paragraphs: language → paragraphs, in the order of ``docids``.
         questions: language → questions, in the order of ``qids``.
+        answers: language of the paragraphs → the right answers to each question, in the order of ``qids``.
         version: fingerprint of the files.
     """
 
@@ -36,6 +37,7 @@ class ParallelData:
     own: np.ndarray
     paragraphs: Mapping[str, Sequence[Passage]]
     questions: Mapping[str, Sequence[str]]
+    answers: Mapping[str, Sequence[Sequence[str]]]
     version: str
 
     @cached_property
@@ -72,11 +74,12 @@ def load_data(languages: Sequence[str]) -> ParallelData:
     docids: tuple[str, ...] = ()
     qids: tuple[str, ...] = ()
     own: dict[str, str] = {}
-    paragraphs, questions, versions = {}, {}, []
+    paragraphs, questions, answers, versions = {}, {}, {}, []
     for language in languages:
         dataset = collection.load(f"{NAME}/{language}/{language}", needs=["docs", "queries", "qrels"])
         docs = {doc.doc_id: doc for doc in dataset.docs_iter()}
-        asked = {question.query_id: question.text for question in dataset.queries_iter()}
+        records = list(dataset.queries_iter())
+        asked = {question.query_id: question.text for question in records}
         judged = {judgement.query_id: judgement.doc_id for judgement in dataset.qrels_iter()}
         if not docids:
             docids, qids, own = tuple(docs), tuple(asked), judged
@@ -89,7 +92,9 @@ def load_data(languages: Sequence[str]) -> ParallelData:
                 raise InputError(problem, mend="the file is damaged; fetch it again")
         paragraphs[language] = [docs[docid] for docid in docids]
         questions[language] = [asked[qid] for qid in qids]
+        right = {question.query_id: question.answers for question in records}
+        answers[language] = [right[qid] for qid in qids]
         versions.append(collection.fingerprint(dataset, "docs"))
     place = {docid: i for i, docid in enumerate(docids)}
     rows = np.array([place[own[qid]] for qid in qids], dtype=np.int64)
-    return ParallelData(docids, qids, rows, paragraphs, questions, digest(versions))
+    return ParallelData(docids, qids, rows, paragraphs, questions, answers, digest(versions))

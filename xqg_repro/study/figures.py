@@ -27,12 +27,13 @@ def write_figures(summary: Summary, folder: Path) -> None:
     first = summary.passages[0]
     for measure, means in summary.means.items():
         short = measure.replace("@", "")
-        rows = [[means[f"{first}/{code}"][name] for code in summary.languages] for name in summary.titles]
+        names = list(means[f"{first}/{first}"])
+        rows = [[means[f"{first}/{code}"][name] for code in summary.languages] for name in names]
         label = f"{measure}, {first} paragraphs"
-        _write(folder / f"methods.{short}.svg", list(summary.titles), summary.languages, rows, label, digits=3)
+        _write(folder / f"methods.{short}.svg", names, summary.languages, rows, label, digits=3)
         if len(summary.passages) > 1:
             _write_pairs(summary, measure, folder)
-        if len(summary.languages) > 1:
+        if len(summary.languages) > 1 and measure in summary.curves:
             _write_curves(summary, measure, folder)
 
 
@@ -42,13 +43,13 @@ def _write_pairs(summary: Summary, measure: str, folder: Path) -> None:
         name: np.array(
             [[summary.means[measure][f"{p}/{q}"][name] for q in summary.languages] for p in summary.passages]
         )
-        for name in summary.titles
+        for name in summary.means[measure][f"{summary.passages[0]}/{summary.passages[0]}"]
     }
     start = f"pairs.{measure.replace('@', '')}"
     for name, grid in grids.items():
         label = f"{measure}, {name}"
         _write(folder / f"{start}.{name}.svg", summary.passages, summary.languages, 100 * grid, label)
-    for method, other in dict.fromkeys((t.method, t.other) for t in summary.tests):
+    for method, other in dict.fromkeys((t.method, t.other) for t in summary.tests if t.measure == measure):
         # the colours tell what is above nought, so the one that wins on average comes first
         one, two = (method, other) if grids[method].mean() >= grids[other].mean() else (other, method)
         label = f"{measure}, {one} − {two}"

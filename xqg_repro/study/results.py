@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from xqg_repro.study.scoring import Setting
+from xqg_repro.study.scoring import Found, Setting
 
 Pair = tuple[str, str]
 """Language of the paragraphs, language of the questions."""
@@ -30,8 +30,11 @@ class Results:
         qids: question ids.
         articles: article of each question.
         scores: measure → pair → method → score of each question, float64, shape (questions,).
+        found: pair → method → the first paragraphs of each question; methods without answers are not in it.
         ranks: pair → method → rank of each question's own paragraph, int64, shape (questions,).
         chosen: pair → method → the setting of each fold.
+        read: pair → method → for each fold, of how many paragraphs the answer is chosen, and how.
+        gold: measure of answers → pair → mean where the reader is given the right paragraph.
         curves: measure → method → pair → :data:`Curve`, over all questions, which no choice was made by.
     """
 
@@ -40,8 +43,11 @@ class Results:
     qids: Sequence[str]
     articles: np.ndarray
     scores: dict[str, dict[Pair, dict[str, np.ndarray]]] = field(default_factory=dict)
+    found: dict[Pair, dict[str, Found]] = field(default_factory=dict)
     ranks: dict[Pair, dict[str, np.ndarray]] = field(default_factory=dict)
     chosen: dict[Pair, dict[str, list[Setting]]] = field(default_factory=dict)
+    read: dict[Pair, dict[str, list[str]]] = field(default_factory=dict)
+    gold: dict[str, dict[Pair, float]] = field(default_factory=dict)
     curves: dict[str, dict[str, dict[Pair, Curve]]] = field(default_factory=dict)
 
     def add(self, measure: str, pair: Pair, method: str, scores: np.ndarray) -> None:

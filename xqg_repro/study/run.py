@@ -9,21 +9,23 @@ from pathlib import Path
 
 import numpy as np
 
-from xqg_repro.artifacts import Manifest, atomic_write, produce, verify, write_array
-from xqg_repro.config import EncoderConfig
+from xqg_repro.artifacts import Manifest, atomic_write, digest, file_digest, fingerprint, produce, verify, write_array
+from xqg_repro.config import EncoderConfig, ReaderConfig
 from xqg_repro.encoders import model_fingerprint
 from xqg_repro.plots import check_matplotlib
 from xqg_repro.queries import queries_fingerprint
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.figures import write_figures
 from xqg_repro.study.folds import cross_validate, split
+from xqg_repro.study.reading import assign, kept_spans, read_spans, score_answers, write_spans
 from xqg_repro.study.results import Results
-from xqg_repro.study.scoring import MEASURES, Setting, grid_of_ranks, settings_of
+from xqg_repro.study.scoring import MEASURES, Scorer, Setting, settings_of
 from xqg_repro.study.settings import Method, Source, Study
 from xqg_repro.study.sources import Added, added
 from xqg_repro.study.statistics import each_pair, examples, mixed_summaries, name_of
 from xqg_repro.study.summary import Cost, Summary, read_summary
 from xqg_repro.study.tables import report
+from xqg_repro.study.translated import read_translated
 from xqg_repro.study.vectors import Vectors, encode_all
 
 SHOWN = (("queries-all", "passages-all"), ("queries-own", "passages-own"))
@@ -38,6 +40,9 @@ def run_study(
     output: str | Path,
     *,
     generated: str | Path | None = None,
+    translated: str | Path | None = None,
+    readers: Sequence[ReaderConfig] = (),
+    spans: str | Path | None = None,
     device: str | None = None,
     force: bool = False,
     log: Callable[[str], None] = print,
@@ -48,34 +53,54 @@ def run_study(
         study: see :func:`~xqg_repro.study.settings.load_study`.
         config: the encoder.
         output: a directory: ``embeddings/KIND.LANGUAGE`` are stage folders, and so is ``results``, with ``study.json``,
-            ``report.md``, ``scores.csv``, ``ranks.npy`` (int16, pairs × methods × questions) and the figures.
+            ``report.md``, ``scores.csv``, ``ranks.npy`` (int16, pairs × methods × questions), the figures and, with a
+            reader, ``spans.npy`` (see :data:`~xqg_repro.study.reading.SPANS`).
         generated: generated queries, for the methods that add such.
+        translated: a folder of machine translations, for the methods that add such.
+        readers: answer from what is found, for EM and F1: one, or several that were trained on parts of the data.
+        spans: what readers marked before, a ``spans.npy``, in their place.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: encode and score again even if the folders match.
         log: receives one line a stage on what was decided.
 
     Raises:
-        InputError: a language's file cannot be had, data are damaged, an article in two folds, a leak, matplotlib is
-            absent, or whatever ``encode`` refuses.
+        InputError: a language's file cannot be had, data are damaged, an article in two folds, a leak, an article that
+            every reader has seen, translations that do not suit the data, matplotlib is absent, or whatever ``encode``
+            refuses.
     """
     check_matplotlib()
     output = Path(output)
     data = load_data(study.languages)
+    assigned = assign(readers, data) if readers else None
     wanted = Manifest(
         "study",
-        {"study": dataclasses.asdict(study), "encoder": dataclasses.asdict(config)},
+        {
+            "study": dataclasses.asdict(study),
+            "encoder": dataclasses.asdict(config),
+            "readers": [dataclasses.asdict(reader) for reader in readers],
+        },
         {
             "collection": data.version,
             "model": model_fingerprint(config.model),
             "queries": "" if generated is None else queries_fingerprint(generated),
+            "translations": "" if translated is None else fingerprint(Path(translated)),
+            "readers": digest([model_fingerprint(reader.model) for reader in readers]),
+            "spans": "" if spans is None else file_digest(Path(spans)),
         },
     )
-    settings = {"generated": generated, "device": device, "force": force, "log": log}
-    vectors = encode_all(study, data, config, output / "embeddings", **settings)
+    translations = None if translated is None else read_translated(translated, study, data)
+    settings = {"device": device, "force": force, "log": log}
+    sources = {"generated": generated, "translated": translations}
+    vectors = encode_all(study, data, config, output / "embeddings", **sources, **settings)
 
     def build(folder: Path) -> dict[str, int]:
         by = remembered(data, vectors)
         results = score(study, data, vectors, config.normalize, by)
+        if spans is not None:
+            write_spans(folder / "spans.npy", score_answers(study, data, results, kept_spans(spans, data)))
+        elif assigned:
+            made = partial(read_spans, readers=assigned, data=data, folder=output / "spans", **settings)
+            write_spans(folder / "spans.npy", score_answers(study, data, results, made))
         summary = summarise(study, data, results, costs(study, data, vectors, by), config.model, wanted.inputs)
         summary.write(folder)
         with atomic_write(folder / "report.md") as file:
@@ -115,18 +140,21 @@ def score(study: Study, data: ParallelData, vectors: Vectors, normalize: bool, b
     for paragraphs, asked in study.pairs:
         for name, method in study.methods.items():
             settings = settings_of(study, method)
-            grid = grid_of_ranks(
-                settings,
+            scorer = Scorer(
                 vectors.questions[asked],
                 vectors.paragraphs[paragraphs],
                 data.own,
                 [by(source, paragraphs, asked) for source in method.sources],
                 normalize if method.normalize is None else method.normalize,
             )
+            grid = scorer.ranks(settings)
             choice = cross_validate(MEASURES[study.chosen_by](grid), data.articles, fold)
             pair, chosen_ranks = (paragraphs, asked), grid[choice.by_question, np.arange(len(data.qids))]
             results.chosen.setdefault(pair, {})[name] = [settings[i] for i in choice.settings]
             results.ranks.setdefault(pair, {})[name] = chosen_ranks
+            if method.read:
+                found = scorer.first(settings, choice.by_question, max(study.reading.depths))
+                results.found.setdefault(pair, {})[name] = found
             for measure in study.measures:
                 results.add(measure, pair, name, MEASURES[measure](chosen_ranks))
                 curves = results.curves.setdefault(measure, {}).setdefault(name, {})
@@ -192,11 +220,15 @@ def summarise(
         },
         titles={name: method.title for name, method in study.methods.items()},
         bounds={name: method.bound.value for name, method in study.methods.items()},
-        means={m: {names[pair]: dict(results.means(m, pair)) for pair in study.pairs} for m in study.measures},
+        means={m: {names[pair]: dict(results.means(m, pair)) for pair in study.pairs} for m in results.scores},
         chosen={
             names[pair]: {name: tuple(f"{how.value} {alpha:g}" for how, alpha in folds) for name, folds in held.items()}
             for pair, held in results.chosen.items()
         },
+        read={
+            names[pair]: {name: tuple(chosen) for name, chosen in held.items()} for pair, held in results.read.items()
+        },
+        gold={m: {names[pair]: mean for pair, mean in by_pair.items()} for m, by_pair in results.gold.items()},
         curves={
             m: {name: {names[pair]: curve for pair, curve in by_pair.items()} for name, by_pair in by_method.items()}
             for m, by_method in results.curves.items()

@@ -84,57 +84,102 @@ class Augmented:
         return u, v
 
 
-def ranks(scores: np.ndarray, right: np.ndarray, own: np.ndarray) -> np.ndarray:
-    """The rank of each question's own paragraph, whose score depends on what is left out.
+def ranks(scores: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """The rank of each question's own paragraph.
 
     Args:
-        scores: of questions and paragraphs, float, shape (questions, paragraphs). Not looked at: those of a question
-            and its own paragraph, which are overwritten.
-        right: score of the question's own paragraph, float, shape (questions,).
-        own: index of that paragraph, integer, shape (questions,).
+        scores: of questions and paragraphs, float, shape (questions, paragraphs).
+        own: index of the question's own paragraph, integer, shape (questions,).
 
     Returns:
         int64, shape (questions,), from 1; see :data:`TIE`.
 
-    >>> ranks(np.array([[0.3, 0.8], [0.3, 0.5]]), np.array([0.9, 0.3]), np.array([0, 1]))
+    >>> ranks(np.array([[0.9, 0.8], [0.3, 0.3]]), np.array([0, 1]))
     array([1, 2])
     """
-    scores[np.arange(len(own)), own] = -np.inf
-    return 1 + np.count_nonzero(scores >= right[:, None] - TIE, axis=1)
+    right = scores[np.arange(len(own)), own]
+    return np.count_nonzero(scores >= right[:, None] - TIE, axis=1)  # itself is one of them
 
 
-def grid_of_ranks(
-    settings: Sequence[Setting],
-    questions: np.ndarray,
-    paragraphs: np.ndarray,
-    own: np.ndarray,
-    sources: Sequence[Added],
-    normalize: bool,
-) -> np.ndarray:
-    """Ranks for each setting, int64, shape (settings, questions).
+class Scorer:
+    """Scores of all questions and paragraphs for any setting of a method.
 
     ``score(q, u·p + v·a) = u·<q, p> + v·<q, a>``, so inner products are taken once for all α. A question's own
     paragraph has another a, and other weights.
 
     Args:
-        settings: see :func:`settings_of`.
         questions: float32, shape (questions, dimension).
         paragraphs: float32, shape (paragraphs, dimension).
         own: each question's own paragraph, integer, shape (questions,).
         sources: what is added; none leaves the paragraphs as they are.
         normalize: divide augmented vectors by their L2 norm.
     """
-    questions = questions.astype(np.float64)
-    alone = questions @ paragraphs.T.astype(np.float64)
-    alone_right = alone[np.arange(len(own)), own]
-    if not sources:
-        return np.repeat(ranks(alone, alone_right, own)[None], len(settings), axis=0)
-    found = np.zeros((len(settings), len(own)), dtype=np.int64)
-    for how in dict.fromkeys(setting.aggregate for setting in settings):
-        every = Augmented(paragraphs, *aggregated([(a.sums, a.counts) for a in sources], how))
-        left = Augmented(paragraphs[own], *aggregated([(a.own_sums, a.own_counts) for a in sources], how))
-        more, more_right = questions @ every.a.T, np.einsum("ij,ij->i", questions, left.a)
-        for number, (_, alpha) in ((i, s) for i, s in enumerate(settings) if s.aggregate is how):
-            (u, v), (own_u, own_v) = every.weights(alpha, normalize), left.weights(alpha, normalize)
-            found[number] = ranks(u * alone + v * more, own_u * alone_right + own_v * more_right, own)
-    return found
+
+    def __init__(
+        self,
+        questions: np.ndarray,
+        paragraphs: np.ndarray,
+        own: np.ndarray,
+        sources: Sequence[Added],
+        normalize: bool,
+    ) -> None:
+        self.questions, self.paragraphs, self.own = questions.astype(np.float64), paragraphs, own
+        self.sources, self.normalize = sources, normalize
+        self.alone = self.questions @ paragraphs.T.astype(np.float64)
+        self._parts: dict[Aggregate, tuple[Augmented, Augmented, np.ndarray, np.ndarray]] = {}
+
+    def scores(self, setting: Setting) -> np.ndarray:
+        """float64, shape (questions, paragraphs); that of a question's own paragraph lacks what must be left out."""
+        if not self.sources:
+            return self.alone.copy()
+        if setting.aggregate not in self._parts:
+            self._parts[setting.aggregate] = self._prepare(setting.aggregate)
+        every, left, more, more_right = self._parts[setting.aggregate]
+        (u, v), (own_u, own_v) = (held.weights(setting.alpha, self.normalize) for held in (every, left))
+        rows = np.arange(len(self.own))
+        found = u * self.alone + v * more
+        found[rows, self.own] = own_u * self.alone[rows, self.own] + own_v * more_right
+        return found
+
+    def _prepare(self, how: Aggregate) -> tuple[Augmented, Augmented, np.ndarray, np.ndarray]:
+        every = Augmented(self.paragraphs, *aggregated([(a.sums, a.counts) for a in self.sources], how))
+        own_sums = [(a.own_sums, a.own_counts) for a in self.sources]
+        left = Augmented(self.paragraphs[self.own], *aggregated(own_sums, how))
+        return every, left, self.questions @ every.a.T, np.einsum("ij,ij->i", self.questions, left.a)
+
+    def ranks(self, settings: Sequence[Setting]) -> np.ndarray:
+        """The rank of each question's own paragraph for each setting, int64, shape (settings, questions)."""
+        if not self.sources:  # then all settings are the same
+            return np.repeat(ranks(self.alone, self.own)[None], len(settings), axis=0)
+        return np.stack([ranks(self.scores(setting), self.own) for setting in settings])
+
+    def first(self, settings: Sequence[Setting], by_question: np.ndarray, depth: int) -> Found:
+        """The first paragraphs of each question under a setting of its own.
+
+        Args:
+            settings: to choose from.
+            by_question: which of them, integer, shape (questions,).
+            depth: paragraphs a question.
+        """
+        docs = np.zeros((len(self.own), min(depth, len(self.paragraphs))), dtype=np.int64)
+        held = np.zeros(docs.shape)
+        for number in np.unique(by_question):
+            rows = np.flatnonzero(by_question == number)
+            some = self.scores(settings[number])[rows]
+            order = some.copy()
+            order[np.arange(len(rows)), self.own[rows]] -= TIE  # as the ranks have it
+            docs[rows] = np.argsort(-order, axis=1, kind="stable")[:, : docs.shape[1]]
+            held[rows] = np.take_along_axis(some, docs[rows], axis=1)
+        return Found(docs, held)
+
+
+class Found(NamedTuple):
+    """Paragraphs retrieved, the best first.
+
+    Attributes:
+        docs: indexes of paragraphs, int64, shape (questions, depth).
+        scores: float64, of the same shape.
+    """
+
+    docs: np.ndarray
+    scores: np.ndarray

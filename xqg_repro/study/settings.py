@@ -19,7 +19,8 @@ class Source(StrEnum):
     """Where the vectors come from that are added to a paragraph.
 
     ``-own`` is the language of the question that is asked alone, ``-all`` every language of the study; paragraphs are
-    those of languages other than the paragraph's. Questions are people's, of XQuAD, without the one that is asked.
+    those of languages other than the paragraph's. Questions are people's, of XQuAD, without the one that is asked;
+    paragraphs are people's translations, and translations a machine's.
     """
 
     QUESTIONS_OWN = "questions-own"
@@ -28,16 +29,23 @@ class Source(StrEnum):
     PARAGRAPHS_ALL = "paragraphs-all"
     SENTENCES = "sentences"
     GENERATED = "generated"
+    TRANSLATIONS_OWN = "translations-own"
+    TRANSLATIONS_ALL = "translations-all"
 
     @property
     def own(self) -> bool:
         """Whether it depends on the language that is asked in."""
-        return self in (Source.QUESTIONS_OWN, Source.PARAGRAPHS_OWN)
+        return self in (Source.QUESTIONS_OWN, Source.PARAGRAPHS_OWN, Source.TRANSLATIONS_OWN)
 
     @property
     def of_paragraphs(self) -> bool:
         """Whether it depends on the language of the paragraphs."""
-        return self in (Source.PARAGRAPHS_OWN, Source.PARAGRAPHS_ALL, Source.SENTENCES)
+        return self.translated or self in (Source.PARAGRAPHS_OWN, Source.PARAGRAPHS_ALL, Source.SENTENCES)
+
+    @property
+    def translated(self) -> bool:
+        """Whether it needs machine translations."""
+        return self in (Source.TRANSLATIONS_OWN, Source.TRANSLATIONS_ALL)
 
 
 class Bound(StrEnum):
@@ -57,6 +65,7 @@ class Method:
         bound: see :class:`Bound`.
         aggregates: to choose from; empty for the study's.
         normalize: divide the result by its L2 norm; ``None`` does as the encoder does.
+        read: whether a reader, where there is one, answers from what it finds.
     """
 
     title: str
@@ -64,6 +73,22 @@ class Method:
     bound: Bound = Bound.FAIR
     aggregates: tuple[Aggregate, ...] = ()
     normalize: bool | None = None
+    read: bool = True
+
+
+@dataclass(frozen=True)
+class ReadingGrid:
+    """From which paragraphs an answer is taken: the best of these is chosen on other articles.
+
+    Attributes:
+        depths: so many of the first paragraphs are read.
+        weights: of the retrieval score beside the reader's.
+        chosen_by: ``EM`` or ``F1``.
+    """
+
+    depths: tuple[int, ...]
+    weights: tuple[float, ...]
+    chosen_by: str
 
 
 @dataclass(frozen=True)
@@ -90,6 +115,7 @@ class Study:
         methods: name → method; ``none`` is one of them.
         comparisons: pairs of methods to be tested.
         groups: groupings of the questions' languages.
+        reading: how answers are chosen, where there is a reader.
     """
 
     languages: tuple[str, ...]
@@ -103,6 +129,7 @@ class Study:
     methods: Mapping[str, Method]
     comparisons: tuple[tuple[str, ...], ...]
     groups: Mapping[str, Grouping]
+    reading: ReadingGrid
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -120,6 +147,7 @@ def load_study(
     methods: Sequence[str] = (),
     *,
     generated: bool = False,
+    translated: bool = False,
 ) -> Study:
     """The study that ships with the package, for some of its languages and methods.
 
@@ -128,6 +156,7 @@ def load_study(
         passages: English unless given.
         methods: all unless given; ``none`` is always among them.
         generated: whether there are generated questions, without which no method adds them.
+        translated: whether there are machine translations, without which no method adds them.
 
     Raises:
         InputError: an unknown or repeated language, a paragraphs' language that is not among the languages, a method
@@ -143,7 +172,8 @@ def load_study(
                 raise InputError(problem, mend=f"--{name} from: {' '.join(known)}")
             if chosen[name].count(code) > 1:
                 raise InputError(f"--{name} repeats {code}")
-    known = {name: m for name, m in study.methods.items() if generated or Source.GENERATED not in m.sources}
+    lacking = {s for s in Source if (s.translated and not translated) or (s is Source.GENERATED and not generated)}
+    known = {name: method for name, method in study.methods.items() if lacking.isdisjoint(method.sources)}
     if unknown := [name for name in methods if name not in known]:
         raise InputError(f"the study has no method {unknown[0]!r}", mend=nearest(unknown[0], known))
     kept = {name: m for name, m in known.items() if name in (*(methods or known), NONE)}

@@ -16,7 +16,7 @@ import numpy as np
 from xqg_repro.errors import InputError
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source
-from xqg_repro.study.vectors import Vectors
+from xqg_repro.study.vectors import Grouped, Vectors
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,16 @@ def added(source: Source, paragraphs: str, asked: str, data: ParallelData, vecto
         case Source.PARAGRAPHS_OWN | Source.PARAGRAPHS_ALL:
             languages = [asked] if source.own else list(vectors.paragraphs)
             return _paragraphs(data, vectors, [code for code in languages if code != paragraphs])
-        case _:
-            groups = vectors.generated if source is Source.GENERATED else vectors.sentences.get(paragraphs)
-            if groups is None:
-                raise InputError(f"there are no vectors of {source} for paragraphs in {paragraphs}")
-            sums, counts = by_paragraph(groups.vectors, groups.owners, len(data.docids))
-            return Added(sums, counts, sums[data.own], counts[data.own], len(groups.owners), groups.characters)
+        case Source.TRANSLATIONS_OWN | Source.TRANSLATIONS_ALL:
+            languages = [asked] if source.own else list(vectors.questions)
+            groups = [vectors.translations.get(code) for code in languages if code != paragraphs]
+        case Source.GENERATED:
+            groups = [vectors.generated]
+        case Source.SENTENCES:
+            groups = [vectors.sentences.get(paragraphs)]
+    if any(held is None for held in groups):
+        raise InputError(f"there are no vectors of {source} for paragraphs in {paragraphs}")
+    return _grouped(data, vectors, groups)
 
 
 def by_paragraph(vectors: np.ndarray, owners: np.ndarray, paragraphs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -92,6 +96,16 @@ def _paragraphs(data: ParallelData, vectors: Vectors, languages: Sequence[str]) 
     counts = np.full(n, len(languages))
     characters = sum(len(doc.text) for code in languages for doc in data.paragraphs[code])
     return Added(sums, counts, sums[data.own], counts[data.own], n * len(languages), characters)
+
+
+def _grouped(data: ParallelData, vectors: Vectors, groups: Sequence[Grouped]) -> Added:
+    """Vectors that belong to paragraphs; there may be none of these."""
+    none = np.zeros((0, next(iter(vectors.questions.values())).shape[1]), dtype=np.float32)
+    every = np.concatenate([none, *(held.vectors for held in groups)])
+    owners = np.concatenate([np.zeros(0, dtype=np.int64), *(held.owners for held in groups)])
+    sums, counts = by_paragraph(every, owners, len(data.docids))
+    characters = sum(held.characters for held in groups)
+    return Added(sums, counts, sums[data.own], counts[data.own], len(owners), characters)
 
 
 def check_left_out(found: Added, data: ParallelData, vectors: Vectors, languages: Iterable[str]) -> None:

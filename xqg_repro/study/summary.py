@@ -106,6 +106,8 @@ class Summary:
         titles, bounds: of the methods, by name.
         means: measure → pair → method → mean score.
         chosen: pair → method → aggregate and α of each fold.
+        read: pair → method → what each fold chose for answers; empty without a reader.
+        gold: measure of answers → pair → mean where the reader is given the right paragraph; empty without a reader.
         curves: measure → method → pair → aggregate → mean score for each α.
         tests: by pair.
         mixed: over pairs, for all languages and for groups.
@@ -128,6 +130,8 @@ class Summary:
     bounds: Mapping[str, str]
     means: Mapping[str, Mapping[str, Mapping[str, float]]]
     chosen: Mapping[str, Mapping[str, tuple[str, ...]]]
+    read: Mapping[str, Mapping[str, tuple[str, ...]]]
+    gold: Mapping[str, Mapping[str, float]]
     curves: Mapping[str, Mapping[str, Mapping[str, Mapping[str, tuple[float, ...]]]]]
     tests: tuple[Tested, ...]
     mixed: tuple[Mixed, ...]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from xqg_repro.compare import p_text
@@ -44,7 +44,9 @@ def part(summary: Summary, name: str) -> str:
 
 def parts(summary: Summary) -> list[str]:
     """Names of all parts, in the order of the report."""
-    return [*(f"{kind}-{measure}" for measure in summary.means for kind in _BY_MEASURE), *_PLAIN]
+    kinds = {m: [kind for kind in _BY_MEASURE if kind != "curves" or m in summary.curves] for m in summary.means}
+    plain = [name for name in _PLAIN if summary.read or name not in ("read", "gold")]
+    return [*(f"{kind}-{measure}" for measure, held in kinds.items() for kind in held), *plain]
 
 
 def report(summary: Summary) -> str:
@@ -57,7 +59,7 @@ def scores(summary: Summary, measure: str) -> Table:
     first, held = summary.passages[0], summary.means[measure]
     others = [code for code in summary.languages if code != first]
     rows = []
-    for name in summary.titles:
+    for name in held[f"{first}/{first}"]:
         means = [held[f"{first}/{code}"][name] for code in summary.languages]
         average = _mean([held[f"{first}/{code}"][name] for code in others])
         rows.append([name, summary.bounds[name], *map(_score, means), _score(average)])
@@ -71,7 +73,7 @@ def scores(summary: Summary, measure: str) -> Table:
 def all_pairs(summary: Summary, measure: str) -> Table:
     """Methods × paragraph languages, each mean over the questions in other languages; the last is over all pairs."""
     rows = []
-    for name in summary.titles:
+    for name in summary.means[measure][f"{summary.passages[0]}/{summary.passages[0]}"]:
         columns = [
             [summary.means[measure][f"{code}/{asked}"][name] for asked in summary.languages if asked != code]
             for code in summary.passages
@@ -91,7 +93,7 @@ def tests(summary: Summary, measure: str) -> Table:
     first = summary.passages[0]
     held = {(t.method, t.other, t.pair): t for t in summary.tests if t.measure == measure}
     rows = []
-    for method, other in dict.fromkeys((t.method, t.other) for t in summary.tests):
+    for method, other in dict.fromkeys(key[:2] for key in held):
         cells = [held[method, other, f"{first}/{code}"] for code in summary.languages]
         rows.append([f"{method} − {other}", *(_points(c.difference, c.corrected < LEVEL) for c in cells)])
     return Table([f"{measure}, points", *summary.languages], rows)
@@ -99,9 +101,9 @@ def tests(summary: Summary, measure: str) -> Table:
 
 def counted(summary: Summary, measure: str) -> Table:
     """On how many pairs a difference is significant, and which way."""
-    rows = []
-    for method, other in dict.fromkeys((t.method, t.other) for t in summary.tests):
-        found = [t for t in summary.tests if (t.measure, t.method, t.other) == (measure, method, other)]
+    rows, mine = [], [t for t in summary.tests if t.measure == measure]
+    for method, other in dict.fromkeys((t.method, t.other) for t in mine):
+        found = [t for t in mine if (t.method, t.other) == (method, other)]
         sure = [t.difference for t in found if t.corrected < LEVEL]
         better = sum(difference > 0 for difference in sure)
         rows.append([f"{method} − {other}", str(len(found)), str(better), str(len(sure) - better)])
@@ -152,14 +154,32 @@ def curves(summary: Summary, measure: str) -> Table:
 
 def chosen(summary: Summary) -> Table:
     """What the folds chose, for paragraphs in the first language: a setting and, in brackets, its number of folds."""
+    return _choices(summary, "chosen", summary.chosen)
+
+
+def read(summary: Summary) -> Table:
+    """The same of answers: of how many paragraphs the best span was taken, and the weight of retrieval in it."""
+    return _choices(summary, "paragraphs, weight", summary.read)
+
+
+def _choices(summary: Summary, label: str, held: Mapping[str, Mapping[str, Sequence[str]]]) -> Table:
+    pairs = [f"{summary.passages[0]}/{code}" for code in summary.languages]
     rows = []
-    for name in summary.titles:
-        cells = []
-        for code in summary.languages:
-            counts = Counter(summary.chosen[f"{summary.passages[0]}/{code}"][name]).most_common()
-            cells.append(", ".join(f"{setting} ({number})" for setting, number in counts))
-        rows.append([name, *cells])
-    return Table(["chosen", *summary.languages], rows, left=1 + len(summary.languages))
+    for name in held[pairs[0]]:
+        counts = [Counter(held[pair][name]).most_common() for pair in pairs]
+        rows.append([name, *(", ".join(f"{setting} ({number})" for setting, number in cell) for cell in counts)])
+    return Table([label, *summary.languages], rows, left=1 + len(summary.languages))
+
+
+def gold(summary: Summary) -> Table:
+    """EM and F1 of the reader on the right paragraphs, by the questions' language."""
+    first = summary.passages[0]
+    others = [code for code in summary.languages if code != first]
+    rows = []
+    for measure, by_pair in summary.gold.items():
+        average = _mean([by_pair[f"{first}/{code}"] for code in others])
+        rows.append([measure, *(_score(by_pair[f"{first}/{code}"]) for code in summary.languages), _score(average)])
+    return Table([f"on the right {first} paragraphs", *summary.languages, AVERAGE], rows)
 
 
 def costs(summary: Summary) -> Table:
@@ -207,6 +227,8 @@ _BY_MEASURE: dict[str, Callable[[Summary, str], Table]] = {
 _PLAIN: dict[str, Callable[[Summary], Table]] = {
     "methods": methods,
     "chosen": chosen,
+    "read": read,
+    "gold": gold,
     "costs": costs,
     "examples": examples,
     "sources": sources,

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +15,12 @@ from xqg_repro.config import EncoderConfig
 from xqg_repro.encode import encode, read_shards
 from xqg_repro.encoders import TextEncoder, model_fingerprint
 from xqg_repro.errors import InputError
+from xqg_repro.languages import sentences
 from xqg_repro.queries import read_queries
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source, Study
 
 Log = Callable[[str], None]
-
-SHORTEST = 20
-"""Characters; a shorter piece is mostly the end of an abbreviation, and is joined to its neighbour."""
-
-_SENTENCE_ENDS = r"(?<=[.!?؟])\s+|(?<=[।。！？])\s*"
-# Thai marks no ends of sentences; a space stands between sentences or clauses
-_ENDS = {"th": r"\s+"}
 
 
 @dataclass(frozen=True)
@@ -54,27 +47,14 @@ class Vectors:
         questions: language → shape (questions, dimension).
         sentences: paragraphs' language → their sentences.
         generated: generated questions in all languages of the study, if there are any.
+        translations: language → machine translations of the paragraphs into it, if there are any.
     """
 
     paragraphs: Mapping[str, np.ndarray]
     questions: Mapping[str, np.ndarray]
     sentences: Mapping[str, Grouped]
     generated: Grouped | None = None
-
-
-def sentences(text: str, language: str) -> list[str]:
-    """A paragraph's sentences; for Thai, which marks no ends, the stretches between spaces.
-
-    >>> sentences("It is by Dr. Who of Gallifrey. He came late! Why did he come so late?", "en")
-    ['It is by Dr. Who of Gallifrey. He came late!', 'Why did he come so late?']
-    """
-    found: list[str] = []
-    for piece in re.split(_ENDS.get(language, _SENTENCE_ENDS), text.strip()):
-        if found and min(len(found[-1]), len(piece)) < SHORTEST:
-            found[-1] = f"{found[-1]} {piece}".strip()
-        elif piece:
-            found.append(piece)
-    return found
+    translations: Mapping[str, Grouped] = field(default_factory=dict)
 
 
 def encode_all(
@@ -84,6 +64,7 @@ def encode_all(
     folder: Path,
     *,
     generated: str | Path | None = None,
+    translated: Mapping[str, Sequence[str]] | None = None,
     device: str | None = None,
     force: bool = False,
     log: Log = print,
@@ -97,6 +78,7 @@ def encode_all(
         folder: holds a stage folder for each kind and language.
         generated: generated queries about the English paragraphs, as ``xqg-repro generate`` writes them; see
             :func:`~xqg_repro.queries.query_files`.
+        translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
         device, force, log: as in :func:`~xqg_repro.encode.encode`.
 
     Raises:
@@ -115,7 +97,12 @@ def encode_all(
         owners, titles, texts = ([row[part] for row in pieces] for part in range(3))
         vectors = stages.encoded(folder / f"sentences.{code}", texts, titles)
         sides[code] = Grouped(vectors, np.array(owners), sum(map(len, texts)))
-    return Vectors(paragraphs, questions, sides, _generated(study, data, stages, folder, generated))
+    first, translations = study.passages[0], {}
+    titles = [doc.title for doc in data.paragraphs[first]]  # a machine has translated the texts alone
+    for code, texts in (translated or {}).items():
+        vectors = stages.encoded(folder / f"translations.{first}.{code}", texts, titles)
+        translations[code] = Grouped(vectors, np.arange(len(texts)), sum(map(len, texts)))
+    return Vectors(paragraphs, questions, sides, _generated(study, data, stages, folder, generated), translations)
 
 
 def _generated(

@@ -24,13 +24,19 @@ class TrainingPassage(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A question, a passage that answers it, passages that do not; where known, the question's language and answers."""
+    """A question, a passage that answers it, passages that do not.
+
+    Where known: the question's language, its answers, the first character of each in the passage (-1 where that is not
+    known), and its id.
+    """
 
     query: str
     positive: TrainingPassage
     negatives: tuple[TrainingPassage, ...] = ()
     lang: str = ""
     answers: tuple[str, ...] = ()
+    starts: tuple[int, ...] = ()
+    qid: str = ""
 
 
 def load_examples(data: str) -> tuple[Sequence[Example], str]:
@@ -39,8 +45,8 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
     Args:
         data: ir-datasets id with questions and judgements (given negatives are the other passages of the positive's
             title), a JSON-lines file in Tevatron's format (``query``, ``positive_passages``, ``negative_passages``), or
-            a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are. JSON lines are read when an example
-            is asked for.
+            a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are (given negatives as before). JSON
+            lines are read when an example is asked for.
 
     Raises:
         InputError: an unknown dataset, one without judgements, or a bad line of a file.
@@ -64,7 +70,9 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
             raise InputError(f"question {question.query_id} of {data} has no relevant passage")
         positive = passages[own[0]]
         negatives = tuple(p for p in by_title[positive.title] if p.doc_id not in own)
-        examples.append(Example(question.text, positive, negatives, question.lang, question.answers))
+        answers, qid = question.answers, question.query_id
+        starts = (-1,) * len(answers)
+        examples.append(Example(question.text, positive, negatives, question.lang, answers, starts, qid))
     version = digest([collection.fingerprint(dataset, "docs"), collection.fingerprint(dataset, "queries")])
     return examples, version
 
@@ -190,15 +198,20 @@ def together(*parts: Sequence[Example]) -> Chosen:
 
 
 def _squad_examples(path: Path) -> list[Example]:
+    """The questions of a SQuAD-format file; given negatives are the other paragraphs of the article."""
     examples = []
     try:
         for article in json.loads(read_text(path, "training file"))["data"]:
-            for paragraph in article["paragraphs"]:
-                title, text = article.get("title", ""), paragraph["context"]
-                passage = TrainingPassage(digest([title, text]), title, text)
-                examples += [
-                    Example(qa["question"], passage, lang=qa.get("lang", "").strip()) for qa in paragraph["qas"]
-                ]
+            title, paragraphs = article.get("title", ""), article["paragraphs"]
+            texts = [paragraph["context"] for paragraph in paragraphs]
+            passages = [TrainingPassage(digest([title, text]), title, text) for text in texts]
+            for paragraph, own in zip(paragraphs, passages, strict=True):
+                others = tuple(passage for passage in passages if passage != own)
+                for qa in paragraph["qas"]:
+                    answers = {(a["text"], int(a.get("answer_start", -1))): None for a in qa.get("answers", ())}
+                    found = tuple(zip(*answers, strict=True)) or ((), ())
+                    lang = qa.get("lang", "").strip()
+                    examples.append(Example(qa["question"], own, others, lang, *found, str(qa.get("id", ""))))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path) from None
     return examples

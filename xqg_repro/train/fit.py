@@ -39,6 +39,12 @@ def prepare(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
+def freeze(model: Any, recipe: Recipe) -> None:
+    """Leave the word embeddings out of the training where the recipe says so; before the ``Trainer`` is made."""
+    if recipe.frozen_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+
+
 def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated: bool) -> dict[str, Any]:
     """Keyword arguments of ``TrainingArguments`` for a stage of a recipe: a linear schedule, no reports.
 

@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xqg_repro import __version__
-from xqg_repro.config import EncoderConfig, GeneratorConfig, Pooling, Precision, parse, read_yaml, resource
+from xqg_repro.config import (
+    EncoderConfig,
+    GeneratorConfig,
+    Pooling,
+    Precision,
+    ReaderConfig,
+    parse,
+    read_yaml,
+    resource,
+)
 from xqg_repro.errors import InputError
 
 
@@ -159,13 +168,42 @@ class GeneratorRecipe(Recipe):
     learning_rate: float = 1e-4
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReaderRecipe(Recipe):
+    """Everything that decides a trained reader, which starts from an encoder's folder.
+
+    Attributes:
+        max_length, stride, question_max_length, answer_max_length: as in :class:`~xqg_repro.config.ReaderConfig`.
+        negatives: passages a question, drawn anew each epoch, that do not hold its answer and teach to give none.
+    """
+
+    max_length: int = 384
+    stride: int = 128
+    question_max_length: int = 64
+    answer_max_length: int = 30
+    negatives: int = 0
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+
+    def reader(self, model: str) -> ReaderConfig:
+        """The settings with which the trained model must be used."""
+        return ReaderConfig(model, self.max_length, self.stride, self.question_max_length, self.answer_max_length)
+
+
 R = TypeVar("R", bound=Recipe)
 
 
-def load_recipe(
-    name_or_path: str, kind: type[R] = EncoderRecipe, *, steps: int | None = None, seed: int | None = None
-) -> R:
-    """A recipe that ships with the package (by name) or a YAML file; ``steps`` and ``seed`` override it."""
+def load_recipe(name_or_path: str, kind: type[R] = EncoderRecipe, **overrides: Any) -> R:
+    """A recipe that ships with the package (by name) or a YAML file.
+
+    Args:
+        name_or_path: of the recipe.
+        kind: of recipe.
+        overrides: settings in place of the recipe's, such as ``steps``; one that is ``None`` leaves the recipe's.
+
+    Raises:
+        InputError: there is no such recipe, it has unknown or wrong settings, or there is nothing to start from.
+    """
     path = resource("recipes", f"{name_or_path}.yaml")
     if not path.exists():
         path = Path(name_or_path)
@@ -173,10 +211,10 @@ def load_recipe(
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
             raise InputError(f"there is no recipe {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
     recipe = parse(kind, read_yaml(path), path)
+    recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
         raise InputError("names neither a model to start from nor an architecture", path=path)
-    changes = {key: value for key, value in (("steps", steps), ("seed", seed)) if value is not None}
-    return dataclasses.replace(recipe, **changes)
+    return recipe
 
 
 def model_card(template: str, recipe: Recipe, **facts: Any) -> str:

@@ -64,7 +64,9 @@ def _word_piece(texts: Sequence[str], size: int) -> Any:
     normalizer, words = normalizers.Sequence([normalizers.NFKC(), bert]), pre_tokenizers.BertPreTokenizer()
     trained = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     trained.normalizer, trained.pre_tokenizer = normalizer, words
-    later = {c for text in texts for word, _ in words.pre_tokenize_str(normalizer.normalize_str(text)) for c in word[1:]}
+    later = {
+        c for text in texts for word, _ in words.pre_tokenize_str(normalizer.normalize_str(text)) for c in word[1:]
+    }
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"##{c}" for c in sorted(later))]
     trainer = trainers.WordPieceTrainer(
         vocab_size=size, special_tokens=special, limit_alphabet=size, show_progress=False

@@ -63,7 +63,10 @@ class RecipeTrainer(transformers.Trainer):
         """Batches of the held-out questions, all of them, in their order."""
         return self.accelerator.prepare(
             torch.utils.data.DataLoader(
-                self.eval_dataset, batch_size=self.args.eval_batch_size, collate_fn=self.eval_collator
+                self.eval_dataset,
+                batch_size=self.args.eval_batch_size,
+                collate_fn=self.eval_collator,
+                generator=torch.Generator(),  # a loader draws a number when it starts: not one that dropout would draw
             )
         )
 

@@ -16,8 +16,8 @@ from xqg_repro.encoders import TextEncoder, load_model, model_fingerprint, passa
 from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
-from xqg_repro.train.data import Example, Split, TevatronFile, load_names, load_split
-from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, save, train_folder
+from xqg_repro.train.data import Chosen, Example, Split, TevatronFile, load_names, load_split
+from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
 from xqg_repro.train.recipe import EncoderRecipe
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def _build(
 ) -> dict[str, int]:
     kept, held_out = split.kept, split.held_out
     tokenizer, model = _start(recipe, kept)
+    freeze(model, recipe)
 
     def read(example: Example) -> tuple[str, str]:
         settings = recipe.encoder("")
@@ -129,12 +130,22 @@ def _fit(
         model=model,
         args=transformers.TrainingArguments(**settings),
         train_dataset=examples,
-        eval_dataset=held_out,
+        eval_dataset=shuffled(held_out, recipe.seed),
         data_collator=collator,
         eval_collator=Collator(recipe, tokenizer),  # with the same negatives each time
     )
     collator.epoch = lambda: int(trainer.state.epoch or 0)
     return fit(trainer, log, recipe.checkpoint_steps), curve_of(trainer)
+
+
+def shuffled(examples: Sequence[Example], seed: int) -> Sequence[Example]:
+    """The examples in an order that depends on ``seed`` alone.
+
+    A file's neighbours are often about one passage. In a batch of such there would be nothing to tell apart, and the
+    loss would be next to 0.
+    """
+    order = random.Random(seed).sample(range(len(examples)), len(examples))
+    return Chosen([(examples, position) for position in order])
 
 
 class Collator:

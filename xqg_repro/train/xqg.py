@@ -25,7 +25,7 @@ from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, load_names, load_passages, load_split, together
-from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, save, train_folder
+from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
 from xqg_repro.train.names import Names
 from xqg_repro.train.recipe import GeneratorRecipe
 
@@ -79,6 +79,7 @@ def _build(
     names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
     pairs = names.pairs if names else []
     tokenizer, model = _start(recipe, kept, pairs)
+    freeze(model, recipe)
 
     def read(example: Example) -> tuple[str, str]:
         source, target, _ = question_pair(example, recipe.prompt)

@@ -1,0 +1,51 @@
+"""Measures an encoder before and after training on some articles of XQuAD, on questions about the others.
+
+See docs/fine-tuning.md, whose tables ``make docs`` makes from what this writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+
+from xqg_repro.artifacts import atomic_write
+from xqg_repro.config import load_preset
+from xqg_repro.errors import InputError
+from xqg_repro.train.transfer import measure_transfer, transfer_table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write the figures as JSON and print them as a Markdown table."""
+    asked = parser().parse_args(arguments)
+    settings = load_preset(asked.preset)
+    before, after = (dataclasses.replace(settings, model=model) for model in (asked.before, asked.after))
+    try:
+        measured = measure_transfer(before, after, asked.folds, asked.fold, device=asked.device)
+    except InputError as error:
+        print(f"xquad_encoder: error: {error}", file=sys.stderr)
+        return 2
+    with atomic_write(asked.output) as file:
+        json.dump(measured, file, ensure_ascii=False, indent=1, sort_keys=True)
+        file.write("\n")
+    print(transfer_table(measured).markdown())
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The script's options."""
+    options = argparse.ArgumentParser(description="measure an encoder before and after training on XQuAD's articles")
+    options.add_argument("--before", metavar="MODEL", required=True, help="model folder or Hugging Face id")
+    options.add_argument("--after", metavar="FOLDER", required=True, help="what xqg-repro train xdr made of it")
+    options.add_argument("--folds", metavar="FOLDER", required=True, help="what xqg-repro train folds wrote")
+    options.add_argument("--fold", type=int, default=0, help="whose articles are held out (default: %(default)s)")
+    options.add_argument("--preset", default="e5-small", help="settings of both encoders (default: %(default)s)")
+    options.add_argument("--device", help="torch device (default: a GPU if there is one)")
+    options.add_argument("--output", metavar="FILE", required=True, help="figures (.json) to write")
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(main())
