@@ -31,6 +31,7 @@ models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force
 	$(BIN)/xqg-repro train xdr --recipe xlmr-mini --output xqg_repro/resources/models/xlmr-mini --force
 	$(BIN)/xqg-repro train xdr --recipe zs-mini --output xqg_repro/resources/models/zs-mini --force
+	$(BIN)/xqg-repro train reader --recipe reader-mini --output xqg_repro/resources/models/reader-mini --force
 	$(BIN)/xqg-repro train xqg --recipe xqg-mini --output xqg_repro/resources/models/xqg-mini --force
 
 bench: $(STAMP)

@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 
 PAGES = [
     REPOSITORY / "README.md",
+    REPOSITORY / "docs" / "fine-tuning.md",
     *sorted(REPOSITORY.glob("docs/guides/*.md")),
     *sorted(REPOSITORY.glob("docs/regressions/*.md")),
     *sorted(REPOSITORY.glob("docs/2cr/*.html")),

@@ -33,9 +33,9 @@ from xqg_repro.errors import InputError
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 
 VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "claims", "ablate"]
-VERBS += ["topics", "submit", "runfile", "regress", "doctor", "study", "train", "translate"]
+VERBS += ["topics", "submit", "runfile", "regress", "doctor", "study", "train", "translate", "read"]
 SUBVERBS = [["train", "xdr"], ["train", "xqg"], ["train", "mine"], ["ablate", "alpha"], ["ablate", "queries"]]
-SUBVERBS += [["runfile", "check"], ["runfile", "convert"]]
+SUBVERBS += [["runfile", "check"], ["runfile", "convert"], ["train", "folds"], ["train", "reader"]]
 HEAVY = ["torch", "transformers", "ir_datasets", "pandas", "numpy", "scipy", "statsmodels", "jnius", "pyserini"]
 HEAVY.append("matplotlib")
 
@@ -356,6 +356,9 @@ def test_train_hands_its_options_on(handed: Handed, kind: str) -> None:
     assert (arguments, settings) == ((read, "o"), {"force": False})
     arguments, settings = handed(f"train.{kind}.train", f"train {kind} --output o --steps 7 --seed 1 --force")
     assert (arguments, settings) == ((dataclasses.replace(read, steps=7, seed=1), "o"), {"force": True})
+    named = "--model m --data a.json --held-out-data b.json"
+    (recipe, _), _ = handed(f"train.{kind}.train", f"train {kind} --output o {named}")
+    assert recipe == dataclasses.replace(read, model="m", data="a.json", held_out_data="b.json")
 
 
 # --- the command lines that the package builds

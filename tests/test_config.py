@@ -28,7 +28,7 @@ from xqg_repro.config import (
 )
 from xqg_repro.errors import InputError
 from xqg_repro.evaluate import AVERAGE, parse_measures
-from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Recipe, load_recipe
+from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe
 
 SHIPPED = sorted(path.stem for path in resource("conditions").glob("*.yaml"))
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
@@ -404,7 +404,8 @@ def test_shipped_measures_are_known(shipped: Benchmark) -> None:
 
 
 def kind_of(recipe: str) -> type[Recipe]:
-    return GeneratorRecipe if recipe.startswith("xqg") else EncoderRecipe
+    kinds = {"xqg": GeneratorRecipe, "reader": ReaderRecipe}
+    return kinds.get(recipe.partition("-")[0], EncoderRecipe)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -424,6 +425,8 @@ def test_a_shipped_model_is_used_as_its_recipe_trains_it(name: str) -> None:
     recipe = load_recipe(name, kind_of(name))
     if isinstance(recipe, EncoderRecipe):
         assert load_preset(name) == recipe.encoder(f"package:{name}")
+    elif isinstance(recipe, ReaderRecipe):
+        assert load_reader(name) == recipe.reader(f"package:{name}")
     else:
         assert isinstance(recipe, GeneratorRecipe)
         preset = load_generator(name)

@@ -213,7 +213,7 @@ def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
 
 
 def _needs_study(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
-    raise _Missing("EM and F1 of a reader; docs/study-xquad.md has what retrieval says")
+    raise _Missing("XQuAD; docs/study-xquad.md has the answer")
 
 
 CHECKS: Mapping[str, Callable[[Claim, Evidence], tuple[bool, str]]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath, PurePosixPath
@@ -140,6 +141,30 @@ def two_click_commands(
     sets = benchmark.topic_sets()
     planned = [command for topics in sets for command in topic_commands(benchmark, condition, topics, directory)]
     return Command(made, ("python", "-m", module)), [c for c in planned if c.step is not Step.SEARCH]
+
+
+def study_command(
+    benchmark: Benchmark,
+    directory: str,
+    *,
+    model: str = "",
+    readers: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    passages: Sequence[str] = (),
+) -> Command:
+    """The study of a benchmark that has one.
+
+    Args:
+        benchmark: with the preset of its encoder.
+        directory: everything is written below it.
+        model: folder or id to use in place of the preset's model.
+        readers: models that answer from what is found.
+        languages, passages: of the questions and of the paragraphs; the study's own unless given.
+    """
+    options = ["study", "--preset", benchmark.study, *(("--encoder", model) if model else ())]
+    for option, chosen in (("--languages", languages), ("--passages", passages), ("--reader", readers)):
+        options += [option, *chosen] if chosen else []
+    return Command((*options, "--output", str(PurePosixPath(directory, "study"))))
 
 
 def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:

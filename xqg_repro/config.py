@@ -332,6 +332,7 @@ class Benchmark:
         queries: generated queries a language for each passage.
         keep_sums: store the sums of the first 1, 2, … of them, for ablations and for other conditions; each takes as
             much room as the passages.
+        study: preset of the encoder with which all conditions together include the study (see :mod:`xqg_repro.study`).
         conditions: in table order.
     """
 
@@ -346,6 +347,7 @@ class Benchmark:
     depth: int = 100
     queries: int = 5
     keep_sums: bool = True
+    study: str = ""
 
     def __post_init__(self) -> None:
         if self.answer_measures and self.reading is None:

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.artifacts import Manifest, atomic_write, file_digest, note_path, noted, write_note
@@ -21,6 +21,9 @@ from xqg_repro.encoders import token_batches as batches
 from xqg_repro.errors import InputError
 from xqg_repro.runfile import read_run
 from xqg_repro.windows import FIRST, Window, padded, windows
+
+if TYPE_CHECKING:
+    import torch
 
 PAIRS_AT_ONCE = 2048
 
@@ -84,16 +87,15 @@ class SpanReader:
             some = [every[i] for i in batch]
             with torch.inference_mode():
                 output = self._model(**{name: t.to(self.device) for name, t in padded(self._tokenizer, some).items()})
-            logits = zip(some, output.start_logits.float().cpu(), output.end_logits.float().cpu(), strict=True)
-            for window, start, end in logits:
-                span = best_span(window, start, end, self.config.answer_max_length)
+            logits = output.start_logits.float().cpu(), output.end_logits.float().cpu()
+            for window, span in zip(some, best_spans(some, *logits, self.config.answer_max_length), strict=True):
                 held = best[window.pair]
                 if span and (held is None or (-span.score, span.start) < (-held.score, held.start)):
                     best[window.pair] = span
         return best
 
 
-def check_reads(tokenizer: object, model: object, config: ReaderConfig, folder: Path) -> None:
+def check_reads(tokenizer: Any, model: Any, config: ReaderConfig, folder: Path) -> None:
     """Raise :class:`InputError` where a model cannot read windows of ``max_length``, or knows no tokens' characters."""
     limit = min(getattr(model.config, "max_position_embeddings", config.max_length), tokenizer.model_max_length)
     if config.max_length > limit:
@@ -103,32 +105,33 @@ def check_reads(tokenizer: object, model: object, config: ReaderConfig, folder: 
         raise InputError("has no fast tokenizer, which a reader needs", path=folder, mend="add its tokenizer.json")
 
 
-def best_span(window: Window, start: object, end: object, longest: int) -> Span | None:
-    """The best span of a window's passage of at most ``longest`` tokens; ``None`` where none of its tokens are in.
+def best_spans(some: Sequence[Window], start: torch.Tensor, end: torch.Tensor, longest: int) -> list[Span | None]:
+    """The best span of each window's passage; ``None`` where none of its tokens are in the window.
 
     Args:
-        window: T tokens.
-        start, end: logits, float tensors of shape (T,).
-        longest: in tokens.
+        some: B windows.
+        start, end: logits, float32, shape (B, T), T at least the longest window.
+        longest: of a span, in tokens.
     """
     import torch
 
-    mine = [i for i, at in enumerate(window.offsets) if at and at[1] > at[0]]
-    if not mine:
-        return None
-    first = mine[0]
-    if mine[-1] - first + 1 != len(mine):  # a token without a character within: not to begin or end with
-        outside = torch.ones(mine[-1] + 1 - first, dtype=torch.bool)
-        outside[torch.tensor(mine) - first] = False
-    else:
-        outside = torch.zeros(len(mine), dtype=torch.bool)
-    starts, ends = (logits[first : mine[-1] + 1].masked_fill(outside, float("-inf")) for logits in (start, end))
-    scores = starts[:, None] + ends[None, :]
-    allowed = torch.ones_like(scores, dtype=torch.bool).triu().tril(longest - 1)
-    place = int(scores.masked_fill(~allowed, float("-inf")).argmax())
-    i, j = divmod(place, len(starts))
-    score = float(scores[i, j] - start[FIRST] - end[FIRST])
-    return Span(window.offsets[first + i][0], window.offsets[first + j][1], score)
+    size = start.shape[1]
+    # a token without a character is not to begin or end with
+    mine = [[bool(at and at[1] > at[0]) for at in window.offsets] for window in some]
+    outside = ~torch.tensor([row + [False] * (size - len(row)) for row in mine])
+    starts, ends = (logits.masked_fill(outside, float("-inf")) for logits in (start, end))
+    allowed = torch.ones(size, size, dtype=torch.bool).triu().tril(longest - 1)
+    scores = (starts[:, :, None] + ends[:, None, :]).masked_fill(~allowed, float("-inf"))
+    best, places = scores.flatten(1).max(dim=1)
+    totals = best - start[:, FIRST] - end[:, FIRST]
+    found: list[Span | None] = []
+    for window, score, place in zip(some, totals.tolist(), places.tolist(), strict=True):
+        if score == float("-inf"):
+            found.append(None)
+        else:
+            first, last = (window.offsets[i] for i in divmod(place, size))
+            found.append(Span(first[0], last[1], score))
+    return found
 
 
 def read(
@@ -163,16 +166,18 @@ def read(
         InputError: a depth below 1, a run that is malformed or of other questions or passages, unknown topics, or a
             model that is no reader.
     """
-    output = Path(output)
+    run, output = Path(run), Path(output)
     if depth < 1:
         raise InputError(f"a depth of {depth} reads nothing", mend="read one passage a question at least")
     dataset = collection.load(topics, needs=["queries"])
+    if not run.exists():
+        raise InputError("there is no such run", path=run, mend="search first")
     questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
     wanted = Manifest(
         "read",
         {"topics": topics, "depth": depth, "weight": weight, "reader": dataclasses.asdict(config)},
         {
-            "run": file_digest(Path(run)),
+            "run": file_digest(run),
             "topics": collection.fingerprint(dataset, "queries"),
             "passages": collection.fingerprint(dataset, "docs"),
             "model": model_fingerprint(config.model),
@@ -182,8 +187,6 @@ def read(
         log(f"read: {output} is there already")
         return output
     hits = {qid: held[:depth] for qid, held in read_run(run, list(questions)).items()}
-    if not hits.keys() & questions.keys():
-        raise InputError(f"holds no question of {topics}", path=run, mend="is this the run of another topic set?")
     texts = collection.texts(dataset, {hit.docid for held in hits.values() for hit in held})
     answers = _answers(questions, hits, texts, SpanReader(config, device), weight)
     note_path(output).unlink(missing_ok=True)

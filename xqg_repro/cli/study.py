@@ -22,7 +22,7 @@ def add_study(verbs: Any, name: str) -> None:
     verb.add_argument("--translated", metavar="FOLDER", help="translations by xqg-repro translate, as a further source")
     answers = verb.add_mutually_exclusive_group()
     text = (
-        "answer from the paragraphs found, for EM and F1, with this question-answering model; or with several that were "
+        "answer from the paragraphs found, for EM and F1, with this question-answering model; or with several, "
         "trained on parts of XQuAD, of which each question takes one that has not seen its article"
     )
     answers.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=text)

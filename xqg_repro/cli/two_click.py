@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xqg_repro.errors import InputError, exit_status
 
 if TYPE_CHECKING:
-    from xqg_repro.commands import Step
+    from xqg_repro.commands import Command, Step
     from xqg_repro.config import Benchmark, Condition
     from xqg_repro.report import Report
     from xqg_repro.reproduce import Outcome
+
+
+STUDIED = "xquad"
+"""The benchmark whose ``--all`` includes the study."""
 
 
 def parser(benchmark: str) -> argparse.ArgumentParser:
@@ -31,6 +35,13 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     shared.add_argument(
         "--encoder", default="", metavar="MODEL", help="model folder or id in place of the condition's own"
     )
+    if benchmark == STUDIED:
+        shared.add_argument(
+            "--reader", nargs="+", default=[], metavar="MODEL", help="with --all: EM and F1 in the study"
+        )
+        shared.add_argument(
+            "--passages", nargs="+", default=[], metavar="LANG", help="with --all: the study's paragraphs"
+        )
     shared.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
     shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
@@ -53,6 +64,7 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
+    from xqg_repro import cli
     from xqg_repro.config import load_benchmark
     from xqg_repro.report import Report, report_of_runs
     from xqg_repro.reproduce import plan
@@ -65,10 +77,12 @@ def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
     chosen = [benchmark.condition(name) for name in asked.condition] if asked.condition else list(benchmark.conditions)
     languages = tuple(dict.fromkeys(asked.language))
     benchmark.topic_sets(languages)  # an unknown language is noticed before anything runs
+    study = _study(benchmark, languages, asked)
     if asked.dry_run:
         for condition in chosen:
             planned = plan(benchmark, condition, asked.directory, languages, asked.encoder, _steps(asked))
             print(*planned, sep="\n")
+        print(*study, sep="\n", end="\n" if study else "")
         return 0
     if asked.generate_report:
         runs = Path(asked.directory) / "runs"
@@ -80,6 +94,10 @@ def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
     print(report.text())
     if asked.output:
         _write(report, asked)
+    for command in study:
+        log = _log(asked)
+        log(f"$ {command}")
+        cli.run(command.arguments, log)
     return 1 if report.failed else 0
 
 
@@ -89,6 +107,8 @@ def _check(asked: argparse.Namespace) -> None:
             raise InputError("--generate-report writes a report, but --output names none")
         if asked.skip_eval or asked.dry_run or asked.list_conditions:
             raise InputError("--generate-report runs nothing", mend="leave --skip-eval, --dry-run, … out")
+    elif not asked.all and (getattr(asked, "reader", None) or getattr(asked, "passages", None)):
+        raise InputError("--reader and --passages are of the study, which only --all runs", mend="give --all")
     elif not (asked.all or asked.condition or asked.list_conditions):
         raise InputError("nothing to do", mend="give --all, --condition NAME, --list-conditions or --generate-report")
     if asked.output and asked.skip_eval:
@@ -108,13 +128,29 @@ def _run(
 ) -> list[Outcome]:
     from xqg_repro.reproduce import run_condition
 
+    forced = set() if asked.force else None
+    settings = {"languages": languages, "model": asked.encoder, "forced": forced, "steps": _steps(asked)}
+    settings["log"] = _log(asked)
+    return [run_condition(benchmark, condition, asked.directory, **settings) for condition in chosen]
+
+
+def _log(asked: argparse.Namespace) -> Callable[[str], None]:
     def log(message: str) -> None:
         if asked.display_commands or not message.startswith("$ "):
             print(message, file=sys.stderr)
 
-    forced = set() if asked.force else None
-    settings = {"languages": languages, "model": asked.encoder, "forced": forced, "steps": _steps(asked), "log": log}
-    return [run_condition(benchmark, condition, asked.directory, **settings) for condition in chosen]
+    return log
+
+
+def _study(benchmark: Benchmark, languages: tuple[str, ...], asked: argparse.Namespace) -> list[Command]:
+    """The study's command, where all of a benchmark is asked for and it has one."""
+    from xqg_repro.commands import Command, study_command
+
+    if not benchmark.study or asked.skip_eval or not asked.all:
+        return []
+    settings = {"model": asked.encoder, "readers": asked.reader, "languages": languages, "passages": asked.passages}
+    command = study_command(benchmark, asked.directory, **settings)
+    return [Command((*command.arguments, "--force")) if asked.force else command]
 
 
 def _write(report: Report, asked: argparse.Namespace) -> None:
