@@ -40,6 +40,7 @@ bench: $(STAMP)
 
 ablations: $(STAMP)
 	$(BIN)/python scripts/ablations.py
+	$(BIN)/python scripts/reading.py
 
 docs: $(STAMP)
 	$(BIN)/python -m xqg_repro.docgen
