@@ -115,7 +115,7 @@ def train(recipe: Recipe, output: Path, log: Callable[[str], None] = silent) -> 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
-    path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value}))
+    path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))
     return path
 
 
