@@ -11,6 +11,7 @@ from conftest import REPOSITORY
 PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "docs" / "fine-tuning.md",
+    REPOSITORY / "docs" / "study-xquad.md",
     *sorted(REPOSITORY.glob("docs/guides/*.md")),
     *sorted(REPOSITORY.glob("docs/regressions/*.md")),
     *sorted(REPOSITORY.glob("docs/2cr/*.html")),

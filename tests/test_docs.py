@@ -60,7 +60,8 @@ def test_documented_commands_are_understood(line: str) -> None:
     if program == "xqg-repro":
         cli.parser().parse_args(arguments)
     else:
-        two_click.parser("any").parse_args(arguments[2:])
+        benchmark = arguments[1].rpartition(".")[2].replace("_", "-")
+        two_click.parser(benchmark).parse_args(arguments[2:])
 
 
 def test_pages_show_commands() -> None:
