@@ -66,6 +66,7 @@ def cross_validate(values: np.ndarray, articles: np.ndarray, fold: np.ndarray) -
 
     Args:
         values: of the measure that decides, float, shape (settings, questions); settings that change less stand first.
+            A question of NaN takes no part.
         articles: article of each question, shape (questions,).
         fold: fold of each question, shape (questions,).
 
@@ -77,7 +78,7 @@ def cross_validate(values: np.ndarray, articles: np.ndarray, fold: np.ndarray) -
         reported = fold == number
         check_apart(articles, ~reported, reported)
         # means that differ in the last digits only are equal
-        best = int(np.argmax(values[:, ~reported].mean(axis=1).round(12)))
+        best = int(np.argmax(np.nanmean(values[:, ~reported], axis=1).round(12)))
         settings.append(best)
         by_question[reported] = best
     return Chosen(tuple(settings), by_question)

@@ -5,7 +5,7 @@ Of the first k paragraphs, that span is the answer whose ``span score + weight �
 every question needs spans in a few paragraphs only, in all those that some method finds; each is read once.
 
 A reader that was trained on questions of this data names them (:data:`~xqg_repro.train.reader.SEEN`); it never reads
-for a question of an article that it has seen.
+for a question of an article that it has seen. A question for which no reader is left has no EM and no F1.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Readers:
 
     Attributes:
         configs: one reader or, where they were trained on parts of the data, several.
-        of_question: the index of the first that has not seen the question's article, int64, shape (questions,).
+        of_question: the index of the first that has not seen the question's article, int64, shape (questions,); -1
+            where all have.
     """
 
     configs: tuple[ReaderConfig, ...]
@@ -65,7 +66,7 @@ def assign(configs: Sequence[ReaderConfig], data: ParallelData) -> Readers:
     """For each question, the first reader that was trained on no question of its article.
 
     Raises:
-        InputError: every reader has seen some article.
+        InputError: all readers have seen all articles.
     """
     article = dict(zip(data.qids, data.articles.tolist(), strict=True))
     of_question = np.full(len(data.qids), -1, dtype=np.int64)
@@ -74,11 +75,10 @@ def assign(configs: Sequence[ReaderConfig], data: ParallelData) -> Readers:
         lines = read_text(path).splitlines() if path.exists() else []
         seen = {article[qid] for qid in (line.split(".")[0] for line in lines) if qid in article}
         of_question[~np.isin(data.articles, list(seen))] = number
-    if (of_question < 0).any():
-        i = int(np.argmin(of_question))
+    if (of_question < 0).all():
         raise InputError(
-            f"each reader was trained on questions of article {data.articles[i]}, such as {data.qids[i]} is",
-            mend="give readers of several folds, of which one has not seen it: xqg-repro train folds",
+            f"every article has been seen by all readers, such as {configs[0].model}, when they were trained",
+            mend="train on a part of the articles: xqg-repro train folds",
         )
     return Readers(tuple(configs), of_question)
 
@@ -120,10 +120,11 @@ def read_spans(
         device, force, log: as in :func:`~xqg_repro.read.read`.
 
     Returns:
-        rows of :data:`SPANS`, in the order of ``wanted``.
+        rows of :data:`SPANS`, in the order of ``wanted``, for the questions that have a reader.
     """
     passages, asked = pair
     folder = folder / ".".join(pair)
+    wanted = wanted[readers.of_question[wanted[:, 0]] >= 0]
     manifest = Manifest(
         "study-read",
         {"pair": list(pair), "readers": [dataclasses.asdict(config) for config in readers.configs]},
@@ -169,10 +170,11 @@ def kept_spans(path: str | Path, data: ParallelData) -> SpansOf:
     def of(pair: Pair, wanted: np.ndarray) -> np.ndarray:
         mine = rows[(rows["passages"] == pair[0]) & (rows["questions"] == pair[1])]
         there = {*zip(mine["question"].tolist(), mine["paragraph"].tolist(), strict=True)}
-        lacking = sum(tuple(row) not in there for row in wanted.tolist())
-        if lacking > UNREAD * len(wanted):
+        due = wanted[np.isin(wanted[:, 0], mine["question"])]
+        lacking = sum(tuple(row) not in there for row in due.tolist())
+        if not len(due) or lacking > UNREAD * len(due):
             raise InputError(
-                f"lacks {lacking} of {len(wanted)} spans for {'/'.join(pair)}",
+                f"lacks {lacking if len(due) else 'all'} of {len(due) or len(wanted)} spans for {'/'.join(pair)}",
                 path=path,
                 mend="it is of another encoder or other methods; give --reader to read anew",
             )
@@ -205,7 +207,8 @@ class Answers:
     Attributes:
         spans: score of the span in a question's paragraph, float64, shape (questions, paragraphs); -inf where there is
             none.
-        measures: measure → score of that span as an answer in [0, 1], of the same shape; 0 where there is none.
+        measures: measure → score of that span as an answer in [0, 1], of the same shape; 0 where there is none, and NaN
+            for a question that was not read for.
     """
 
     spans: np.ndarray
@@ -225,6 +228,8 @@ def score_spans(pair: Pair, rows: np.ndarray, data: ParallelData) -> Answers:
         for measure, name in names.items():
             gold = data.answers[passages][question]
             scores[measure][question, paragraph] = match_score(name, answer, gold, passages)
+    for values in scores.values():
+        values[np.setdiff1d(np.arange(shape[0]), rows["question"])] = np.nan
     return Answers(spans, scores)
 
 
@@ -250,7 +255,7 @@ def score_answers(study: Study, data: ParallelData, results: Results, spans_of: 
         every.append(spans_of(pair, wanted_pairs(list(by_method.values()), data.own)))
         held = score_spans(pair, every[-1], data)
         for measure, scores in held.measures.items():
-            results.gold.setdefault(measure, {})[pair] = float(scores[rows, data.own].mean())
+            results.gold.setdefault(measure, {})[pair] = float(np.nanmean(scores[rows, data.own]))
         for method, found in by_method.items():
             taken = np.stack([answered(found, held, *setting) for setting in settings])
             choice = cross_validate(held.measures[grid.chosen_by][rows, taken], data.articles, fold)

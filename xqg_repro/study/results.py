@@ -29,7 +29,8 @@ class Results:
         methods: names, in the order of tables.
         qids: question ids.
         articles: article of each question.
-        scores: measure → pair → method → score of each question, float64, shape (questions,).
+        scores: measure → pair → method → score of each question, float64, shape (questions,); NaN for a question that
+            has none, as every reader has seen its article.
         found: pair → method → the first paragraphs of each question; methods without answers are not in it.
         ranks: pair → method → rank of each question's own paragraph, int64, shape (questions,).
         chosen: pair → method → the setting of each fold.
@@ -50,13 +51,19 @@ class Results:
     gold: dict[str, dict[Pair, float]] = field(default_factory=dict)
     curves: dict[str, dict[str, dict[Pair, Curve]]] = field(default_factory=dict)
 
+    @property
+    def answered(self) -> int:
+        """How many questions a reader answered: those with an EM."""
+        methods = self.scores.get("EM", {}).get(self.pairs[0], {})
+        return int(sum(~np.isnan(next(iter(methods.values()))))) if methods else 0
+
     def add(self, measure: str, pair: Pair, method: str, scores: np.ndarray) -> None:
         """Enter the scores of all questions, float, shape (questions,)."""
         self.scores.setdefault(measure, {}).setdefault(pair, {})[method] = np.asarray(scores, dtype=np.float64)
 
     def means(self, measure: str, pair: Pair) -> Mapping[str, float]:
-        """Mean over the questions, by method."""
-        return {method: float(values.mean()) for method, values in self.scores[measure][pair].items()}
+        """Mean over the questions that have a score, by method."""
+        return {method: float(np.nanmean(values)) for method, values in self.scores[measure][pair].items()}
 
     def differences(self, measure: str, method: str, other: str, pairs: Sequence[Pair]) -> np.ndarray:
         """Score of a method minus that of the other, by question; float64, shape (pairs, questions)."""

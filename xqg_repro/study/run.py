@@ -217,6 +217,7 @@ def summarise(
             "questions": len(data.qids),
             "alone": int(alone.sum()),
             "same": sum(len(rows) > 1 for rows in data.same),
+            "answered": results.answered,
         },
         titles={name: method.title for name, method in study.methods.items()},
         bounds={name: method.bound.value for name, method in study.methods.items()},

@@ -38,6 +38,7 @@ def each_pair(results: Results, comparisons: Sequence[Sequence[str]]) -> list[Te
     for measure in results.scores:
         for method, other in comparisons:
             differences = results.differences(measure, method, other, results.pairs)
+            differences = differences[:, ~np.isnan(differences).any(axis=0)]
             p_values = [p_value({"": row}, Test.RANDOMISATION) for row in differences]
             for pair, row, p, q in zip(
                 results.pairs, differences, p_values, corrected(p_values, Correction.HOLM), strict=True
@@ -56,7 +57,9 @@ def mixed(
     an article are not independent either; a second test flips them together.
     """
     of_question = results.differences(measure, method, other, pairs).mean(axis=0)
-    _, article = np.unique(results.articles, return_inverse=True)
+    scored = ~np.isnan(of_question)
+    of_question = of_question[scored]
+    _, article = np.unique(results.articles[scored], return_inverse=True)
     of_article = np.bincount(article, weights=of_question)
     of_article *= len(of_article) / len(of_question)  # so that their mean is that of the questions
     low, high = bootstrap_interval({"": of_article})

@@ -102,7 +102,7 @@ class Summary:
         data: fingerprint of the collection's files.
         languages, passages, folds, seed, chosen_by, alphas: see :class:`~xqg_repro.study.settings.Study`.
         counts: of articles, paragraphs, questions; ``alone``: questions with no other on their paragraph; ``same``:
-            questions of which the wording comes up again on their paragraph.
+            questions of which the wording comes up again on their paragraph; ``answered``: questions with EM and F1.
         titles, bounds: of the methods, by name.
         means: measure → pair → method → mean score.
         chosen: pair → method → aggregate and α of each fold.
