@@ -329,6 +329,28 @@ def test_the_module_of_a_benchmark_exits_with_the_status(line: str, status: int)
     assert subprocess.run(program, capture_output=True).returncode == status
 
 
+def test_all_of_xquad_includes_the_study(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "--dry-run --encoder e --language en ar --passages ar --reader a b --directory d"
+    assert two_click.main("xquad", ["--all", *asked.split()]) == 0
+    planned = capsys.readouterr().out.splitlines()
+    study = "xqg-repro study --preset e5-small --encoder e --languages en ar --passages ar --reader a b"
+    assert planned[-1] == f"{study} --output d/study" and planned[0].startswith("xqg-repro encode")
+    assert two_click.main("xquad", ["--all", "--dry-run"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "xqg-repro study --preset e5-small --output out/study"
+    for without in (["--all", "--skip-eval", "--dry-run"], ["--condition", "e5-small", "--dry-run"]):
+        assert two_click.main("xquad", without) == 0
+        assert "study" not in capsys.readouterr().out
+    assert two_click.main("xquad", ["--condition", "e5-small", "--reader", "a"]) == 2
+    assert "give --all" in capsys.readouterr().err
+
+
+def test_the_study_runs_behind_the_conditions(stages: Stages) -> None:
+    Path("toy.yaml").write_text(f"{TOY}study: mbert\n")
+    assert two_click.main("toy.yaml", ["--all", "--force", "--language", "fi"]) == 0
+    assert stages.verbs[-1] == "study" and stages.verbs.count("study") == 1
+    assert stages.ran[-1][-3:] == ["--output", "out/study", "--force"]
+
+
 # conditions that augment
 
 

@@ -29,7 +29,7 @@ from xqg_repro.generate import QueryGenerator
 from xqg_repro.languages import SCRIPTS
 from xqg_repro.queries import PassageQueries
 from xqg_repro.search import read_topics
-from xqg_repro.train import scratch, xdr, xqg
+from xqg_repro.train import reader, scratch, xdr, xqg
 from xqg_repro.train.data import (
     Example,
     TrainingPassage,
@@ -40,7 +40,7 @@ from xqg_repro.train.data import (
     load_split,
 )
 from xqg_repro.train.names import Names
-from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Seq2SeqArchitecture, load_recipe
+from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, ReaderRecipe, Seq2SeqArchitecture, load_recipe
 from xqg_repro.train.xqg import Collator, Pair, Row, batches, quality, question_pair, shortened, train
 
 TINY = GeneratorRecipe(
@@ -189,12 +189,13 @@ def write_json(path: Path, *items: Any) -> Path:
 def test_squad_files_are_examples(tmp_path: Path) -> None:
     path = write_json(tmp_path / "train.json", SQUAD)
     examples, version = load_examples(str(path))
-    assert [(e.query, e.lang, e.negatives) for e in examples] == [
-        ("Где Турку?", "", ()),
-        ("Mikä?", "fi", ()),
-        ("Milloin?", "fi", ()),
+    assert [(e.query, e.lang, e.qid) for e in examples] == [
+        ("Где Турку?", "", "1"),
+        ("Mikä?", "fi", "2"),
+        ("Milloin?", "fi", "3"),
     ]
     first, second, third = (example.positive for example in examples)
+    assert [e.negatives for e in examples] == [(third,), (third,), (first,)]  # the article's other paragraphs
     assert first == second and first.doc_id != third.doc_id
     assert (first[1:], third[1:]) == (("Turku", "Turku is a city."), ("Turku", "It is old."))
     assert load_passages(str(path)) == [first, third]
@@ -892,7 +893,11 @@ def test_quality_is_measured_on_what_is_held_out_and_told(mini_data: Mini, tmp_p
 # the models of the package
 
 
-KINDS = {"train-xdr": (EncoderRecipe, xdr.plan), "train-xqg": (GeneratorRecipe, xqg.plan)}
+KINDS = {
+    "train-xdr": (EncoderRecipe, xdr.plan),
+    "train-xqg": (GeneratorRecipe, xqg.plan),
+    "train-reader": (ReaderRecipe, reader.plan),
+}
 
 
 MODELS = sorted(path.parent.name for path in resource("models").glob("*/manifest.json"))

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from xqg_repro.reproduce import Outcome
 
 
-STUDIED = "xquad"
-"""The benchmark whose ``--all`` includes the study."""
-
-
 def parser(benchmark: str) -> argparse.ArgumentParser:
     """The command line that all benchmarks share."""
     shared = argparse.ArgumentParser(
@@ -35,13 +31,9 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     shared.add_argument(
         "--encoder", default="", metavar="MODEL", help="model folder or id in place of the condition's own"
     )
-    if benchmark == STUDIED:
-        shared.add_argument(
-            "--reader", nargs="+", default=[], metavar="MODEL", help="with --all: EM and F1 in the study"
-        )
-        shared.add_argument(
-            "--passages", nargs="+", default=[], metavar="LANG", help="with --all: the study's paragraphs"
-        )
+    text = "with --all, where the benchmark includes the study"
+    shared.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=f"{text}: readers, for EM and F1")
+    shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{text}: languages of paragraphs")
     shared.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
     shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
@@ -107,8 +99,6 @@ def _check(asked: argparse.Namespace) -> None:
             raise InputError("--generate-report writes a report, but --output names none")
         if asked.skip_eval or asked.dry_run or asked.list_conditions:
             raise InputError("--generate-report runs nothing", mend="leave --skip-eval, --dry-run, … out")
-    elif not asked.all and (getattr(asked, "reader", None) or getattr(asked, "passages", None)):
-        raise InputError("--reader and --passages are of the study, which only --all runs", mend="give --all")
     elif not (asked.all or asked.condition or asked.list_conditions):
         raise InputError("nothing to do", mend="give --all, --condition NAME, --list-conditions or --generate-report")
     if asked.output and asked.skip_eval:
@@ -147,6 +137,8 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], asked: argparse.Nam
     from xqg_repro.commands import Command, study_command
 
     if not benchmark.study or asked.skip_eval or not asked.all:
+        if asked.reader or asked.passages:
+            raise InputError("--reader and --passages are of the study", mend="give --all, of a benchmark with a study")
         return []
     settings = {"model": asked.encoder, "readers": asked.reader, "languages": languages, "passages": asked.passages}
     command = study_command(benchmark, asked.directory, **settings)

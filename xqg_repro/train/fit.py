@@ -87,6 +87,16 @@ def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated
     return settings
 
 
+def whole_batches(recipe: Recipe) -> dict[str, Any]:
+    """Further arguments where each item of the data is a whole batch, to be taken in their order."""
+    return {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": ranks.share(recipe.accumulation, "accumulation"),
+        "train_sampling_strategy": "sequential",
+    }
+
+
 def fit(trainer: Any, log: Callable[[str], None], checkpoint_steps: int = 0) -> int:
     """Run a :class:`~xqg_repro.train.trainer.RecipeTrainer` quietly; return the number of optimiser steps.
 

@@ -23,7 +23,17 @@ from xqg_repro.read import SpanReader, check_reads
 from xqg_repro.train import ranks
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
-from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
+from xqg_repro.train.fit import (
+    arguments,
+    check_installed,
+    curve_of,
+    finish,
+    fit,
+    freeze,
+    save,
+    train_folder,
+    whole_batches,
+)
 from xqg_repro.train.recipe import ReaderRecipe
 from xqg_repro.windows import padded, windows
 
@@ -183,12 +193,7 @@ def _fit(
     size = recipe.batch_size
     evaluated = [Batch(tuple(range(at, min(at + size, len(held_out)))), 0) for at in range(0, len(held_out), size)]
     settings = arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out))
-    settings |= {
-        "per_device_train_batch_size": 1,  # an item is a whole batch
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": ranks.share(recipe.accumulation, "accumulation"),
-        "train_sampling_strategy": "sequential",
-    }
+    settings |= whole_batches(recipe)
     trainer = RecipeTrainer(
         model=model,
         args=transformers.TrainingArguments(**settings),

@@ -25,7 +25,17 @@ from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, load_names, load_passages, load_split, together
-from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
+from xqg_repro.train.fit import (
+    arguments,
+    check_installed,
+    curve_of,
+    finish,
+    fit,
+    freeze,
+    save,
+    train_folder,
+    whole_batches,
+)
 from xqg_repro.train.names import Names
 from xqg_repro.train.recipe import GeneratorRecipe
 
@@ -255,12 +265,7 @@ def _fit(
 
     steps = len(chosen) // recipe.accumulation
     settings = arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out))
-    settings |= {
-        "per_device_train_batch_size": 1,  # an item is a whole batch
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": ranks.share(recipe.accumulation, "accumulation"),
-        "train_sampling_strategy": "sequential",
-    }
+    settings |= whole_batches(recipe)
     trainer = RecipeTrainer(
         model=model,
         args=transformers.TrainingArguments(**settings),
