@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import hypothesis
 import pytest
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("XQG_REPRO_DATA", None)
 # threads that wait by spinning make the tests four times slower on a busy machine
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# how long an example takes says how busy the machine is
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 REPOSITORY = Path(__file__).parents[1]
 SHARED = REPOSITORY.parent / "shared"

