@@ -1,7 +1,7 @@
 # make reproduce   run the embedded collection's conditions, print the table, write runs and a report below out/
 # make test        lint and run the whole test suite
 # make fast        lint and run the tests that need neither real models nor minutes
-# make models      train the shipped models again
+# make models      train the shipped models again and list the files that are not as before
 # make bench       measure encoding, augmentation and generation against the reference's way
 # make ablations   vary α and the number of queries, from what make reproduce left in out/, below docs/ablations
 # make docs        write the generated parts of the documentation again
@@ -33,6 +33,7 @@ models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe zs-mini --output xqg_repro/resources/models/zs-mini --force
 	$(BIN)/xqg-repro train reader --recipe reader-mini --output xqg_repro/resources/models/reader-mini --force
 	$(BIN)/xqg-repro train xqg --recipe xqg-mini --output xqg_repro/resources/models/xqg-mini --force
+	git --no-pager diff --stat -- xqg_repro/resources/models
 
 bench: $(STAMP)
 	$(BIN)/python scripts/bench/bench.py

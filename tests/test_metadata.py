@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
+from xqg_repro import metadata
 from xqg_repro.artifacts import Manifest
 from xqg_repro.errors import InputError
-from xqg_repro.metadata import Measurement, metadata_path, read_measurement, write_metadata
+from xqg_repro.metadata import Measurement, commit, metadata_path, read_measurement, write_metadata
 
 MADE = Manifest("search", {"topics": "xor-mini/dev", "depth": 7, "tag": "mine", "encoder": {"model": "m"}})
 INDEX = Manifest("index", {"collection": "xor-mini", "factory": "Flat", "alpha": 0.05, "encoder": {"model": "m"}})
@@ -45,3 +47,27 @@ def test_a_file_that_is_no_metadata_is_refused(tmp_path: Path, text: str) -> Non
     metadata_path(tmp_path / "run.txt").write_text(text)
     with pytest.raises(InputError, match=r"run.txt.yaml: is not a run's metadata"):
         read_measurement(tmp_path / "run.txt")
+
+
+def test_a_commit_is_dirty_by_files_that_differ_from_it_but_those_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    code, weights = tmp_path / "package" / "metadata.py", tmp_path / "package" / "models" / "weights"
+    weights.parent.mkdir(parents=True)
+    monkeypatch.setattr(metadata, "__file__", str(code))
+    assert commit() == ""  # outside a checkout
+    git("init")
+    assert commit() == ""  # before the first commit
+    code.write_text("1")
+    weights.write_text("1")
+    git("add", ".")
+    git("-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-m", "first")
+    clean = commit()
+    assert re.fullmatch(r"[0-9a-f]{7,}", clean)
+    weights.write_text("2")
+    assert (commit(), commit(apart_from="package/models")) == (f"{clean}-dirty", clean)
+    code.write_text("2")
+    assert commit(apart_from="package/models") == f"{clean}-dirty"

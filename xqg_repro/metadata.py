@@ -106,14 +106,22 @@ def read_measurement(run: str | Path) -> Measurement:
         raise InputError(f"is not a run's metadata: {error}", path=path, mend="make the run again") from None
 
 
-def commit() -> str:
-    """The Git commit that the package runs from, ``-dirty`` if files differ from it; empty outside a checkout."""
+def commit(apart_from: str = "") -> str:
+    """The Git commit that the package runs from, ``-dirty`` if files differ from it; empty outside a checkout.
+
+    Args:
+        apart_from: folder, from the checkout's root, whose files may differ from the commit's.
+    """
     folder = Path(__file__).parent.parent
     if not (folder / ".git").exists():
         return ""
-    described = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--exclude", "*"]
-    shown = subprocess.run(described, capture_output=True, text=True)
-    return shown.stdout.strip() if shown.returncode == 0 else ""
+    git = ["git", "-C", str(folder)]
+    shown = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    if shown.returncode:
+        return ""
+    paths = [".", f":(exclude){apart_from}"] if apart_from else ["."]
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode != 0
+    return shown.stdout.strip() + ("-dirty" if changed else "")
 
 
 def environment() -> str:

@@ -20,6 +20,9 @@ from xqg_repro.train.recipe import Recipe, model_card
 _STATES = ".trainer"
 """Folder of the checkpoints, a folder a stage, in a model folder that is not finished."""
 
+_MODELS = "xqg_repro/resources/models"
+"""The shipped models, which ``make models`` writes one after the other: no card is to say that the others changed."""
+
 
 def check_installed() -> None:
     """Raise :class:`InputError` where what only training needs is not installed."""
@@ -129,8 +132,9 @@ def save(model: Any, tokenizer: Any, folder: Path, recipe: Recipe, curve: list[P
 
 def finish(folder: Path, template: str, recipe: Recipe, inputs: dict[str, str], **facts: Any) -> None:
     """Write the model card, of a template and facts, and drop the checkpoints: the model folder is complete."""
+    made_by = commit(apart_from=_MODELS)
     with atomic_write(folder / "README.md") as card:
-        card.write(model_card(template, recipe, inputs=inputs, commit=commit(), **facts))
+        card.write(model_card(template, recipe, inputs=inputs, commit=made_by, **facts))
     shutil.rmtree(folder / _STATES, ignore_errors=True)
 
 
