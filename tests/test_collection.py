@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import ir_datasets
 import pytest
@@ -41,16 +44,22 @@ def local(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, list[str]]]:
-    """An address that serves ``hello``, and the list of paths asked for."""
+    """An address that serves ``hello``, or what is packed by the name's ending, and the list of paths asked for."""
     asked: list[str] = []
+    archive = io.BytesIO()
+    with ZipFile(archive, "w") as members:
+        members.writestr("folder/file", "hello")
+        members.writestr("folder/other", "else")
+    packed = {"/file.gz": gzip.compress(b"hello"), "/file.zip": archive.getvalue(), "/cut.gz": gzip.compress(b"a")[:-9]}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
+            content = packed.get(self.path, b"hello")
             self.send_response(200)
-            self.send_header("Content-Length", "5")
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(b"hello")
+            self.wfile.write(content)
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -147,6 +156,38 @@ def test_file_is_downloaded_once(own_home: Path, address: tuple[str, list[str]])
     assert asked == ["/file"]
 
 
+def test_file_is_downloaded_by_one_process_of_several(own_home: Path, address: tuple[str, list[str]]) -> None:
+    url, asked = address
+    fetching = [threading.Thread(target=DataFile("test", "file", url).path) for _ in range(4)]
+    for thread in fetching:
+        thread.start()
+    for thread in fetching:
+        thread.join()
+    assert asked == ["/file"]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zip"])
+def test_packed_file_is_unpacked_once(ending: str, own_home: Path, address: tuple[str, list[str]]) -> None:
+    url, asked = address
+    for _ in range(2):
+        path = DataFile("test", "file", url + ending, md5="5d41402abc4b2a76b9719d911017c592").path()
+        assert path == own_home / "xqg_repro" / "test" / "file" and path.read_text() == "hello"
+    assert asked == [f"/file{ending}"]
+    assert {path.name for path in path.parent.iterdir()} == {"file", "file.lock"}
+
+
+@pytest.mark.parametrize(("name", "served"), [("file", "cut.gz"), ("none", "file.zip")])
+def test_packed_file_that_is_cut_off_or_not_there_leaves_nothing(
+    name: str, served: str, own_home: Path, address: tuple[str, list[str]]
+) -> None:
+    file = DataFile("test", name, address[0].removesuffix("file") + served)
+    with pytest.raises(
+        InputError, match=f"{name} is not here and could not be downloaded.*fetch it yourself, unpack it"
+    ):
+        file.path()
+    assert [path.name for path in own_home.rglob("test/*")] == [f"{name}.lock"]
+
+
 def test_file_that_cannot_be_had_says_what_to_do(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IR_DATASETS_DL_TRIES", "1")
     with pytest.raises(InputError, match=r"file is not here and could not be downloaded.*set XQG_REPRO_DATA"):
@@ -218,7 +259,7 @@ def test_docstore_writes_no_copy_and_no_pickle(mini_data: Mini, local: Callable[
     passages = TsvPassages(local(mini_data.passages_path.read_text(encoding="utf-8")), "test")
     passages.docs_store().get("60")
     written = [path for path in own_home.parent.rglob("*") if path.is_file()]
-    assert sorted(path.name for path in written) == ["checksums.json", "file"]
+    assert sorted(path.name for path in written) == ["checksums.json", "checksums.json.lock", "file"]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ import torch
 from conftest import Mini, contents
 
 from xqg_repro.artifacts import Manifest
+from xqg_repro.collection._irds import data_files
 from xqg_repro.config import Pooling, load_preset
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
 from xqg_repro.train.contrastive import contrastive_loss
 from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples, load_split
-from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, Family, load_recipe
+from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, Family, GeneratorRecipe, load_recipe
 from xqg_repro.train.scratch import train_tokenizer
 from xqg_repro.train.xdr import Collator, train
 
@@ -40,6 +41,8 @@ LINE = {
     "positive_passages": [{"docid": "1", "title": "Turku", "text": "On täällä."}],
     "negative_passages": [{"docid": "2", "title": "Oulu", "text": "On tuolla."}],
 }
+
+ONE_MORE = LINE["positive_passages"] + LINE["negative_passages"]
 
 
 def passage(docid: str) -> TrainingPassage:
@@ -179,6 +182,22 @@ def test_prefixes_reach_the_models_input(tokenizer: Any) -> None:
     assert found["questions"] == ["query 1"]
 
 
+def test_positives_take_turns_from_one_that_the_seed_decides(tokenizer: Any) -> None:
+    asked = example("query", "1")._replace(other_positives=(passage("2"), passage("3")))
+    firsts = set()
+    for seed in range(20):
+        collator = Collator(dataclasses.replace(TINY, seed=seed), tokenizer)
+        taken = []
+        for epoch in range(6):
+            collator.epoch = lambda epoch=epoch: epoch
+            found = collator([example("other", "4"), asked])
+            assert found["docids"][0] == "4"
+            taken.append(found["docids"][1])
+        assert taken[:3] == taken[3:] and sorted(taken[:3]) == ["1", "2", "3"]
+        firsts.add(taken[0])
+    assert firsts == {"1", "2", "3"}
+
+
 def test_prefixes_count_among_the_tokens_that_are_kept(tokenizer: Any) -> None:
     recipe = dataclasses.replace(PREFIXED, query_max_length=5)
     found = Collator(recipe, tokenizer)([example("query 1", "1", "2")])
@@ -205,6 +224,8 @@ def test_tevatron_lines_are_examples(tevatron: Callable[..., Path]) -> None:
     turku, oulu = TrainingPassage("1", "Turku", "On täällä."), TrainingPassage("2", "Oulu", "On tuolla.")
     assert list(examples) == [Example("missä?", turku, (oulu,)), Example("miksi?", turku, (oulu,))]
     assert examples[-1] == examples[1:][0] == examples[1]
+    (example,) = TevatronFile(tevatron({**LINE, "positive_passages": ONE_MORE, "negative_passages": []}))
+    assert (example.positive, example.other_positives) == (turku, (oulu,))
 
 
 @pytest.mark.parametrize("before", [[LINE], [LINE, "", "", LINE]])
@@ -229,6 +250,30 @@ def test_bad_tevatron_line_names_file_and_line(tevatron: Callable[..., Path], be
 def test_missing_training_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.jsonl: there is no such training file"):
         load_examples(str(tmp_path / "none.jsonl"))
+
+
+def test_compressed_training_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train\.jsonl\.gz: is compressed.*uncompress it first"):
+        load_examples(str(tmp_path / "train.jsonl.gz"))
+
+
+def test_published_training_file_is_taken_by_its_name_where_there_is_none_of_that_path(
+    tevatron: Callable[..., Path], own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    fetched = own_home / "xqg_repro" / "training" / "nq-train.jsonl"
+    fetched.parent.mkdir(parents=True)
+    tevatron(LINE, LINE).rename(fetched)
+    recipe = load_recipe("zs-mbert")
+    assert len(load_examples(recipe.data)[0]) == 2
+    tevatron(LINE).rename(recipe.data)
+    assert len(load_examples(recipe.data)[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["xdr-mbert", "xdr-xlmr", "zs-mbert", "xqg-mt5-base", "xqg-mt5-large"])
+def test_recipes_of_the_papers_models_name_published_files(name: str) -> None:
+    recipe = load_recipe(name, GeneratorRecipe if name.startswith("xqg") else EncoderRecipe)
+    assert recipe.data in data_files("training")
 
 
 def test_training_version_follows_the_file(tevatron: Callable[..., Path]) -> None:

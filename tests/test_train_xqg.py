@@ -202,6 +202,26 @@ def test_squad_files_are_examples(tmp_path: Path) -> None:
     assert load_examples(str(path))[1] == version != load_examples(str(write_json(path, {"data": []})))[1]
 
 
+def test_gold_paragraphs_have_their_articles_titles_and_each_question_once(tmp_path: Path) -> None:
+    def article(title: str, *questions: tuple[str, str]) -> dict[str, Any]:
+        asked = [{"id": qid, "question": text, "lang": "fi"} for qid, text in questions]
+        return {"title": title, "paragraphs": [{"context": f"About {title}.", "qas": asked}]}
+
+    data = [
+        article("Title_Turku_parentSection_History_of_parentSection", ("1", " Missä?\n")),
+        article("Title_Oulu_parentSection", ("1", "Missä?"), ("", "Mikä?"), ("", "Mikä?")),
+        article("Title Deeds"),
+        article("Titles", ("2", "Kuka?")),
+    ]
+    examples, _ = load_examples(str(write_json(tmp_path / "train.json", {"data": data})))
+    assert [(e.qid, e.query, e.positive.title) for e in examples] == [
+        ("1", "Missä?", "Turku"),
+        ("", "Mikä?", "Oulu"),
+        ("", "Mikä?", "Oulu"),
+        ("2", "Kuka?", "Titles"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

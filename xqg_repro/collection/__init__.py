@@ -7,6 +7,7 @@ Call :func:`register` once; then ``ir_datasets.load("xor-tydi/dev/ar")`` works l
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.errors import InputError
@@ -85,6 +86,18 @@ def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
             mend="is this the run of another collection?",
         )
     return found
+
+
+def file_path(name: str, file: str) -> Path | None:
+    """Path of a data file, which is fetched if it is not here; ``None`` if no such file is listed for the collection.
+
+    Raises:
+        InputError: it cannot be had, or has another checksum than it should.
+    """
+    from xqg_repro.collection._irds import data_files
+
+    listed = data_files(name).get(file)
+    return listed.path() if listed else None
 
 
 def file_checksum(name: str, file: str) -> str:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
+from zipfile import ZipFile
 
 import ir_datasets
 import numpy as np
+from filelock import FileLock
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import BaseDocs, BaseQrels, BaseQueries, TrecQrel
 from ir_datasets.indices import Docstore
-from ir_datasets.util import Download, RequestsDownload
+from ir_datasets.util import Download, GzipExtract, RequestsDownload, finialized_file
 
 from xqg_repro.artifacts import atomic_write, digest, input_digest, write_array
 from xqg_repro.config import read_yaml, resource
@@ -51,7 +55,8 @@ class DataFile:
     """A file with an address and a checksum: found in a local folder, or downloaded once.
 
     Looked for in this order: ``$XQG_REPRO_DATA``, its sub-folder named after the collection, then ir-datasets' home,
-    into which it is downloaded. The MD5 is checked the first time that a process uses the file.
+    into which it is downloaded. What is packed at its address is unpacked on the way: ``.gz``, or the member of the
+    file's name of a ``.zip``. The MD5, of the unpacked file, is checked the first time that a process uses it.
     """
 
     def __init__(self, collection: str, name: str, url: str, md5: str | None = None) -> None:
@@ -74,13 +79,35 @@ class DataFile:
         return input_digest(self.path(), "md5")
 
     def _download(self, target: Path) -> None:
+        """Fetch the file, unless another process did so just now, as those of a training on several GPUs do."""
         try:
-            Download([RequestsDownload(self.url)], cache_path=target).path()
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{target}.lock"):
+                if not target.exists():
+                    with self._opened() as source, finialized_file(target, "wb") as file:
+                        shutil.copyfileobj(source, file)
         except Exception as error:
+            unpacked = ", unpack it" if self.url.endswith((".gz", ".zip")) else ""
             raise InputError(
                 f"{self.name} is not here and could not be downloaded from {self.url} ({type(error).__name__})",
-                mend=f"fetch it yourself and set {DATA_VARIABLE} to its folder",
+                mend=f"fetch it yourself{unpacked} and set {DATA_VARIABLE} to its folder",
             ) from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        """The unpacked bytes behind the address."""
+        source = RequestsDownload(self.url)
+        if self.url.endswith(".zip"):
+            with ZipFile(Download([source]).path()) as archive:
+                members = [member for member in archive.namelist() if Path(member).name == self.name]
+                if len(members) != 1:
+                    raise FileNotFoundError(f"{self.url} holds {len(members)} files named {self.name}")
+                with archive.open(members[0]) as file:
+                    yield file
+        else:
+            download = Download([source], stream=True)
+            with (GzipExtract(download) if self.url.endswith(".gz") else download).stream() as stream:
+                yield stream
 
     def _check(self, path: Path) -> None:
         expected = self.md5 or self._seen_before(path)
@@ -94,11 +121,13 @@ class DataFile:
     def _seen_before(self, path: Path) -> str:
         """The checksum seen when this file was first used on this machine, recorded now if it is the first time."""
         record = ir_datasets.util.home_path() / "xqg_repro" / "checksums.json"
-        seen = json.loads(record.read_text()) if record.exists() else {}
-        if self.url not in seen:
-            seen[self.url] = input_digest(path, "md5")
-            with atomic_write(record) as file:
-                json.dump(seen, file, indent=1, sort_keys=True)
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{record}.lock"):
+            seen = json.loads(record.read_text()) if record.exists() else {}
+            if self.url not in seen:
+                seen[self.url] = input_digest(path, "md5")
+                with atomic_write(record) as file:
+                    json.dump(seen, file, indent=1, sort_keys=True)
         return seen[self.url]
 
 

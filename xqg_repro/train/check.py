@@ -61,7 +61,7 @@ def examine(examples: TevatronFile, tokenizer: Any, read: Read, limits: tuple[in
     * A *repeated negative* is in its line before, a *positive among negatives* is one of the line's positives: the same
       docid, or the same title and text. Both are left out.
     * A *cut question* or *passage* has more tokens than the recipe lets the model read, special tokens included. It is
-      cut at its end, which is quite usual. Of the passages, the positive that is trained on is looked at.
+      cut at its end, which is quite usual. Of the passages, the first positive is looked at.
 
     Args:
         examples: the file.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,12 @@ from xqg_repro.artifacts import digest, file_digest, read_text
 from xqg_repro.config import resource
 from xqg_repro.errors import InputError
 from xqg_repro.train.recipe import Recipe
+
+TRAINING = "training"
+"""The training files that are fetched by their names, in ``resources/collections/files.yaml``."""
+
+_GOLD_TITLE = re.compile(r"Title.(.*?)_parentSection.*", re.DOTALL)
+"""A title in XOR-TyDi's gold paragraphs, with the article's own, as DSI-QG's ``process_xorqa.py`` takes it out."""
 
 
 class TrainingPassage(NamedTuple):
@@ -27,7 +34,7 @@ class Example(NamedTuple):
     """A question, a passage that answers it, passages that do not.
 
     Where known: the question's language, its answers, the first character of each in the passage (-1 where that is not
-    known), and its id.
+    known), its id, and other passages that answer it.
     """
 
     query: str
@@ -37,6 +44,20 @@ class Example(NamedTuple):
     answers: tuple[str, ...] = ()
     starts: tuple[int, ...] = ()
     qid: str = ""
+    other_positives: tuple[TrainingPassage, ...] = ()
+
+
+def training_file(data: str) -> Path:
+    """The file of that path; if there is none, and a published training file has the name, that one, fetched once.
+
+    Raises:
+        InputError: the file is compressed, or a published one cannot be had.
+    """
+    path = Path(data)
+    if path.suffix == ".gz":
+        raise InputError("is compressed, and examples are read in any order", path=path, mend="uncompress it first")
+    found = None if path.exists() else collection.file_path(TRAINING, data)
+    return found or path
 
 
 def load_examples(data: str) -> tuple[Sequence[Example], str]:
@@ -46,15 +67,14 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
         data: ir-datasets id with questions and judgements (given negatives are the other passages of the positive's
             title), a JSON-lines file in Tevatron's format (``query``, ``positive_passages``, ``negative_passages``), or
             a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are (given negatives as before). JSON
-            lines are read when an example is asked for.
+            lines are read when an example is asked for. Files are found by :func:`training_file`.
 
     Raises:
         InputError: an unknown dataset, one without judgements, or a bad line of a file.
     """
-    if data.endswith(".jsonl"):
-        return TevatronFile(data), file_digest(Path(data))
-    if data.endswith(".json"):
-        return _squad_examples(Path(data)), file_digest(Path(data))
+    if data.endswith((".jsonl", ".json", ".gz")):
+        path = training_file(data)
+        return TevatronFile(path) if path.suffix == ".jsonl" else _squad_examples(path), file_digest(path)
     dataset = collection.load(data, needs=["docs", "queries", "qrels"])
     passages = {passage.doc_id: passage for passage in _passages(dataset)}
     by_title: dict[str, list[TrainingPassage]] = {}
@@ -99,7 +119,7 @@ class TevatronFile(Sequence[Example]):
         self.path = Path(path)
         self._lines: list[tuple[int, int]] = []  # number and byte offset
         if not self.path.exists():
-            raise InputError("there is no such training file", path=path, mend="uncompress it first if it ends in .gz")
+            raise InputError("there is no such training file", path=path)
         at = 0
         with open(self.path, "rb") as lines:
             for number, line in enumerate(lines, 1):
@@ -145,7 +165,7 @@ class TevatronFile(Sequence[Example]):
             ) from None
         others = _left_of(negatives, positives)
         kept = _left_of(others, [], once=True)
-        example = Example(query, positives[0], tuple(kept), lang)
+        example = Example(query, positives[0], tuple(kept), lang, other_positives=tuple(positives[1:]))
         return Line(number, example, len(others) - len(kept), len(negatives) - len(others))
 
 
@@ -198,20 +218,28 @@ def together(*parts: Sequence[Example]) -> Chosen:
 
 
 def _squad_examples(path: Path) -> list[Example]:
-    """The questions of a SQuAD-format file; given negatives are the other paragraphs of the article."""
-    examples = []
+    """The questions of a SQuAD-format file; given negatives are the other paragraphs of the article.
+
+    A question whose id stood in the file before is left out, as DSI-QG does with XOR-TyDi's gold paragraphs.
+    """
+    examples, seen = [], set()
     try:
         for article in json.loads(read_text(path, "training file"))["data"]:
-            title, paragraphs = article.get("title", ""), article["paragraphs"]
+            title, paragraphs = article.get("title", "").strip(), article["paragraphs"]
+            title = gold.group(1) if (gold := _GOLD_TITLE.fullmatch(title)) else title
             texts = [paragraph["context"] for paragraph in paragraphs]
             passages = [TrainingPassage(digest([title, text]), title, text) for text in texts]
             for paragraph, own in zip(paragraphs, passages, strict=True):
                 others = tuple(passage for passage in passages if passage != own)
                 for qa in paragraph["qas"]:
+                    qid = str(qa.get("id", ""))
+                    if qid and qid in seen:
+                        continue
+                    seen.add(qid)
                     answers = {(a["text"], int(a.get("answer_start", -1))): None for a in qa.get("answers", ())}
                     found = tuple(zip(*answers, strict=True)) or ((), ())
                     lang = qa.get("lang", "").strip()
-                    examples.append(Example(qa["question"], own, others, lang, *found, str(qa.get("id", ""))))
+                    examples.append(Example(qa["question"].strip(), own, others, lang, *found, qid))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path) from None
     return examples

@@ -41,7 +41,7 @@ from xqg_repro.measures.recall import scorable
 from xqg_repro.runfile import Hit, Run, check_id, rank, read_run
 from xqg_repro.search import QUERIES_PER_BATCH, search, write_topics
 from xqg_repro.tables import Table
-from xqg_repro.train.data import TrainingPassage
+from xqg_repro.train.data import TrainingPassage, training_file
 
 DEPTH = 100
 NEGATIVES = 30
@@ -136,7 +136,7 @@ def mine(
     _check_arguments(data, output, index, bm25, passages, depth, negatives)
     docs = collection.load(passages or data, needs=["docs"] if passages else ["docs", "queries", "qrels"])
     version = collection.fingerprint(docs, "docs")
-    questions, read = (_file_questions(Path(data)), file_digest(Path(data))) if passages else _judged(data, docs)
+    questions, read = _of_file(training_file(data)) if passages else _judged(data, docs)
     retriever, made_from = (BM25, version) if index is None else _checked_index(Path(index), version, passages or data)
     wanted = Manifest(
         "mine",
@@ -218,10 +218,10 @@ def _training_passage(doc: Any) -> TrainingPassage:
     return TrainingPassage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
 
 
-def _file_questions(path: Path) -> list[Question]:
-    """The questions of a training file in Tevatron's format, with all their positives."""
+def _of_file(path: Path) -> tuple[list[Question], str]:
+    """The questions of a training file in Tevatron's format, with all their positives, and the file's fingerprint."""
     if not path.exists():
-        raise InputError("there is no such training file", path=path, mend="uncompress it first if it ends in .gz")
+        raise InputError("there is no such training file", path=path)
     questions: dict[str, Question] = {}
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
@@ -240,7 +240,7 @@ def _file_questions(path: Path) -> list[Question]:
             if question.query_id in questions:
                 raise InputError(f"repeats the id {question.query_id}", path=path, line=number)
             questions[question.query_id] = question
-    return list(questions.values())
+    return list(questions.values()), file_digest(path)
 
 
 def _parse(item: Any) -> Question:

@@ -16,7 +16,7 @@ from xqg_repro.encoders import TextEncoder, load_model, model_fingerprint, passa
 from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
-from xqg_repro.train.data import Chosen, Example, Split, TevatronFile, load_names, load_split
+from xqg_repro.train.data import Chosen, Example, Split, TevatronFile, TrainingPassage, load_names, load_split
 from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
 from xqg_repro.train.recipe import EncoderRecipe
 
@@ -149,7 +149,10 @@ def shuffled(examples: Sequence[Example], seed: int) -> Sequence[Example]:
 
 
 class Collator:
-    """Examples → one batch of token ids: all positives first, then the negatives drawn for this epoch."""
+    """Examples → one batch of token ids: all positives first, then the negatives drawn for this epoch.
+
+    Of a question's positives each epoch takes the next, from one that the seed decides, as in Tevatron.
+    """
 
     def __init__(self, recipe: EncoderRecipe, tokenizer: Any) -> None:
         self.recipe, self.tokenizer = recipe, tokenizer
@@ -159,7 +162,7 @@ class Collator:
         """Tokenise a batch; see :func:`~xqg_repro.train.contrastive.contrastive_loss` for what is returned."""
         from xqg_repro.train.contrastive import copies
 
-        passages = [e.positive for e in examples] + [p for e in examples for p in self._negatives(e)]
+        passages = [self._positive(e) for e in examples] + [p for e in examples for p in self._negatives(e)]
         docids = [p.doc_id for p in passages]
         settings = self.recipe.encoder("")
         return {
@@ -172,7 +175,12 @@ class Collator:
             "questions": [e.query for e in examples],
         }
 
-    def _negatives(self, example: Example) -> Sequence[Any]:
+    def _positive(self, example: Example) -> TrainingPassage:
+        positives = (example.positive, *example.other_positives)
+        first = random.Random(f"{self.recipe.seed}|{example.query}").randrange(len(positives))
+        return positives[(first + self.epoch()) % len(positives)]
+
+    def _negatives(self, example: Example) -> Sequence[TrainingPassage]:
         count = min(self.recipe.negatives, len(example.negatives))
         return random.Random(f"{self.recipe.seed}|{self.epoch()}|{example.query}").sample(example.negatives, count)
 
