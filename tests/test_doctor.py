@@ -18,9 +18,10 @@ from urllib.error import HTTPError, URLError
 
 import huggingface_hub.constants
 import pytest
+import torch
 from conftest import REPOSITORY
 
-from xqg_repro import cli, collection, doctor, jvm
+from xqg_repro import cli, collection, doctor, encoders, estimates, jvm
 from xqg_repro.config import (
     XOR_LANGUAGES,
     Augmentation,
@@ -429,6 +430,29 @@ def test_sums_of_each_language_apart_are_counted() -> None:
     some = dataclasses.replace(benchmark.condition("xdr-mini-xqg"), augmentation=Augmentation(languages=("fi",)))
     benchmark = dataclasses.replace(benchmark, conditions=(some,))
     assert arrays_kept(benchmark, some) == 3 + 3 * len(XOR_LANGUAGES)
+
+
+def test_rates_can_be_measured_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    small = {"num_hidden_layers": 1, "hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    original, embedded = estimates.random_encoder, []
+    monkeypatch.setattr(estimates, "random_encoder", lambda folder: original(folder, **small))
+    monkeypatch.setattr(estimates, "SECONDS", 0.01)
+    encode = encoders.TextEncoder.encode_passages
+    monkeypatch.setattr(
+        encoders.TextEncoder, "encode_passages", lambda self, *texts: embedded.append(texts) or encode(self, *texts)
+    )
+    assert cli.main(["doctor", "--measure", "--device", "cpu"]) == 0
+    tokenizer = encoders.load_model(encoders.resolve_model("package:xdr-mini"), torch.float32)[0]
+    assert all(len(ids) >= 128 for ids in tokenizer(embedded[0][1])["input_ids"])
+    report = examine(measure=True, device="cpu")
+    assert report.figures.hardware == "this machine's cpu"
+    rates = {work: by["mbert"] for work, by in report.figures.rates.items()}
+    assert rates.keys() == load_figures().rates.keys()
+    assert all(figure.value > 0 and figure.source == "here" for figure in rates.values())
+    days = 18_003_200 / rates["encode passages"].value
+    assert condition(report, "mbert").time == f"{estimates.duration(days)}; not measured: search"
+    printed = capsys.readouterr().out
+    assert "rates are of this machine's cpu, in float32" in printed and "encode passages with mbert" in printed
 
 
 def test_figures_stand_in_their_sources() -> None:

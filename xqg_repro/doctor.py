@@ -32,7 +32,7 @@ from xqg_repro.config import (
 )
 from xqg_repro.encoders import PACKAGED, chosen_device, resolve_model
 from xqg_repro.errors import InputError
-from xqg_repro.estimates import array_size, arrays_kept, explained, load_figures, size, time_of
+from xqg_repro.estimates import Figures, array_size, arrays_kept, explained, load_figures, measured, size, time_of
 from xqg_repro.metadata import PACKAGES
 from xqg_repro.queries import query_files
 from xqg_repro.tables import Table
@@ -93,7 +93,7 @@ class Readiness:
         needs: what is missing, in words; empty if the condition is ready.
         fetched: gigabytes to fetch for that; ``None`` where a size is not known.
         disk: bytes of what it leaves on the disk; ``None`` where the encoder's dimension is not known.
-        time: what it takes by the rates that were measured, and what was not measured, in words.
+        time: what it takes by measured rates, and what was not measured, in words.
     """
 
     benchmark: str
@@ -112,6 +112,7 @@ class Report:
     files: tuple[FoundFile, ...]
     models: tuple[FoundModel, ...]
     conditions: tuple[Readiness, ...]
+    figures: Figures
 
     @property
     def ready(self) -> bool:
@@ -129,18 +130,22 @@ class Report:
             Table(("collection", "file", "state", "where"), files, left=4).text(),
             Table(("model or queries", "state"), models, left=2).text(),
             Table(("benchmark", "condition", "to fetch", "disk", "time", "needs"), rows, left=6).text(),
-            explained(),
+            explained(self.figures),
             f"{EMBEDDED} is ready: make reproduce" if self.ready else f"{EMBEDDED} is not ready: see what it needs",
         ]
         return "\n\n".join(blocks)
 
 
-def examine(directory: str | Path = "out", *, online: bool = False) -> Report:
+def examine(
+    directory: str | Path = "out", *, online: bool = False, measure: bool = False, device: str | None = None
+) -> Report:
     """Look at what is there.
 
     Args:
         directory: where conditions would write; it need not exist.
         online: try whether the hub answers; without it, nothing is sent anywhere.
+        measure: estimate times from rates measured here and now, see :func:`~xqg_repro.estimates.measured`.
+        device: torch device to measure on.
 
     Raises:
         InputError: a resource of the package is damaged. Whatever else is missing stands in the report.
@@ -159,12 +164,13 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Report:
     named = {name: kind for b in benchmarks for condition in b.conditions for name, kind in _models_of(b, condition)}
     models = tuple(_found_model(name, kind) for name, kind in named.items())
     missing = [f"{fact.name}: {fact.problem}" for fact in system if fact.problem]
+    figures = measured(load_figures(), device) if measure else load_figures()
     conditions = tuple(
-        _readiness(benchmark, condition, missing, files, models, free)
+        _readiness(benchmark, condition, missing, files, models, free, figures)
         for benchmark in benchmarks
         for condition in benchmark.conditions
     )
-    return Report(system, files, models, conditions)
+    return Report(system, files, models, conditions, figures)
 
 
 # the machine
@@ -351,6 +357,7 @@ def _readiness(
     files: Sequence[FoundFile],
     models: Sequence[FoundModel],
     free: int,
+    figures: Figures,
 ) -> Readiness:
     sets = [benchmark.collection, *benchmark.topic_sets()]
     wanted = {file for dataset_id in sets for file in _files_of(dataset_id)}
@@ -363,7 +370,7 @@ def _readiness(
         if names := [file.name for file in bad if file.state is state]:
             needs.append(f"{_listed(names)} ({state})")
     needs += [f"{name} (not cached)" for name in absent]
-    sizes = [load_figures().gigabytes.get(name) for name in (*(file.name for file in bad), *absent)]
+    sizes = [figures.gigabytes.get(name) for name in (*(file.name for file in bad), *absent)]
     fetched = None if None in sizes else sum(size.value for size in sizes if size)
     array, memory = array_size(benchmark, condition, own[0].path), _memory()
     disk = array and array * arrays_kept(benchmark, condition)
@@ -371,7 +378,9 @@ def _readiness(
         needs.append(f"more disk than the {size(free)} that are free")
     if memory and (array or 0) > memory:
         needs.append(f"more memory than {size(memory)}: the index takes {size(array)} of it")
-    return Readiness(benchmark.name, condition.name, tuple(needs), fetched, disk, time_of(benchmark, condition))
+    return Readiness(
+        benchmark.name, condition.name, tuple(needs), fetched, disk, time_of(benchmark, condition, figures)
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from common import Section, machine
 from xqg_repro.artifacts import atomic_write
 from xqg_repro.config import load_preset
 from xqg_repro.errors import exit_status
+from xqg_repro.estimates import random_encoder
 from xqg_repro.tables import Table
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -81,7 +82,7 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, tiny: bool) -> str:
         if encoder:
             config, title = dataclasses.replace(load_preset(preset), model=encoder), f"a trained one, `{preset}`"
         else:
-            config = encoding.random_encoder(folder / "encoder", tiny=tiny)
+            config = random_encoder(folder / "encoder", **encoding.TINY if tiny else {})
             title = "a tiny BERT" if tiny else "a BERT of mBERT's size (12 layers of 768 dimensions, CLS)"
             title += " with random weights and the tokenizer of `package:xdr-mini`"
         _log("encoding")

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 from common import Section, Target, at_least, interleaved, times
@@ -21,20 +20,7 @@ TRAINED = "xdr-mini"
 BATCH, MAX_LENGTH = 128, 32  # the reference's
 RATIOS = {Precision.FLOAT32: 1.8, Precision.BFLOAT16: 3.0}
 COSINE = 0.999
-
-
-def random_encoder(folder: Path, *, tiny: bool) -> EncoderConfig:
-    """Write a BERT of mBERT's size (or a tiny one) with random weights, and the tokenizer of xdr-mini."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(load_preset(TRAINED).model))
-    torch.manual_seed(1)
-    size = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
-    settings = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **size if tiny else {})
-    BertModel(settings).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return dataclasses.replace(load_preset("mbert"), model=str(folder))
+TINY = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
 
 
 def measure(config: EncoderConfig, title: str, passages: Sequence[PassageQueries], rounds: int) -> Section:

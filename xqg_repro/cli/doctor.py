@@ -17,11 +17,17 @@ def add_doctor(verbs: Any, name: str) -> None:
     verb.set_defaults(run=_doctor)
     verb.add_argument("--directory", default="out", help="where conditions would write (default: %(default)s)")
     verb.add_argument("--online", action="store_true", help="try whether the Hugging Face hub answers")
+    verb.add_argument(
+        "--measure",
+        action="store_true",
+        help="estimate times from how fast an encoder of mBERT's size is here; half a minute on two CPU cores",
+    )
+    verb.add_argument("--device", help="torch device to measure on (default: a GPU if there is one)")
 
 
 def _doctor(asked: argparse.Namespace, log: Log) -> int:
     from xqg_repro.doctor import examine
 
-    report = examine(asked.directory, online=asked.online)
+    report = examine(asked.directory, online=asked.online, measure=asked.measure, device=asked.device)
     print(report.text())
     return 0 if report.ready else 1
