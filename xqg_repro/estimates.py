@@ -101,11 +101,12 @@ def random_encoder(folder: Path, **sizes: int) -> EncoderConfig:
         the settings of the preset ``mbert``, with the folder as the model.
     """
     import torch
-    from transformers import AutoTokenizer, BertConfig, BertModel
+    from transformers import AutoTokenizer, BertConfig, BertModel, logging
 
     from xqg_repro.encoders import resolve_model
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(load_preset("xdr-mini").model))
+    logging.disable_progress_bar()
     torch.manual_seed(1)
     settings = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     BertModel(settings).save_pretrained(folder)
