@@ -38,6 +38,7 @@ _MODEL_FILES = (
     "merges.txt",
     "added_tokens.json",
     "sentencepiece.bpe.model",
+    "*.spm",
     "spiece.model",
     "special_tokens_map.json",
 )

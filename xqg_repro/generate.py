@@ -18,19 +18,18 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from xqg_repro import collection
-from xqg_repro.artifacts import Manifest, atomic_write, produce
+from xqg_repro.artifacts import Manifest, produce
 from xqg_repro.config import GeneratorConfig, Precision
 from xqg_repro.encoders import chosen_device, load_model, model_fingerprint, move, resolve_model, token_batches
 from xqg_repro.errors import InputError
 from xqg_repro.languages import is_in_script
-from xqg_repro.queries import PassageQueries, read_queries
+from xqg_repro.queries import PassageQueries, line_shards, read_queries
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +96,7 @@ def _generate_shards(dataset: Any, generator: QueryGenerator, folder: Path, shar
     """Write the shards that are not there yet; return the counts over all of them."""
     from tqdm import tqdm
 
-    config, docs, number = generator.config, iter(dataset.docs_iter()), 0
+    config = generator.config
     counts = Counter(dict.fromkeys(("passages", "queries", "empty", "duplicate", "wrong_script"), 0))
     each = len(config.languages) * config.queries
     total = each * (dataset.docs_count() or 0)
@@ -110,19 +109,16 @@ def _generate_shards(dataset: Any, generator: QueryGenerator, folder: Path, shar
             progress.set_postfix_str(f"{tokens / (time.monotonic() - start):,.0f} tokens/s", refresh=False)
             progress.update(queries)
 
-        while shard := list(islice(docs, shard_size)):
-            path = folder / f"{number:05d}.jsonl"
-            if path.exists():
-                found = list(read_queries(path, config.languages, config.queries))
-                progress.update(each * len(found))
-            else:
-                found = generator.generate(shard, report)
-                with atomic_write(path) as file:
-                    file.writelines(f"{passage.line()}\n" for passage in found)
+        def make(passages: Sequence[Passage]) -> list[PassageQueries]:
+            return generator.generate(passages, report)
+
+        def read(path: Path) -> Iterable[PassageQueries]:
+            return read_queries(path, config.languages, config.queries)
+
+        for found, there in line_shards(dataset, folder, shard_size, make, read):
             counts.update(_counts(found))
-            number += 1
-    if not number:
-        raise InputError(f"{dataset.dataset_id()} has no passages")
+            if there:
+                progress.update(each * len(found))
     return dict(counts)
 
 

@@ -1,20 +1,32 @@
 """Generated queries on disk: JSON lines ``{"docid": "1", "generated_queries": {"ar": ["…", …], …}}``.
 
 This is the form of the published corpus ``ielab/xor-tydi-xqg-augmented``, whose lines hold ``title`` and ``text`` too
-and whose 19 shards (70 GB) are read as they are, one line at a time.
+and whose 19 shards (70 GB) are read as they are, one line at a time. What models write of passages is kept in shards of
+such lines.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from xqg_repro.artifacts import MANIFEST, digest, fingerprint, input_digest, verify
+from xqg_repro.artifacts import MANIFEST, atomic_write, digest, fingerprint, input_digest, verify
 from xqg_repro.config import LANGUAGE_NAMES
 from xqg_repro.errors import InputError
+
+
+class Line(Protocol):
+    """What a line of JSON is written of."""
+
+    def line(self) -> str:
+        """The line, without its end."""
+
+
+L = TypeVar("L", bound=Line)
 
 
 class PassageQueries(NamedTuple):
@@ -152,3 +164,40 @@ def parse_line(line: bytes, key: str) -> tuple[str, dict[str, Any], dict[str, An
     if not isinstance(found, dict):
         raise ValueError(f"its {key} are no mapping of languages")
     return docid, found, item
+
+
+def line_shards(
+    dataset: Any,
+    folder: Path,
+    size: int,
+    make: Callable[[list[Any]], list[L]],
+    read: Callable[[Path], Iterable[L]],
+) -> Iterator[tuple[list[L], bool]]:
+    """Write shards ``NNNNN.jsonl`` of what is made of a collection's passages, in their order, and leave those there.
+
+    Args:
+        dataset: with documents.
+        folder: of the shards; a killed run goes on behind the last whole one.
+        size: passages a shard.
+        make: a shard's passages → what to write of each.
+        read: a shard that is there → what was written.
+
+    Yields:
+        what each shard holds, and whether it was there.
+
+    Raises:
+        InputError: the collection has no passages.
+    """
+    docs, number = iter(dataset.docs_iter()), 0
+    while shard := list(islice(docs, size)):
+        path = folder / f"{number:05d}.jsonl"
+        number += 1
+        if path.exists():
+            yield list(read(path)), True
+            continue
+        found = make(shard)
+        with atomic_write(path) as file:
+            file.writelines(f"{item.line()}\n" for item in found)
+        yield found, False
+    if not number:
+        raise InputError(f"{dataset.dataset_id()} has no passages")

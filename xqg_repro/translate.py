@@ -14,18 +14,17 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.artifacts import Manifest, atomic_write, produce
+from xqg_repro.artifacts import Manifest, produce
 from xqg_repro.config import TranslatorConfig, check_languages
 from xqg_repro.encoders import chosen_device, load_model, model_fingerprint, move, resolve_model, token_batches
 from xqg_repro.errors import InputError
 from xqg_repro.generate import Passage, start_token
 from xqg_repro.languages import is_in_script, sentences
-from xqg_repro.queries import parse_line
+from xqg_repro.queries import line_shards, parse_line
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -116,23 +115,17 @@ def _translate_shards(dataset: Any, translator: Translator, folder: Path, shard_
     """Write the shards that are not there yet; return the counts over all of them."""
     from tqdm import tqdm
 
-    docs, number = iter(dataset.docs_iter()), 0
     counts = Counter(dict.fromkeys(("passages", "translations", "empty", "unfinished", "wrong_script"), 0))
     total = len(translator.languages) * (dataset.docs_count() or 0)
     with tqdm(total=total or None, desc=STAGE, unit=" translations", disable=None) as progress:
-        while shard := list(islice(docs, shard_size)):
-            path = folder / f"{number:05d}.jsonl"
-            if path.exists():
-                found = list(_read_file(path))
-                progress.update(len(translator.languages) * len(found))
-            else:
-                found = translator.translate(shard, progress.update)
-                with atomic_write(path) as file:
-                    file.writelines(f"{passage.line()}\n" for passage in found)
+
+        def make(passages: Sequence[Passage]) -> list[PassageTranslations]:
+            return translator.translate(passages, progress.update)
+
+        for found, there in line_shards(dataset, folder, shard_size, make, _read_file):
             counts.update(_counts(found))
-            number += 1
-    if not number:
-        raise InputError(f"{dataset.dataset_id()} has no passages")
+            if there:
+                progress.update(len(translator.languages) * len(found))
     return dict(counts)
 
 
