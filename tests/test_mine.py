@@ -207,7 +207,8 @@ def test_training_reads_the_file(mini_data: Mini, mined: Callable[..., tuple[Min
     passages = {docid: TrainingPassage(docid, title, text) for docid, title, text in mini_data.passages}
     question, found = mini_data.questions[0], lines(path)[ANSWERED]
     negatives = tuple(passages[docid] for docid in ids(found))
-    assert examples[0] == Example(question["question"], passages["1"], negatives, "ar")
+    answers = tuple(question["answers"])
+    assert examples[0] == Example(question["question"], passages["1"], negatives, "ar", answers, (-1,), ANSWERED)
     assert found["answers"] == question["answers"]
     assert len(examples) == 14
 

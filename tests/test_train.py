@@ -20,7 +20,7 @@ from xqg_repro.collection._irds import data_files
 from xqg_repro.config import Pooling, load_preset
 from xqg_repro.encoders import TextEncoder
 from xqg_repro.errors import InputError
-from xqg_repro.train.contrastive import contrastive_loss
+from xqg_repro.train.contrastive import contrastive_loss, copies
 from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples, load_split
 from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, Family, GeneratorRecipe, load_recipe
 from xqg_repro.train.scratch import train_tokenizer
@@ -62,15 +62,14 @@ def lookup(vectors: list[list[float]]) -> Callable[..., Any]:
     return lambda input_ids, attention_mask: SimpleNamespace(last_hidden_state=table[input_ids])
 
 
-def batch(queries: list[list[int]], passages: list[list[int]], same: list[list[bool]]) -> dict[str, Any]:
+def batch(queries: list[list[int]], passages: list[list[int]], docids: str) -> dict[str, Any]:
     def tokens(ids: list[list[int]]) -> dict[str, torch.Tensor]:
         return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), len(ids[0]), dtype=torch.long)}
 
-    return {"query": tokens(queries), "passage": tokens(passages), "same": torch.tensor(same)}
+    return {"query": tokens(queries), "passage": tokens(passages), "docids": list(docids)}
 
 
 MODEL = lookup([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
-NO_COPIES = [[False] * 3] * 2
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
@@ -81,14 +80,14 @@ def test_loss_is_the_mean_negative_log_likelihood_of_the_positives(temperature: 
         math.log(sum(math.exp(s / temperature) for s in row)) - row[i] / temperature for i, row in enumerate(scores)
     ]
     recipe = dataclasses.replace(TINY, temperature=temperature)
-    loss = contrastive_loss(MODEL, batch([[0], [1]], [[2], [3], [1]], NO_COPIES), recipe)
+    loss = contrastive_loss(MODEL, batch([[0], [1]], [[2], [3], [1]], "abc"), recipe)
     assert loss.item() == pytest.approx(sum(terms) / 2, abs=1e-6)
 
 
 def test_copy_of_the_positive_is_left_out_of_the_sum() -> None:
-    copies = [[False, False, True], [False, False, False]]  # the third passage is the first question's own
+    # the third passage is the first question's own
     terms = [math.log(math.exp(2) + math.exp(1)) - 2, math.log(math.exp(0) + math.exp(1) + math.exp(0)) - 1]
-    loss = contrastive_loss(MODEL, batch([[0], [1]], [[2], [3], [2]], copies), TINY)
+    loss = contrastive_loss(MODEL, batch([[0], [1]], [[2], [3], [2]], "aba"), TINY)
     assert loss.item() == pytest.approx(sum(terms) / 2, abs=1e-6)
 
 
@@ -102,7 +101,7 @@ def test_copy_of_the_positive_is_left_out_of_the_sum() -> None:
     ],
 )
 def test_loss_follows_the_recipes_pooling(change: dict[str, Any], expected: float) -> None:
-    inputs = batch([[0, 1]], [[2, 1], [1, 1]], [[False, False]])
+    inputs = batch([[0, 1]], [[2, 1], [1, 1]], "ab")
     loss = contrastive_loss(MODEL, inputs, dataclasses.replace(TINY, **change))
     assert loss.item() == pytest.approx(expected, abs=1e-6)
 
@@ -129,12 +128,11 @@ def test_positives_come_first_then_the_negatives(tokenizer: Any) -> None:
     found = Collator(TINY, tokenizer)(examples)
     assert unpadded(found["passage"]) == tokens_of(tokenizer, [passage(d) for d in "1324"])
     assert unpadded(found["query"]) == [tokenizer(e.query)["input_ids"] for e in examples]
-    assert found["same"].tolist() == [[False] * 4] * 2
+    assert found["docids"] == ["1", "3", "2", "4"]
 
 
-def test_copies_of_a_positive_are_marked(tokenizer: Any) -> None:
-    examples = [example("query 1", "1", "9"), example("query 2", "1", "8"), example("query 3", "3", "1")]
-    same = Collator(TINY, tokenizer)(examples)["same"].tolist()
+def test_copies_of_a_positive_are_marked() -> None:
+    same = copies(range(3), ["1", "1", "3", "9", "8", "1"]).tolist()
     copies_of_1 = [True, True, False, False, False, True]
     assert same == [[False, *copies_of_1[1:]], [True, False, *copies_of_1[2:]], [False] * 6]
 
@@ -179,7 +177,7 @@ def test_prefixes_reach_the_models_input(tokenizer: Any) -> None:
     found = Collator(PREFIXED, tokenizer)([example("query 1", "1", "2")])
     assert unpadded(found["query"]) == [tokenizer("ban: query 1")["input_ids"]]
     assert unpadded(found["passage"]) == [tokenizer(f"kon: {passage(d).text}")["input_ids"] for d in "12"]
-    assert found["questions"] == ["query 1"]
+    assert found["questions"] == ["'query 1'"]
 
 
 def test_positives_take_turns_from_one_that_the_seed_decides(tokenizer: Any) -> None:

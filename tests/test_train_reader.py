@@ -146,7 +146,7 @@ def test_a_batch_marks_answers_and_teaches_none_where_there_is_none(recipe: Read
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
     few = dataclasses.replace(recipe, negatives=1)
     batch = Collator(few, tokenizer, examples)([stage.Batch((0, 1), 0)])
-    assert batch["input_ids"].shape[0] == 4 and batch["questions"] == [examples[0].query, examples[1].query]
+    assert batch["input_ids"].shape[0] == 4 and batch["questions"] == [examples[0].label, examples[1].label]
     spans = list(zip(batch["start_positions"].tolist(), batch["end_positions"].tolist(), strict=True))
     assert spans[1] == spans[3] == (FIRST, FIRST)
     for row, answer in ((0, "kara"), (2, "1000 km")):

@@ -150,15 +150,15 @@ def test_the_data_names_the_language_of_a_question() -> None:
     assert pair == ("Generate a German question for this passage: Turku Turku is a city.", "Wo liegt Turku?", "")
 
 
-@pytest.mark.parametrize("language", XOR_LANGUAGES)
+@pytest.mark.parametrize("language", [code for code in XOR_LANGUAGES if code != "fi"])
 def test_the_script_tells_the_language_where_the_data_does_not(language: str) -> None:
     source, target, _ = question_pair(Example(SENTENCES[language], TURKU), "{language}|{title}")
-    names = {"ar": "Arabic", "bn": "Bengali", "fi": "Finnish", "ja": "Japanese"}
+    names = {"ar": "Arabic", "bn": "Bengali", "ja": "Japanese"}
     names |= {"ko": "Korean", "ru": "Russian", "te": "Telugu"}
     assert (source, target) == (f"{names[language]}|Turku", SENTENCES[language])
 
 
-@pytest.mark.parametrize(("question", "lang"), [("1812?", ""), ("", ""), ("ที่ไหน", ""), ("Missä?", "xx")])
+@pytest.mark.parametrize(("question", "lang"), [("1812?", ""), ("", ""), ("ที่ไหน", ""), ("Missä?", "xx"), ("Who?", "")])
 def test_a_question_of_no_known_language_is_refused(question: str, lang: str) -> None:
     with pytest.raises(InputError, match=re.escape(f"the language of the question '{question}' is not known")):
         question_pair(Example(question, TURKU, lang=lang), PROMPT)
@@ -505,10 +505,10 @@ def test_without_names_there_are_questions_alone() -> None:
 
 
 def test_padding_of_the_labels_does_not_count(tokenizer: Any) -> None:
-    examples = [Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi"), Example("Где?", TURKU, lang="ru")]
+    examples = [Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi"), Example("Где?", TURKU, lang="ru", qid="q2")]
     found = Collator(TINY, tokenizer, examples, start=7)([[Row(1, 0), Row(0, 0)]])
     assert set(found) == {"input_ids", "attention_mask", "decoder_input_ids", "labels", "questions"}
-    assert found["questions"] == ["Где?", "Mikä on Suomen pääkaupunki?"]
+    assert found["questions"] == ["q2 'Где?'", "'Mikä on Suomen pääkaupunki?'"]
     for i, (source, target, _) in enumerate(question_pair(example, PROMPT) for example in examples[::-1]):
         kept = found["attention_mask"][i].bool()
         assert found["input_ids"][i][kept].tolist() == tokenizer(source)["input_ids"]
@@ -772,7 +772,7 @@ def test_a_given_model_of_another_kind_is_refused(mini_data: Mini, tiny_model: P
 
 
 def test_languages_are_known_before_anything_is_trained(tmp_path: Path) -> None:
-    path = tevatron(tmp_path / "train.jsonl", ("Mikä?", ""), ("1812?", ""))
+    path = tevatron(tmp_path / "train.jsonl", ("Где?", ""), ("1812?", ""))
     with pytest.raises(InputError, match=r"'1812\?' is not known"):
         train(dataclasses.replace(TINY, data=str(path)), tmp_path / "model", log=silent)
     assert list(tmp_path.iterdir()) == [path]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xqg_repro.errors import InputError
 from xqg_repro.train.data import Example, Split, TevatronFile
 from xqg_repro.train.recipe import Recipe
 
@@ -47,7 +48,12 @@ class Findings:
 def counted(
     recipe: Recipe, split: Split, tokenizer: Any, read: Read, limits: tuple[int, int], log: Callable[[str], None]
 ) -> dict[str, int]:
-    """The counts of :func:`examine` for a recipe's data, logged in one line; nothing for data of another kind."""
+    """The counts of :func:`examine` for a recipe's data, logged in one line; nothing for data of another kind.
+
+    Held-out data of their own are looked through, too, as a bad line would show only when they are measured on.
+    """
+    if recipe.held_out_data and isinstance(split.held_out, TevatronFile):
+        examine(split.held_out, tokenizer, read, limits)
     if not isinstance(split.examples, TevatronFile):
         return {}
     findings = examine(split.examples, tokenizer, read, limits)
@@ -70,11 +76,19 @@ def examine(examples: TevatronFile, tokenizer: Any, read: Read, limits: tuple[in
         limits: the most tokens of both.
 
     Raises:
-        InputError: a line is not an example or has no positive passage; the file and the line are named.
+        InputError: lines are not examples or have no positive passage; the file, the first such line and the number of
+            the others are named.
     """
-    findings = Findings()
+    findings, bad = Findings(), []
     for start in range(0, len(examples), _LINES_AT_ONCE):
-        lines = [examples.read(i) for i in range(start, min(start + _LINES_AT_ONCE, len(examples)))]
+        lines = []
+        for i in range(start, min(start + _LINES_AT_ONCE, len(examples))):
+            try:
+                lines.append(examples.read(i))
+            except InputError as error:
+                bad.append(error)
+        if not lines:
+            continue
         for line in lines:
             findings.add("repeated_negatives", line.repeated, line.number)
             findings.add("positives_among_negatives", line.positive, line.number)
@@ -83,4 +97,10 @@ def examine(examples: TevatronFile, tokenizer: Any, read: Read, limits: tuple[in
             tokens = tokenizer(list(of_kind), truncation=False, padding=False)["input_ids"]
             for line, ids in zip(lines, tokens, strict=True):
                 findings.add(what, len(ids) > limit, line.number)
+    if len(bad) > 1:
+        others = ", ".join(str(error.line) for error in bad[1 : _SHOWN + 1]) + (", …" if len(bad) > _SHOWN + 1 else "")
+        problem = f"{bad[0].problem}; {len(bad) - 1:,} more lines are bad (line {others})"
+        raise InputError(problem, path=bad[0].path, line=bad[0].line, mend=bad[0].mend)
+    if bad:
+        raise bad[0]
     return findings

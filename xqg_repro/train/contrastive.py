@@ -12,7 +12,7 @@ the loss with respect to their vectors is known, chunk by chunk again with one, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -32,8 +32,7 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
     Args:
         model: texts → token vectors.
         inputs: ``query`` and ``passage``, tokenised texts, (B, T) and (B·(1+negatives), T'), row i's positive is
-            passage i; ``same``, boolean (B, B·(1+negatives)), see :func:`copies`; ``docids`` of the passages, which
-            only several processes need.
+            passage i; ``docids`` of the passages.
         recipe: pooling, temperature, size of a chunk.
     """
     settings = recipe.encoder("")
@@ -41,35 +40,47 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
     def embed(texts: Texts) -> torch.Tensor:
         return pool(model(**texts).last_hidden_state, texts["attention_mask"], settings)
 
-    size = recipe.chunk_size
+    size, apart = recipe.chunk_size, getattr(model, "no_sync", nullcontext)
     queries, passages = (
-        embed_in_chunks(embed, inputs[kind], size) if size else embed(inputs[kind]) for kind in ("query", "passage")
+        embed_in_chunks(embed, inputs[kind], size, apart) if size else embed(inputs[kind])
+        for kind in ("query", "passage")
     )
-    positives, same = torch.arange(len(queries)), inputs["same"]
+    parts = [(len(queries), inputs["docids"])]
     if ranks.count() > 1 and torch.is_grad_enabled():
-        positives, same = _of_all(len(queries), inputs["docids"])
+        parts = ranks.gather((len(queries), list(inputs["docids"])))
         queries, passages = ranks.gather_rows(queries), ranks.gather_rows(passages)
-    scores = (queries @ passages.T / recipe.temperature).masked_fill(same.to(queries.device), float("-inf"))
-    return torch.nn.functional.cross_entropy(scores, positives.to(scores.device))
+    positives, docids = [], []
+    for number, found in parts:
+        positives += range(len(docids), len(docids) + number)
+        docids += found
+    same = copies(positives, docids).to(queries.device)
+    scores = (queries @ passages.T / recipe.temperature).masked_fill(same, float("-inf"))
+    return torch.nn.functional.cross_entropy(scores, torch.tensor(positives, device=scores.device))
 
 
 def copies(positives: Sequence[int], docids: Sequence[str]) -> torch.Tensor:
-    """Boolean (questions, passages): which passages are a question's positive once more, ``positives`` by position."""
-    return torch.tensor([[docid == docids[i] and i != j for j, docid in enumerate(docids)] for i in positives])
+    """Boolean (questions, passages): which passages are a question's positive once more, ``positives`` by position.
+
+    >>> copies([0, 1], ["a", "b", "a"]).tolist()
+    [[False, False, True], [False, False, False]]
+    """
+    numbers: dict[str, int] = {}
+    found = torch.tensor([numbers.setdefault(docid, len(numbers)) for docid in docids])
+    own = torch.tensor(positives)[:, None]
+    return (found == found[own]) & (torch.arange(len(docids)) != own)
 
 
-def _of_all(questions: int, docids: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions of the positives, and the copies, in the batch that all processes make up together."""
-    parts = ranks.gather((questions, list(docids)))
-    positives, together = [], []
-    for number, found in parts:
-        positives += range(len(together), len(together) + number)
-        together += found
-    return torch.tensor(positives), copies(positives, together)
+def embed_in_chunks(
+    embed: Callable[[Texts], torch.Tensor],
+    texts: Texts,
+    size: int,
+    apart: Callable[[], AbstractContextManager] = nullcontext,
+) -> torch.Tensor:
+    """Embed ``size`` texts at a time; a backward pass embeds them again, with the same random numbers (dropout).
 
-
-def embed_in_chunks(embed: Callable[[Texts], torch.Tensor], texts: Texts, size: int) -> torch.Tensor:
-    """Embed ``size`` texts at a time; a backward pass embeds them again, with the same random numbers (dropout)."""
+    Of several processes each adds up the gradients of its own chunks ``apart`` from the others, as it may have more of
+    them, and shares the sum with the last one.
+    """
     rows = range(0, len(texts["input_ids"]), size)
     chunks = [{name: tensor[at : at + size] for name, tensor in texts.items()} for at in rows]
     states, found = [], []
@@ -81,8 +92,10 @@ def embed_in_chunks(embed: Callable[[Texts], torch.Tensor], texts: Texts, size: 
     if torch.is_grad_enabled():
 
         def again(gradient: torch.Tensor) -> None:
-            for chunk, state, part in zip(chunks, states, gradient.split(size), strict=True):
-                with torch.enable_grad(), state.restored():
+            for left, chunk, state, part in zip(
+                range(len(chunks) - 1, -1, -1), chunks, states, gradient.split(size), strict=True
+            ):
+                with apart() if left else nullcontext(), torch.enable_grad(), state.restored():
                     embed(chunk).backward(part)
 
         vectors.requires_grad_().register_hook(again)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.artifacts import digest, file_digest, read_text
 from xqg_repro.config import resource
-from xqg_repro.errors import InputError
+from xqg_repro.errors import InputError, shown
 from xqg_repro.train.recipe import Recipe
 
 TRAINING = "training"
 """The training files that are fetched by their names, in ``resources/collections/files.yaml``."""
+
+_COMPARED = re.compile(r"(xor-mini|xor-tydi)/(dev|test)\b")
 
 _GOLD_TITLE = re.compile(r"Title.(.*?)_parentSection.*", re.DOTALL)
 """A title in XOR-TyDi's gold paragraphs, with the article's own, as DSI-QG's ``process_xorqa.py`` takes it out."""
@@ -34,7 +36,7 @@ class Example(NamedTuple):
     """A question, a passage that answers it, passages that do not.
 
     Where known: the question's language, its answers, the first character of each in the passage (-1 where that is not
-    known), its id, and other passages that answer it.
+    known), its id, and, of a training file, other passages that answer it.
     """
 
     query: str
@@ -45,6 +47,20 @@ class Example(NamedTuple):
     starts: tuple[int, ...] = ()
     qid: str = ""
     other_positives: tuple[TrainingPassage, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What messages call the question: its id, where it has one, and its text."""
+        return labelled(self.qid, self.query)
+
+
+def labelled(qid: str, text: str) -> str:
+    """What messages call a question.
+
+    >>> print(labelled("q1", "Missä?"), labelled("", "Mikä?"))
+    q1 'Missä?' 'Mikä?'
+    """
+    return f"{qid} {shown(text)}".lstrip()
 
 
 def training_file(data: str) -> Path:
@@ -64,10 +80,11 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
     """Training examples and their fingerprint.
 
     Args:
-        data: ir-datasets id with questions and judgements (given negatives are the other passages of the positive's
-            title), a JSON-lines file in Tevatron's format (``query``, ``positive_passages``, ``negative_passages``), or
-            a ``.json`` file in SQuAD's format, as XOR-TyDi's gold paragraphs are (given negatives as before). JSON
-            lines are read when an example is asked for. Files are found by :func:`training_file`.
+        data: ir-datasets id with questions and judgements (the positive is the first passage judged relevant, given
+            negatives are the passages of its title that are not), a JSON-lines file in Tevatron's format (``query``,
+            ``positive_passages``, ``negative_passages``), or a ``.json`` file in SQuAD's format, as XOR-TyDi's gold
+            paragraphs are (given negatives are the article's other paragraphs). JSON lines are read when an example is
+            asked for. Files are found by :func:`training_file`.
 
     Raises:
         InputError: an unknown dataset, one without judgements, or a bad line of a file.
@@ -76,25 +93,37 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
         path = training_file(data)
         return TevatronFile(path) if path.suffix == ".jsonl" else _squad_examples(path), file_digest(path)
     dataset = collection.load(data, needs=["docs", "queries", "qrels"])
+    return _judged_examples(data, dataset)
+
+
+def _judged_examples(data: str, dataset: Any) -> tuple[list[Example], str]:
     passages = {passage.doc_id: passage for passage in _passages(dataset)}
     by_title: dict[str, list[TrainingPassage]] = {}
     for passage in passages.values():
         by_title.setdefault(passage.title, []).append(passage)
-    relevant: dict[str, list[str]] = {}
-    for judgement in dataset.qrels_iter():
-        relevant.setdefault(judgement.query_id, []).append(judgement.doc_id)
-    examples = []
+    relevant, examples = relevant_passages(dataset), []
     for question in dataset.queries_iter():
         own = relevant.get(question.query_id)
         if not own:
             raise InputError(f"question {question.query_id} of {data} has no relevant passage")
+        if own[0] not in passages:
+            raise InputError(f"{data} judges the passage {own[0]!r}, which its collection does not have")
         positive = passages[own[0]]
         negatives = tuple(p for p in by_title[positive.title] if p.doc_id not in own)
-        answers, qid = question.answers, question.query_id
+        lang, answers = getattr(question, "lang", ""), tuple(getattr(question, "answers", ()))
         starts = (-1,) * len(answers)
-        examples.append(Example(question.text, positive, negatives, question.lang, answers, starts, qid))
-    version = digest([collection.fingerprint(dataset, "docs"), collection.fingerprint(dataset, "queries")])
-    return examples, version
+        examples.append(Example(question.default_text(), positive, negatives, lang, answers, starts, question.query_id))
+    versions = [collection.fingerprint(dataset, kind) for kind in ("docs", "queries")]
+    return examples, digest([*versions, relevant])
+
+
+def relevant_passages(dataset: Any) -> dict[str, list[str]]:
+    """Question id → docids of the passages judged relevant, in the order of the judgements."""
+    relevant: dict[str, list[str]] = {}
+    for judgement in dataset.qrels_iter():
+        if judgement.relevance > 0:
+            relevant.setdefault(judgement.query_id, []).append(judgement.doc_id)
+    return relevant
 
 
 def load_passages(data: str) -> list[TrainingPassage]:
@@ -105,7 +134,12 @@ def load_passages(data: str) -> list[TrainingPassage]:
 
 
 def _passages(dataset: Any) -> list[TrainingPassage]:
-    return [TrainingPassage(doc.doc_id, doc.title, doc.text) for doc in dataset.docs_iter()]
+    return [training_passage(doc) for doc in dataset.docs_iter()]
+
+
+def training_passage(doc: Any) -> TrainingPassage:
+    """An ir-datasets document, whose title may be absent."""
+    return TrainingPassage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
 
 
 class TevatronFile(Sequence[Example]):
@@ -147,7 +181,8 @@ class TevatronFile(Sequence[Example]):
             line = file.readline()
         try:
             item = json.loads(line)
-            query, lang = item["query"], item.get("lang", "").strip()
+            query, lang, qid = item["query"], item.get("lang", "").strip(), str(item.get("query_id", ""))
+            answers = tuple(map(str, item.get("answers", ())))
             positives, negatives = (
                 [TrainingPassage(str(p["docid"]), p["title"], p["text"]) for p in item[f"{kind}_passages"]]
                 for kind in ("positive", "negative")
@@ -165,7 +200,8 @@ class TevatronFile(Sequence[Example]):
             ) from None
         others = _left_of(negatives, positives)
         kept = _left_of(others, [], once=True)
-        example = Example(query, positives[0], tuple(kept), lang, other_positives=tuple(positives[1:]))
+        starts = (-1,) * len(answers)
+        example = Example(query, positives[0], tuple(kept), lang, answers, starts, qid, tuple(positives[1:]))
         return Line(number, example, len(others) - len(kept), len(negatives) - len(others))
 
 
@@ -193,23 +229,27 @@ def _left_of(
 
 
 class Chosen(Sequence[Example]):
-    """Examples of other sequences, read there when they are asked for.
+    """Examples of other sequences, read there, and changed, when they are asked for.
 
-    >>> list(Chosen([(["a", "b", "c"], 2), (["d"], 0)]))
-    ['c', 'd']
+    >>> list(Chosen([(["a", "b", "c"], 2), (["d"], 0)], str.upper))
+    ['C', 'D']
     """
 
-    def __init__(self, places: Sequence[tuple[Sequence[Example], int]]) -> None:
-        self._places = places
+    def __init__(
+        self,
+        places: Sequence[tuple[Sequence[Example], int]],
+        change: Callable[[Example], Example] = lambda example: example,
+    ) -> None:
+        self._places, self._change = places, change
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
-            return Chosen(self._places[i])
+            return Chosen(self._places[i], self._change)
         examples, position = self._places[i]
-        return examples[position]
+        return self._change(examples[position])
 
 
 def together(*parts: Sequence[Example]) -> Chosen:
@@ -283,8 +323,14 @@ def load_split(recipe: Recipe) -> Split:
     """The questions of a recipe: its ``data``, and to measure on a share of it or ``held_out_data``.
 
     Raises:
-        InputError: as for :func:`load_examples`, or nothing is left to train on.
+        InputError: as for :func:`load_examples`, nothing is left to train on, data are to be measured on that are
+            trained on, or data are those that systems are compared on.
     """
+    for name in (recipe.data, recipe.held_out_data):
+        if _COMPARED.match(name):
+            raise InputError(f"{name} is what systems are compared on", mend="train and measure on other questions")
+    if recipe.data == recipe.held_out_data:
+        raise InputError(f"{recipe.data} cannot be both trained and measured on", mend="name other held-out data")
     examples, version = load_examples(recipe.data)
     if recipe.held_out_data:
         held_out, other = load_examples(recipe.held_out_data)
@@ -297,11 +343,21 @@ def load_split(recipe: Recipe) -> Split:
 
 
 def held_out_split(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Split by passage: (kept, held out). All questions of a passage fall on the same side, by a hash of its id."""
+    """Split by passage: (kept, held out). All questions of a passage fall on the same side, by a hash of its id.
+
+    The passage is a question's first positive. Of the others, those on the held-out side are dropped, and a held-out
+    question is left with its first.
+    """
     if not share:
         return examples, []
+
+    def is_held_out(passage: TrainingPassage) -> bool:
+        return int(hashlib.sha256(passage.doc_id.encode()).hexdigest()[:8], 16) / 2**32 < share
+
+    def without_held_out(example: Example) -> Example:
+        return example._replace(other_positives=tuple(p for p in example.other_positives if not is_held_out(p)))
+
     sides: tuple[list[tuple[Sequence[Example], int]], list[tuple[Sequence[Example], int]]] = ([], [])
     for position, example in enumerate(examples):
-        hashed = int(hashlib.sha256(example.positive.doc_id.encode()).hexdigest()[:8], 16)
-        sides[hashed / 2**32 < share].append((examples, position))
-    return Chosen(sides[0]), Chosen(sides[1])
+        sides[is_held_out(example.positive)].append((examples, position))
+    return Chosen(sides[0], without_held_out), Chosen(sides[1], lambda example: example._replace(other_positives=()))

@@ -48,10 +48,8 @@ def freeze(model: Any, recipe: Recipe) -> None:
         model.get_input_embeddings().weight.requires_grad_(False)
 
 
-def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated: bool) -> dict[str, Any]:
-    """Keyword arguments of ``TrainingArguments`` for a stage of a recipe: a linear schedule, no reports.
-
-    Sizes of batches are not among them.
+def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated: bool, **sizes: Any) -> Any:
+    """transformers' ``TrainingArguments`` for a stage of a recipe: a linear schedule, no reports, one device a process.
 
     Args:
         recipe: what is trained.
@@ -59,9 +57,17 @@ def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated
         stage: names the folder of its checkpoints.
         steps: of the optimiser; 0 takes the recipe's epochs.
         evaluated: whether there are held-out questions.
+        sizes: further arguments, such as the sizes of batches.
+
+    Raises:
+        InputError: the GPU does not compute in the recipe's precision.
     """
     import torch
+    import transformers
 
+    narrow = recipe.precision is Precision.BFLOAT16
+    if narrow and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise InputError("this GPU does not compute in bfloat16", mend="set precision: float32 in the recipe")
     settings = {
         "output_dir": str(folder / _STATES / stage),
         "learning_rate": recipe.learning_rate,
@@ -72,7 +78,7 @@ def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated
         "num_train_epochs": recipe.epochs,
         "seed": recipe.seed,
         "data_seed": recipe.seed,
-        "bf16": recipe.precision is Precision.BFLOAT16,
+        "bf16": narrow,
         "use_cpu": not torch.cuda.is_available(),
         "ddp_broadcast_buffers": False,  # it would change them between the passes over questions and passages
         "dataloader_pin_memory": False,
@@ -87,7 +93,10 @@ def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated
     keep_best = evaluated and recipe.keep_best
     if save_steps := recipe.evaluation_steps if keep_best else recipe.checkpoint_steps:
         settings |= {"save_strategy": "steps", "save_steps": save_steps, "load_best_model_at_end": keep_best}
-    return settings
+    found = transformers.TrainingArguments(**settings, **sizes)
+    # of several GPUs a process without others takes one: transformers would multiply the batch by their number
+    found._n_gpu = min(found.n_gpu, 1)
+    return found
 
 
 def whole_batches(recipe: Recipe) -> dict[str, Any]:

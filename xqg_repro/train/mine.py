@@ -41,7 +41,7 @@ from xqg_repro.measures.recall import scorable
 from xqg_repro.runfile import Hit, Run, check_id, rank, read_run
 from xqg_repro.search import QUERIES_PER_BATCH, search, write_topics
 from xqg_repro.tables import Table
-from xqg_repro.train.data import TrainingPassage, training_file
+from xqg_repro.train.data import TrainingPassage, relevant_passages, training_file, training_passage
 
 DEPTH = 100
 NEGATIVES = 30
@@ -198,24 +198,17 @@ def _check_arguments(
 
 def _judged(data: str, dataset: Any) -> tuple[list[Question], str]:
     """The questions of an ir-datasets dataset, with the passages judged relevant, and their fingerprint."""
-    relevant: dict[str, list[str]] = {}
-    for judgement in dataset.qrels_iter():
-        if judgement.relevance > 0:
-            relevant.setdefault(judgement.query_id, []).append(judgement.doc_id)
+    relevant = relevant_passages(dataset)
     found = dataset.docs_store().get_many({docid for docids in relevant.values() for docid in docids})
     questions = []
     for query in dataset.queries_iter():
         docids = relevant.get(query.query_id, [])
         if absent := [docid for docid in docids if docid not in found]:
             raise InputError(f"{data} judges the passage {absent[0]!r}, which its collection does not have")
-        positives = tuple(_training_passage(found[docid]) for docid in docids)
+        positives = tuple(training_passage(found[docid]) for docid in docids)
         lang, answers = getattr(query, "lang", ""), tuple(getattr(query, "answers", ()))
         questions.append(Question(query.query_id, query.default_text(), lang, answers, positives))
     return questions, digest([collection.fingerprint(dataset, "queries"), relevant])
-
-
-def _training_passage(doc: Any) -> TrainingPassage:
-    return TrainingPassage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
 
 
 def _of_file(path: Path) -> tuple[list[Question], str]:
@@ -299,7 +292,7 @@ def bm25_index(docs: Any, output: str | Path, *, force: bool = False, log: Calla
         indexer, count = LuceneIndexer(str(folder), threads=1), 0  # one thread: the order of passages decides ties
         try:
             for doc in tqdm(docs.docs_iter(), "bm25", docs.docs_count(), unit=" passages", disable=None):
-                indexer.add_doc_dict({"id": doc.doc_id, "contents": _words(_training_passage(doc))})
+                indexer.add_doc_dict({"id": doc.doc_id, "contents": _words(training_passage(doc))})
                 count += 1
         finally:
             indexer.close()
@@ -356,7 +349,7 @@ def _write(
                 continue
             docids = [hit.docid for hit in run.get(question.query_id, [])]
             found = store.get_many(docids)
-            retrieved = [_training_passage(found[docid]) for docid in docids]
+            retrieved = [training_passage(found[docid]) for docid in docids]
             left, dropped = _judge(question, retrieved)
             kept = left[:negatives] if sample is None else _drawn(left, negatives, f"{sample}|{question.query_id}")
             file.write(_line(question, kept))

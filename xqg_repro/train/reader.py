@@ -165,7 +165,7 @@ class Collator:
         found = list(windows(self.tokenizer, [p[0] for p in pairs], [p[1] for p in pairs], self.recipe.reader("")))
         spans = [window.locate(*place) if (place := pairs[window.pair][2]) else (0, 0) for window in found]
         first, last = torch.tensor(spans).T
-        asked = [self.examples[i].query for positions, _ in batch for i in positions]
+        asked = [self.examples[i].label for positions, _ in batch for i in positions]
         return padded(self.tokenizer, found) | {"start_positions": first, "end_positions": last, "questions": asked}
 
     def _negatives(self, example: Example, epoch: int) -> list[str]:
@@ -186,17 +186,14 @@ def _fit(
     log: Callable[[str], None],
 ) -> list[Point]:
     """Train ``model`` in place; with evaluation, end with the checkpoint that the recipe keeps."""
-    import transformers
-
     from xqg_repro.train.trainer import RecipeTrainer
 
     size = recipe.batch_size
     evaluated = [Batch(tuple(range(at, min(at + size, len(held_out)))), 0) for at in range(0, len(held_out), size)]
-    settings = arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out))
-    settings |= whole_batches(recipe)
+    sizes = whole_batches(recipe)
     trainer = RecipeTrainer(
         model=model,
-        args=transformers.TrainingArguments(**settings),
+        args=arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out), **sizes),
         train_dataset=list(islice(batches(kept, recipe), steps * recipe.accumulation)),
         eval_dataset=evaluated,
         data_collator=Collator(recipe, tokenizer, kept),

@@ -102,6 +102,29 @@ class Recipe:
     half_precision_weights: bool = False
     seed: int = 42
 
+    def __post_init__(self) -> None:
+        if self.precision is Precision.FLOAT16:
+            raise InputError("nothing is trained in float16 here", mend="take bfloat16, or float32")
+        at_least = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
+        at_least |= {"evaluation_steps": 0, "checkpoint_steps": 0}
+        for name, least in (at_least | self._at_least()).items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}", mend=f"{least} is the least")
+        for name in ("learning_rate", "epochs"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} is {getattr(self, name)}", mend="it must be above 0")
+        for name in ("held_out", *self._shares()):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} is {getattr(self, name)}", mend="it is a share, from 0 to 1")
+
+    def _at_least(self) -> dict[str, int]:
+        """Settings of a kind of recipe, with the least that each can be."""
+        return {}
+
+    def _shares(self) -> tuple[str, ...]:
+        """Settings of a kind of recipe that are shares."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderRecipe(Recipe):
@@ -129,6 +152,14 @@ class EncoderRecipe(Recipe):
     learning_rate: float = 1e-5
     temperature: float = 1.0
     chunk_size: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature}", mend="it must be above 0")
+
+    def _at_least(self) -> dict[str, int]:
+        return {"query_max_length": 3, "passage_max_length": 3, "names_steps": 0, "negatives": 0, "chunk_size": 0}
 
     def encoder(self, model: str) -> EncoderConfig:
         """The settings with which the trained model must be used."""
@@ -167,6 +198,12 @@ class GeneratorRecipe(Recipe):
     shortened: float = 0.0
     learning_rate: float = 1e-4
 
+    def _at_least(self) -> dict[str, int]:
+        return {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
+
+    def _shares(self) -> tuple[str, ...]:
+        return ("exchanged", "shortened")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderRecipe(Recipe):
@@ -185,12 +222,22 @@ class ReaderRecipe(Recipe):
     batch_size: int = 16
     learning_rate: float = 5e-5
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.reader("")  # which checks the lengths
+
+    def _at_least(self) -> dict[str, int]:
+        return {"negatives": 0}
+
     def reader(self, model: str) -> ReaderConfig:
         """The settings with which the trained model must be used."""
         return ReaderConfig(model, self.max_length, self.stride, self.question_max_length, self.answer_max_length)
 
 
 R = TypeVar("R", bound=Recipe)
+
+KINDS: dict[type[Recipe], str] = {EncoderRecipe: "xdr", GeneratorRecipe: "xqg", ReaderRecipe: "reader"}
+"""Kind of recipe → what is trained by it, the key ``train`` of its file."""
 
 
 def load_recipe(name_or_path: str, kind: type[R] = EncoderRecipe, **overrides: Any) -> R:
@@ -210,7 +257,11 @@ def load_recipe(name_or_path: str, kind: type[R] = EncoderRecipe, **overrides: A
         if not path.exists():
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
             raise InputError(f"there is no recipe {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
-    recipe = parse(kind, read_yaml(path), path)
+    settings = read_yaml(path)
+    trains = settings.pop("train", None) if isinstance(settings, dict) else None
+    if trains and trains != (wanted := KINDS[kind]):
+        raise InputError(f"is a recipe of train {trains}, not of train {wanted}", path=path)
+    recipe = parse(kind, settings, path)
     recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
         raise InputError("names neither a model to start from nor an architecture", path=path)

@@ -13,11 +13,11 @@ from typing import Any
 import torch
 import transformers
 
-from xqg_repro.errors import InputError, shown
+from xqg_repro.errors import InputError
 from xqg_repro.train import checkpoints, ranks
 
 QUESTIONS = "questions"
-"""Key of a collated batch: the texts of its questions, for messages; the model does not see them."""
+"""Key of a collated batch: its questions as messages name them; the model does not see them."""
 
 
 class RecipeTrainer(transformers.Trainer):
@@ -47,10 +47,13 @@ class RecipeTrainer(transformers.Trainer):
         """Raise :class:`InputError` with the step and its questions, and say where the last good state is."""
         kept = checkpoints.last_whole(Path(self.args.output_dir))
         raise InputError(
-            f"{problem} at step {step} of {self.state.max_steps}, with these questions: "
-            + ", ".join(shown(question) for question in self.asked),
-            mend="lower the learning rate, or mend the questions; "
-            + (f"the last good checkpoint is {kept}" if kept else "no checkpoint was saved before"),
+            f"{problem} at step {step} of {self.state.max_steps}, with these questions: " + ", ".join(self.asked),
+            mend="mend the questions, or lower the learning rate"
+            + (
+                f" and choose another --output, which leaves the last good checkpoint, {kept}, where it is"
+                if kept
+                else "; no checkpoint was saved before"
+            ),
         )
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
@@ -107,7 +110,7 @@ class Progress(transformers.TrainerCallback):
         ranks.wait()  # each process has written its part
         if ranks.rank() == 0:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            checkpoints.finish(checkpoint, state.best_model_checkpoint)
+            checkpoints.finish(checkpoint, state.best_model_checkpoint, ranks.count())
 
 
 def run(trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None]) -> int:
@@ -120,6 +123,7 @@ def run(trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None
     trainer.add_callback(Progress(trainer, checkpoint_steps, log))
     start = checkpoints.last_whole(folder)
     if start:
+        checkpoints.check_processes(start, ranks.count())
         state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
         log(f"train: goes on from step {state.global_step} of {state.max_steps}")
         if state.global_step >= state.max_steps:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, digest
-from xqg_repro.encoders import TextEncoder, load_model, model_fingerprint, passage_text, resolve_model
+from xqg_repro.encoders import TextEncoder, check_reads, load_model, model_fingerprint, passage_text, resolve_model
 from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
@@ -87,15 +87,19 @@ def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any
     """Tokenizer and model before the first step."""
     import torch
 
+    longest = max(recipe.query_max_length, recipe.passage_max_length)
     if recipe.model:
-        return load_model(resolve_model(recipe.model), torch.float32)
+        folder = resolve_model(recipe.model)
+        tokenizer, model = load_model(folder, torch.float32)
+        check_reads(tokenizer, model, longest, folder)
+        return tokenizer, model
     shape = recipe.architecture
     assert shape is not None
     sources = [*examples, *(load_names() if recipe.names_steps else ())]
     texts = dict.fromkeys(
         text for e in sources for text in (e.query, *(f"{p.title} {p.text}" for p in (e.positive, *e.negatives)))
     )
-    return scratch.encoder(shape, list(texts), max(recipe.query_max_length, recipe.passage_max_length))
+    return scratch.encoder(shape, list(texts), longest)
 
 
 def _fit(
@@ -109,8 +113,6 @@ def _fit(
     log: Callable[[str], None],
 ) -> tuple[int, list[Point]]:
     """Train ``model`` in place; with evaluation, end with the best checkpoint. Returns steps and losses."""
-    import transformers
-
     from xqg_repro.train.contrastive import contrastive_loss
     from xqg_repro.train.trainer import RecipeTrainer
 
@@ -119,16 +121,16 @@ def _fit(
             return contrastive_loss(model, inputs, recipe)
 
     collator = Collator(recipe, tokenizer)
-    settings = arguments(recipe, folder, stage, steps=recipe.steps, evaluated=bool(held_out))
-    settings |= {
-        "per_device_train_batch_size": ranks.share(recipe.batch_size, "batch_size"),
-        "per_device_eval_batch_size": ranks.share(recipe.batch_size, "batch_size"),
+    size = ranks.share(recipe.batch_size, "batch_size")
+    sizes = {
+        "per_device_train_batch_size": size,
+        "per_device_eval_batch_size": size,
         "gradient_accumulation_steps": recipe.accumulation,
         "dataloader_drop_last": len(examples) >= recipe.batch_size,
     }
     trainer = ContrastiveTrainer(
         model=model,
-        args=transformers.TrainingArguments(**settings),
+        args=arguments(recipe, folder, stage, steps=recipe.steps, evaluated=bool(held_out), **sizes),
         train_dataset=examples,
         eval_dataset=shuffled(held_out, recipe.seed),
         data_collator=collator,
@@ -151,7 +153,8 @@ def shuffled(examples: Sequence[Example], seed: int) -> Sequence[Example]:
 class Collator:
     """Examples → one batch of token ids: all positives first, then the negatives drawn for this epoch.
 
-    Of a question's positives each epoch takes the next, from one that the seed decides, as in Tevatron.
+    Of the positives that a training file gives a question, each epoch takes the next, from one that the seed decides,
+    as in Tevatron.
     """
 
     def __init__(self, recipe: EncoderRecipe, tokenizer: Any) -> None:
@@ -160,8 +163,6 @@ class Collator:
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Tokenise a batch; see :func:`~xqg_repro.train.contrastive.contrastive_loss` for what is returned."""
-        from xqg_repro.train.contrastive import copies
-
         passages = [self._positive(e) for e in examples] + [p for e in examples for p in self._negatives(e)]
         docids = [p.doc_id for p in passages]
         settings = self.recipe.encoder("")
@@ -170,9 +171,8 @@ class Collator:
             "passage": self._tokenize(
                 [passage_text(p.title, p.text, settings) for p in passages], settings.passage_max_length
             ),
-            "same": copies(range(len(examples)), docids),
             "docids": docids,
-            "questions": [e.query for e in examples],
+            "questions": [e.label for e in examples],
         }
 
     def _positive(self, example: Example) -> TrainingPassage:

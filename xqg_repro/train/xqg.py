@@ -10,7 +10,7 @@ import dataclasses
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import count, islice
+from itertools import chain, count, islice
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ from xqg_repro.languages import is_in_script
 from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
-from xqg_repro.train.data import Example, Split, load_names, load_passages, load_split, together
+from xqg_repro.train.data import Example, Split, labelled, load_names, load_passages, load_split, together
 from xqg_repro.train.fit import (
     arguments,
     check_installed,
@@ -119,7 +119,8 @@ def _build(
 def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
     """A training question as the generator sees it.
 
-    Where the data does not name the question's language, the script tells which of the seven it is: no two share one.
+    Where the data does not name the question's language, the script tells which of the seven it is, but for Finnish: it
+    shares its script with English and many others.
     """
     passage = example.positive
     source = GeneratorConfig(prompt=prompt).prompt_for(_language(example), passage.title, passage.text)
@@ -127,7 +128,8 @@ def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
 
 
 def _language(example: Example) -> str:
-    language = example.lang or next((code for code in XOR_LANGUAGES if is_in_script(example.query, code)), "")
+    told = (code for code in XOR_LANGUAGES if code != "fi" and is_in_script(example.query, code))
+    language = example.lang or next(told, "")
     if language not in LANGUAGE_NAMES:
         raise InputError(
             f"the language of the question {example.query!r} is not known", mend='give each training question a "lang"'
@@ -222,7 +224,10 @@ class Collator:
             "attention_mask": sources["attention_mask"],
             "decoder_input_ids": torch.nn.functional.pad(ids[:, :-1], (1, 0), value=self.start),
             "labels": ids.masked_fill(~counted, -100),
-            "questions": [pair.target for pair in pairs],
+            "questions": [
+                labelled("" if row.is_name else self.examples[row.position].qid, target)
+                for row, (_, target, _) in zip(chain.from_iterable(batch), pairs, strict=True)
+            ],
         }
 
     def pair(self, row: Row) -> Pair:
@@ -259,16 +264,13 @@ def _fit(
     log: Callable[[str], None],
 ) -> list[Point]:
     """Train ``model`` in place on batches, one after the other; with evaluation, end with the best checkpoint."""
-    import transformers
-
     from xqg_repro.train.trainer import RecipeTrainer
 
     steps = len(chosen) // recipe.accumulation
-    settings = arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out))
-    settings |= whole_batches(recipe)
+    sizes = whole_batches(recipe)
     trainer = RecipeTrainer(
         model=model,
-        args=transformers.TrainingArguments(**settings),
+        args=arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out), **sizes),
         train_dataset=chosen,
         eval_dataset=_split(held_out, recipe.batch_size),
         data_collator=collator,
@@ -321,7 +323,12 @@ def quality(recipe: GeneratorRecipe, model: Path, held_out: Sequence[Example]) -
         passage's entity, where the list has any of the titles.
     """
     config = GeneratorConfig(
-        str(model), queries=2, prompt=recipe.prompt, query_max_length=64, precision=Precision.FLOAT32
+        str(model),
+        queries=2,
+        prompt=recipe.prompt,
+        prompt_max_length=recipe.prompt_max_length,
+        query_max_length=min(recipe.query_max_length, GeneratorConfig.query_max_length),
+        precision=Precision.FLOAT32,
     )
     passages = list({example.positive: None for example in held_out})
     known = Names(load_names(held_out=True), passages)
