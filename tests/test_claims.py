@@ -52,6 +52,25 @@ def test_almost_all_cells_must_improve() -> None:
     assert (status, measured[:9]) == (Status.NOT_REPRODUCED, "0 of 42; ")
 
 
+def test_what_the_paper_itself_excepts_may_fall() -> None:
+    tydi, claim = load_benchmark("xor-tydi"), CLAIMS["all-languages"]
+
+    def decided(*fallen: str) -> Finding:
+        systems = evidence(**{"mbert": 0.4, "mbert-xqg": 0.5}).systems
+        for cell in fallen:
+            measure, code = cell.split()
+            scores = dict(systems["mbert-xqg"].scores[measure])
+            scores[code] = dict.fromkeys(scores[code], 0.0)
+            every = {**systems["mbert-xqg"].scores, measure: scores}
+            systems["mbert-xqg"] = dataclasses.replace(systems["mbert-xqg"], scores=every)
+        return decide(claim, Evidence(tydi, systems))
+
+    papers = decided("R2kt ja", "R5kt fi")
+    assert papers == (Status.REPRODUCED, "12 of 14; not R2kt ja of mbert-xqg, R5kt fi of mbert-xqg")
+    assert decided("R2kt ja", "R5kt fi", "R5kt ru").status is Status.REPRODUCED
+    assert decided("R2kt ko", "R5kt ru").status is Status.NOT_REPRODUCED
+
+
 def test_better_is_decided_by_both_measures() -> None:
     claim = CLAIMS["mbert-beats-xlmr"]
     assert decide(claim, evidence(**{"xdr-mini": 0.5, "xlmr-mini": 0.4})) == (
@@ -62,13 +81,25 @@ def test_better_is_decided_by_both_measures() -> None:
 
 
 def test_four_queries_need_four_queries() -> None:
-    few, many = shares(0.4, 0.5), dataclasses.replace(BENCHMARK, queries=4)
-    assert decide(CLAIMS["four-queries"], few) == (
-        Status.NOT_RUN,
-        "needs four queries a language; the conditions have 3",
+    claim, few = CLAIMS["four-queries"], shares(0.4, 0.5)
+    needed = "needs conditions with four and with five queries a language"
+    assert decide(claim, few) == (Status.NOT_RUN, f"{needed}; they have 3")
+    five = dataclasses.replace(few, benchmark=dataclasses.replace(BENCHMARK, queries=5))
+    assert decide(claim, five) == (Status.NOT_RUN, f"{needed}; they have 5")
+    plain, augmented = BENCHMARK.condition("xdr-mini"), BENCHMARK.condition("xdr-mini-xqg")
+    assert augmented.augmentation
+    four = dataclasses.replace(
+        augmented, name="four", augmentation=dataclasses.replace(augmented.augmentation, queries=4)
     )
-    found = decide(CLAIMS["four-queries"], dataclasses.replace(few, benchmark=many))
-    assert found == (Status.REPRODUCED, "R2kt +10.0, p <0.001, R5kt +10.0, p <0.001")
+    both = dataclasses.replace(five.benchmark, conditions=(plain, augmented, four))
+    asked = dataclasses.replace(claim, conditions={"xor-mini": ("xdr-mini", "xdr-mini-xqg", "xdr-mini", "four")})
+    assert decide(asked, dataclasses.replace(five, benchmark=both)) == (Status.NOT_RUN, "needs the run of four")
+    every = evidence(**{"xdr-mini": 0.4, "xdr-mini-xqg": 0.5, "four": 0.5})
+    found = decide(asked, dataclasses.replace(every, benchmark=both))
+    once = "R2kt +10.0, p <0.001, R5kt +10.0, p <0.001"
+    assert found == (Status.REPRODUCED, f"{once}, {once}")
+    half = evidence(**{"xdr-mini": 0.4, "xdr-mini-xqg": 0.5, "four": 0.4})
+    assert decide(asked, dataclasses.replace(half, benchmark=both)).status is Status.NOT_REPRODUCED
 
 
 def test_what_was_not_run_is_named() -> None:
@@ -81,12 +112,15 @@ def test_what_was_not_run_is_named() -> None:
 
 
 def test_settings_and_models_are_read() -> None:
-    found = decide(CLAIMS["alpha"], evidence())
+    found = decide(CLAIMS["alpha"], shares(0.4, 0.5))
     assert found.status is Status.NOT_REPRODUCED and "(xdr-mini-xqg)" in found.measured
-    assert decide(CLAIMS["alpha"], Evidence(load_benchmark("xor-tydi"), {})).status is Status.REPRODUCED
+    assert decide(CLAIMS["alpha"], evidence()) == (Status.NOT_RUN, "needs the run of an augmented condition")
+    papers = Evidence(load_benchmark("xor-tydi"), evidence(**{"mbert-xqg": 0.5}).systems)
+    assert decide(CLAIMS["alpha"], papers) == (Status.REPRODUCED, "0.01 (mbert-xqg)")
     assert decide(CLAIMS["zero-shot-training"], evidence()) == (
         Status.REPRODUCED,
-        "1,000 questions of xor-mini/train/en (en)",
+        "1,000 questions of xor-mini/train/en (en); "
+        "before, in the place of pre-training, names in seven languages with their English ones",
     )
     assert decide(CLAIMS["languages"], evidence()).status is Status.REPRODUCED
     assert decide(CLAIMS["size"], evidence()).measured.startswith("needs XOR-TyDi; xor-mini has 2,279 passages")
@@ -112,6 +146,20 @@ def test_literature_is_listed_with_its_source_and_not_as_measured() -> None:
 def test_runs_that_are_not_there_are_left_out(tmp_path: Path) -> None:
     found = report_of_runs(BENCHMARK, tmp_path).evidence
     assert decide(CLAIMS["mbert-improves"], found).measured == "needs the run of xdr-mini, xdr-mini-xqg"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("--benchmark xquad", "no claim is about xquad (choose from: xor-mini, xor-tydi)"),
+        ("--benchmark xor-mini --runs nowhere", "nowhere: there is no such folder of runs"),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_check(
+    arguments: str, problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["claims", *arguments.split()]) == 2
+    assert problem in capsys.readouterr().err
 
 
 @pytest.mark.integration

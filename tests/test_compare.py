@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import warnings
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_scores_differences_and_marks() -> None:
         "Worse     0.0⁻ᵃ  100.0     50.0⁻ᵃ",
     ]
     assert [r.significant for r in found.results if r.column == "fi"] == [False, False, False]
+
+
+def test_a_language_that_the_baseline_lacks_has_no_difference() -> None:
+    partial = System("partial", "Partial", {"R2kt": {"ar": PLAIN.scores["R2kt"]["ar"], "fi": {}}})
+    found = compared(partial, dataclasses.replace(BETTER, baseline="partial"))
+    assert found.result("better", "R2kt", "ar").difference == pytest.approx(0.6)
+    for column in ("fi", AVERAGE):
+        result = found.result("better", "R2kt", column)
+        assert result.score is not None and result.difference is None and result.p is None
+    assert "–" in found.text()
 
 
 def test_best_scores_are_bold_and_equal_ones_are_not() -> None:

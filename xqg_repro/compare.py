@@ -242,7 +242,7 @@ def _result(
         return Result(system.name, measure, column, None, 0)
     score, questions = fmean(fmean(values.values()) for values in mine.values()), sum(map(len, mine.values()))
     theirs = {language: baseline.scores.get(measure, {}).get(language, {}) for language in wanted} if baseline else {}
-    if baseline is None or not any(theirs.values()):
+    if baseline is None or not all(theirs.values()):
         return Result(system.name, measure, column, score, questions)
     differences = significance.paired_differences(mine, theirs)
     low, high = significance.bootstrap_interval(differences)

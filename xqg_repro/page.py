@@ -20,7 +20,7 @@ import numpy as np
 
 from xqg_repro import plots, significance
 from xqg_repro.artifacts import atomic_write
-from xqg_repro.claims import Evidence, claims_table
+from xqg_repro.claims import Evidence, are_about, claims_table
 from xqg_repro.commands import Command, two_click_commands
 from xqg_repro.compare import Comparison, System, compare
 from xqg_repro.config import AVERAGE, LANGUAGE_NAMES, Benchmark, Condition, MeasureConfig
@@ -128,7 +128,7 @@ def write_page(
         legend=compared.legend(),
         figures=[*_bars(compared), *_heat_maps(benchmark, compared)],
         ablations=ablations,
-        claims=claims_table(evidence) if compared.systems else None,
+        claims=claims_table(evidence) if compared.systems and are_about(benchmark) else None,
     )
     with atomic_write(path) as file:
         file.write(page)

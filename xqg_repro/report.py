@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xqg_repro import __version__
 from xqg_repro.artifacts import atomic_write
-from xqg_repro.claims import Evidence, claims_table, claims_text
+from xqg_repro.claims import Evidence, are_about, claims_table, claims_text
 from xqg_repro.commands import run_path
 from xqg_repro.compare import Comparison, System, compare
 from xqg_repro.config import Benchmark
@@ -49,9 +49,9 @@ class Report:
         return compare(systems, self.languages, self.benchmark.measures)
 
     @property
-    def complete(self) -> bool:
-        """Whether all languages were asked for, without which the paper's claims cannot be checked."""
-        return set(self.languages) == set(self.benchmark.languages)
+    def claimed(self) -> bool:
+        """Whether the paper's claims can be checked: they are about the benchmark, and all languages were asked for."""
+        return are_about(self.benchmark) and set(self.languages) == set(self.benchmark.languages)
 
     @property
     def evidence(self) -> Evidence:
@@ -97,7 +97,7 @@ class Report:
     def text(self) -> str:
         """Everything for a terminal."""
         compared = self.comparison.text(bold=sys.stdout.isatty())
-        claimed = [claims_text(self.evidence)] if self.complete else []
+        claimed = [claims_text(self.evidence)] if self.claimed else []
         return "\n\n".join(["", self.benchmark.title, "\n".join(map(str, self.checks())), compared, *claimed])
 
     def write_markdown(self, path: str | Path, directory: str, model: str = "") -> None:
@@ -114,7 +114,7 @@ class Report:
         )
         parts = [f"# {self.benchmark.title}", measured, self.comparison.markdown(), "## Against the expected scores"]
         parts.append("\n".join(["```", *map(str, self.checks()), "```"]))
-        if self.complete:
+        if self.claimed:
             parts += ["## The paper's claims", claims_table(self.evidence).markdown()]
         for outcome in self.outcomes:
             planned = plan(self.benchmark, outcome.condition, directory, outcome.languages, model)

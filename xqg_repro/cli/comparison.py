@@ -149,8 +149,13 @@ def add_claims(verbs: Any, name: str) -> None:
 
 
 def _claims(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.claims import claims_text
+    from xqg_repro.claims import are_about, claims_text
     from xqg_repro.config import load_benchmark
     from xqg_repro.report import report_of_runs
 
-    print(claims_text(report_of_runs(load_benchmark(asked.benchmark), asked.runs).evidence))
+    benchmark = load_benchmark(asked.benchmark)
+    if not are_about(benchmark):
+        raise InputError(f"no claim is about {benchmark.name}", mend="choose from: xor-mini, xor-tydi")
+    if not Path(asked.runs).is_dir():
+        raise InputError("there is no such folder of runs", path=asked.runs, mend="reproduce first, or name another")
+    print(claims_text(report_of_runs(benchmark, asked.runs).evidence))
