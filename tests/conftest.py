@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import csv
+import dataclasses
 import json
 import os
 import random
@@ -187,6 +188,16 @@ def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_
         return folder
 
     return make
+
+
+def described_anew(folder: Path) -> Path:
+    """The stage folder, whose manifest now describes the files as a test has changed them."""
+    from xqg_repro.artifacts import Manifest, file_digest
+
+    found = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
+    files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in found}
+    dataclasses.replace(Manifest.read(folder), files=files).write(folder)
+    return folder
 
 
 def silent(_: str) -> None:

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, contents, made_up, silent, summed
+from conftest import Mini, contents, described_anew, made_up, silent, summed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +141,7 @@ def test_float16_embeddings_are_scored_as_augment_stores_them(
     halves = shutil.copytree(embeddings, tmp_path / "halves")
     for path in halves.glob("*.npy"):
         np.save(path, np.load(path).astype(np.float16))
+    described_anew(halves)
     scored("alpha", embeddings=halves, values=[0.1])
     for qid, hits in ordinary(mini_data, config, (halves, sums), tmp_path, Augmentation(0.1), 100).items():
         np.testing.assert_allclose([hit.score for hit in runs[0][qid]], [hit.score for hit in hits], atol=1e-4)
@@ -283,7 +284,7 @@ def test_missing_matplotlib_is_reported_before_anything_is_encoded(
 def test_folders_of_other_stages_are_refused(
     embeddings: Path, sums: Path, scored: Callable[..., Ablation], tmp_path: Path
 ) -> None:
-    with pytest.raises(InputError, match="is the output of sum, not passage embeddings"):
+    with pytest.raises(InputError, match="is the output of sum, not of encode"):
         scored("alpha", embeddings=sums)
     with pytest.raises(InputError, match="is the output of encode, not query sums"):
         scored("alpha", sums=embeddings)

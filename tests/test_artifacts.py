@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xqg_repro import artifacts
-from xqg_repro.artifacts import MANIFEST, Manifest, atomic_write, fingerprint, produce, verify
+from xqg_repro.artifacts import MANIFEST, Manifest, atomic_write, check_output, fingerprint, noted, produce, verify
 from xqg_repro.errors import InputError
 
 FILES = {"00.txt": "first\n", "01.txt": "second\n", "02.txt": "third\n"}
@@ -132,6 +132,32 @@ def test_counts_and_files_are_no_part_of_the_identity() -> None:
 @pytest.mark.parametrize("other", [Manifest("t"), Manifest("s", {"a": 1}), Manifest("s", inputs={"a": "1"})])
 def test_stage_parameters_and_inputs_are_part_of_the_identity(other: Manifest) -> None:
     assert other.identity != Manifest("s").identity
+
+
+def test_where_a_model_lies_is_no_part_of_the_identity() -> None:
+    def made(name: str, pooling: str, **inputs: str) -> Manifest:
+        return Manifest("s", {"readers": ({"model": name, "pooling": pooling},)}, inputs)
+
+    assert made("a", "cls", model="1").identity == made("b", "cls", model="1").identity
+    assert made("a", "cls", model="1").differences(made("b", "cls", model="1")) == []
+    assert made("a", "cls", model="1").identity != made("a", "mean", model="1").identity
+    assert made("a", "cls", model="1").identity != made("a", "cls", model="2").identity
+    assert made("a", "cls").identity != made("b", "cls").identity  # nothing else tells the models apart
+
+
+@pytest.mark.parametrize("name", ["run.txt.gz", "run.txt", "run.txt.json"])
+def test_outputs_that_would_replace_something_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run.txt").write_text("")
+    with pytest.raises(InputError, match=name):
+        check_output(tmp_path / name, tmp_path / "run.txt")
+    check_output(tmp_path / "scores.json", tmp_path / "run.txt")
+
+
+def test_a_note_that_cannot_be_read_says_what_to_delete(tmp_path: Path) -> None:
+    (tmp_path / "run.txt").write_text("")
+    (tmp_path / "run.txt.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run.txt.json: cannot be read as a manifest.*delete this file"):
+        noted(tmp_path / "run.txt", WANTED)
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"{}", b'{"stage": "s", "surprise": 1}', b"\xff"])
@@ -339,11 +365,42 @@ def test_whole_files_of_another_identity_are_not_resumed(tmp_path: Path) -> None
     assert again.written == [*FILES]
 
 
-def test_force_does_not_resume(tmp_path: Path) -> None:
+def test_force_does_not_resume_what_was_not_forced(tmp_path: Path) -> None:
     interrupted(tmp_path / "out")
     again = Build()
     produce(tmp_path / "out", WANTED, again, force=True)
     assert again.written == [*FILES]
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_forced_run_that_was_killed_is_resumed(tmp_path: Path, force: bool) -> None:
+    produce(tmp_path / "out", WANTED, Build())
+    with pytest.raises(KeyboardInterrupt):
+        produce(tmp_path / "out", WANTED, Build(cut_before="02.txt"), force=True)
+    again = Build()
+    produce(tmp_path / "out", WANTED, again, force=force)
+    assert again.written == (["02.txt"] if force else [])  # without force, the whole folder is reused
+
+
+def test_a_folder_that_another_process_makes_is_left_to_it(tmp_path: Path) -> None:
+    def build(folder: Path) -> dict[str, int]:
+        before = contents(folder)
+        for force in (False, True):
+            with pytest.raises(InputError, match="out: is being made by another process"):
+                produce(tmp_path / "out", WANTED, Build(), force=force)
+        assert contents(folder) == before
+        return Build()(folder)
+
+    produce(tmp_path / "out", WANTED, build)
+    assert set(contents(tmp_path / "out")) == {*FILES, MANIFEST}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_run_left_of_the_stale_folder_is_removed(tmp_path: Path) -> None:
+    produce(tmp_path / "out", WANTED, Build())
+    (tmp_path / "out.stale").mkdir()
+    produce(tmp_path / "out", WANTED, Build())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:

@@ -7,7 +7,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import COUNT, LANGUAGES, Mini, contents, killed, made_up, silent, summed, together, write_queries
+from conftest import (
+    COUNT,
+    LANGUAGES,
+    Mini,
+    contents,
+    described_anew,
+    killed,
+    made_up,
+    silent,
+    summed,
+    together,
+    write_queries,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -163,6 +175,7 @@ def test_alpha_of_nought_gives_the_bytes_of_the_passages(
     source = shutil.copytree(embeddings, tmp_path / "e")
     for path in source.glob("*.npy"):
         np.save(path, np.load(path).astype(dtype))
+    described_anew(source)
     folder = summed(generated if order == "same" else generated[::-1], config, tmp_path / "s")
     augment(source, folder, tmp_path / "a", Augmentation(0, normalize=True), log=silent)
     assert shards_of(tmp_path / "a") == shards_of(source)
@@ -273,10 +286,10 @@ def test_augmentation_that_the_sums_cannot_give_is_refused(
 def test_folders_of_other_stages_are_refused(embeddings: Path, sums: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is the output of encode, not query sums"):
         augment(embeddings, embeddings, tmp_path / "a", Augmentation(), log=silent)
-    with pytest.raises(InputError, match="is the output of sum, not passage embeddings"):
+    with pytest.raises(InputError, match="is the output of sum, not of encode"):
         augment(sums, sums, tmp_path / "a", Augmentation(), log=silent)
     augment(embeddings, sums, tmp_path / "a", Augmentation(), log=silent)
-    with pytest.raises(InputError, match="is the output of augment, not passage embeddings"):
+    with pytest.raises(InputError, match="is the output of augment, not of encode"):
         augment(tmp_path / "a", sums, tmp_path / "b", Augmentation(), log=silent)
 
 
@@ -349,9 +362,11 @@ def test_full_disk_ends_augment_with_nothing_half_written(
 def test_damaged_embeddings_name_the_file(embeddings: Path, sums: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(embeddings, tmp_path / "e")
     (copy / "00001.docid").write_text("1\n")
-    with pytest.raises(InputError, match="has 1 docids for an array") as caught:
+    with pytest.raises(InputError, match="is not the file that its manifest describes") as caught:
         augment(copy, sums, tmp_path / "a", Augmentation(), log=silent)
     assert caught.value.path == copy / "00001.docid"
+    with pytest.raises(InputError, match="has 1 docids for an array"):
+        augment(described_anew(copy), sums, tmp_path / "a", Augmentation(), log=silent)
 
 
 @pytest.mark.integration

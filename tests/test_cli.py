@@ -116,9 +116,9 @@ def test_an_input_error_of_the_program_is_one_line_without_a_traceback(tmp_path:
         ("topics --topics good.tsv --output folder", "folder"),
         ("topics --topics good.tsv --output good.tsv/out", "good.tsv"),
         ("train xdr --recipe nope --output out", "xdr-mini"),
-        ("train xdr --recipe xqg-mini --output out", "EncoderRecipe has no key"),
+        ("train xdr --recipe xqg-mini --output out", "is a recipe of train xqg"),
         ("train xqg --recipe nope --output out", "xqg-mini"),
-        ("train xqg --recipe xdr-mini --output out", "GeneratorRecipe has no key"),
+        ("train xqg --recipe xdr-mini --output out", "is a recipe of train xdr"),
         ("generate --collection xor-mini --output out --preset nope", "xqg-mt5-base"),
         ("generate --collection xor-mini --output out --languages xx", "'xx'"),
         ("generate --collection xor-mini --output out --top-p 2", "top_p"),
@@ -162,7 +162,7 @@ def test_an_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(cli, "run", interrupt)
     assert cli.main(["index"]) == 130
-    assert "goes on where it stopped" in capsys.readouterr().err
+    assert "goes on behind what is finished" in capsys.readouterr().err
 
 
 def test_a_command_that_works_is_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

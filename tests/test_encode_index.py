@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,8 +16,9 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from conftest import PASSAGES_FILE, Mini, contents, silent, together, write_passages
+from conftest import PASSAGES_FILE, Mini, contents, described_anew, silent, together, write_passages
 
+from xqg_repro import encoders
 from xqg_repro.artifacts import Manifest
 from xqg_repro.config import EncoderConfig, Pooling
 from xqg_repro.encode import encode, encoder_of, read_shards
@@ -265,8 +268,54 @@ def test_docid_that_cannot_be_is_refused(damaged: Path, tmp_path: Path, docids: 
     path = damaged / "00003.docid"
     path.write_text(docids + path.read_text().split("\n", 1)[1])
     with pytest.raises(InputError, match=problem):
-        build_index(damaged, tmp_path / "i", log=silent)
+        build_index(described_anew(damaged), tmp_path / "i", log=silent)
     assert not (tmp_path / "i").exists()
+
+
+def test_a_missing_shard_is_no_smaller_index(damaged: Path, tmp_path: Path) -> None:
+    for end in ("npy", "docid"):
+        (damaged / f"00001.{end}").unlink()
+    with pytest.raises(InputError, match=r"00001\.docid: is missing from its stage folder"):
+        build_index(damaged, tmp_path / "i", log=silent)
+
+
+def test_other_stages_outputs_are_no_embeddings(embeddings: Path, tmp_path: Path) -> None:
+    build_index(embeddings, tmp_path / "i", log=silent)
+    with pytest.raises(InputError, match="is the output of index, not of encode or augment"):
+        build_index(tmp_path / "i", tmp_path / "again", log=silent)
+
+
+def test_an_embedding_that_is_no_number_names_the_text(
+    mini_data: Mini, config: EncoderConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = mini_data.passages[8][2]
+    pooled = encoders.pool
+
+    def spoilt(states: Any, mask: Any, config: EncoderConfig) -> Any:
+        found = pooled(states, mask, config)
+        found[int(found[:, 0].argmax())] = float("nan")
+        return found
+
+    monkeypatch.setattr(encoders, "pool", spoilt)
+    with pytest.raises(InputError, match="an embedding that is infinite or not a number"):
+        encode(mini_data.docs, config, tmp_path / "e", device="cpu", log=silent)
+    with pytest.raises(InputError, match=re.escape(repr(f"T {text}")[:20])):
+        encoders.TextEncoder(config, "cpu").encode_passages(["T"], [text])
+
+
+def test_the_same_model_elsewhere_is_the_same(
+    mini_data: Mini, config: EncoderConfig, tiny_model: Path, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    copy = shutil.copytree(tiny_model, tmp_path / "copy")
+    moved = dataclasses.replace(config, model=str(copy))
+    for how in (config, moved):
+        encode(mini_data.docs, how, tmp_path / "e", device="cpu", log=lines.append)
+    assert lines[-1] == f"encode: {tmp_path / 'e'} is there already"
+    assert encoder_of(Manifest.read(tmp_path / "e")) == moved  # so that later stages find it
+    shutil.copy(copy / "config.json", copy / "vocab.txt")
+    encode(mini_data.docs, moved, tmp_path / "e", device="cpu", log=lines.append)
+    assert any("is made anew (changed: model)" in line for line in lines)
 
 
 @pytest.mark.parametrize("lines", [59, 61])

@@ -464,3 +464,7 @@ def test_precision_that_is_left_open_follows_the_hardware(
     assert QueryGenerator(config, "cpu")._model.dtype == getattr(torch, chosen)
     assert resolved(settings, "cpu") == settings
     assert resolved(config, "mps").precision == "float32"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not able)
+    lines: list[str] = []
+    generate(mini_data.docs, config, tmp_path / "q", device="cpu", log=lines.append)
+    assert lines == [f"generate: {tmp_path / 'q'} is there already"]  # on other hardware, too

@@ -49,6 +49,11 @@ def test_a_file_that_is_no_metadata_is_refused(tmp_path: Path, text: str) -> Non
         read_measurement(tmp_path / "run.txt")
 
 
+def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert commit() == ""
+
+
 def test_a_commit_is_dirty_by_files_that_differ_from_it_but_those_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

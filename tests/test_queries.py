@@ -136,6 +136,8 @@ def test_fingerprint_of_a_stage_folder_is_its_manifests(tmp_path: Path) -> None:
         ('{"docid": "1", "generated_queries": {"ru": ["a", "b"\n', "Expecting ',' delimiter"),
         ("\n", "Expecting value"),
         ("\udcff\n", "codec can't decode"),
+        ('{"docid": "1", "generated_queries": {"ru": ["a \\ud83d"]}}\n', "half a character"),
+        ('{"docid": "\\udc00", "generated_queries": {"ru": ["a"]}}\n', "half a character"),
         ("[1]\n", "no docid"),
         ('{"generated_queries": {"ru": ["a"]}}\n', "no docid"),
         (f"{json.dumps(item(1.5, ru=['a']))}\n", "docid is 1.5"),

@@ -4,9 +4,9 @@ A stage's output is a folder with ``manifest.json``. Its *identity* is what the 
 parameters, and the fingerprints of the inputs (upstream manifests, files, model weights). The same identity found
 again means that the folder can be reused; another one means that it is stale and is made anew.
 
-While a stage runs it works in ``<folder>.partial``. Whole files there carry their final names, so that a killed run
-resumes behind the last of them; at the end the manifest is written and the folder renamed. Manifests hold no times
-and no host names: the same inputs give the same bytes.
+While a stage runs it works in ``<folder>.partial``, which it locks. Whole files there carry their final names, so that
+a killed run resumes behind the last of them; at the end the manifest is written and the folder renamed. Manifests hold
+no times and no host names: the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-_IDENTITY = ".identity"
+_IDENTITY, _LOCK = ".identity", ".lock"
+_FORCED = " --force"
 
 # numpy reports a short write as an OSError without a number
 _WRITE_FAILURES = {
@@ -117,12 +118,16 @@ def read_json(path: Path, what: str = "file", mend: str = "") -> Any:
 
 
 def check_output(output: str | Path, source: str | Path) -> None:
-    """Raise :class:`InputError` for an output that would replace what it is made from, or whose name says gzip."""
+    """Raise :class:`InputError` for an output that would replace what it is made from or the note beside that, or whose
+    name says gzip.
+    """
     output, source = Path(output), Path(source)
     if output.suffix == ".gz":
         raise InputError("would be written without compression", path=output, mend="choose a name without .gz")
     if output.exists() and source.exists() and output.samefile(source):
         raise InputError("would be replaced by what is made from it", path=output, mend="choose another --output")
+    if output.absolute() == note_path(source.absolute()):
+        raise InputError(f"is where the note beside {source.name} lies", path=output, mend="choose another --output")
 
 
 @contextmanager
@@ -194,8 +199,15 @@ class Manifest:
 
     @property
     def identity(self) -> str:
-        """Fingerprint of what the output depends on, not of the output."""
-        return digest([self.format, self.stage, self.parameters, self.inputs])
+        """Fingerprint of what the output depends on, not of the output.
+
+        Where a model lies is no part of it: its files' fingerprint is among the inputs.
+        """
+        return digest([self.format, self.stage, self._decisive(), self.inputs])
+
+    def _decisive(self) -> dict[str, Any]:
+        known = "model" in self.inputs or "models" in self.inputs
+        return {key: _unnamed(value) for key, value in self.parameters.items()} if known else self.parameters
 
     def write(self, folder: Path) -> None:
         """Write the manifest into its stage folder."""
@@ -219,23 +231,27 @@ class Manifest:
         return cls.read_as(Path(folder) / MANIFEST)
 
     @classmethod
-    def read_as(cls, path: Path) -> Manifest:
+    def read_as(cls, path: Path, mend: str = "delete the folder and run the stage again") -> Manifest:
         """Read a manifest of any name."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise InputError(
-                f"cannot be read as a manifest: {error}", path=path, mend="delete the folder and run the stage again"
-            ) from error
+            raise InputError(f"cannot be read as a manifest: {error}", path=path, mend=mend) from error
 
     def differences(self, other: Manifest) -> list[str]:
         """Names of the parameters and inputs in which two manifests differ, for messages."""
         names = [] if self.stage == other.stage else ["stage"]
-        for kind in ("parameters", "inputs"):
-            mine, theirs = getattr(self, kind), getattr(other, kind)
+        for mine, theirs in ((self._decisive(), other._decisive()), (self.inputs, other.inputs)):
             # compared as JSON holds them: a tuple is a list once it has been read back
             names += [key for key in sorted({*mine, *theirs}) if digest(mine.get(key)) != digest(theirs.get(key))]
         return names
+
+
+def _unnamed(value: Any) -> Any:
+    """Settings without the names of their models."""
+    if isinstance(value, dict):
+        return {key: _unnamed(part) for key, part in value.items() if key != "model"}
+    return [_unnamed(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def fingerprint(folder: Path) -> str:
@@ -260,6 +276,19 @@ def verify(folder: Path, *, checksums: bool = False) -> Manifest:
     return manifest
 
 
+def stage_output(folder: str | Path, *stages: str) -> Manifest:
+    """The manifest of a folder that one of these stages wrote.
+
+    Raises:
+        InputError: another stage did, or the folder lacks one of its files.
+    """
+    made = Manifest.read(folder)
+    if made.stage not in stages:
+        mend = f"name a folder that xqg-repro {' or '.join(stages)} wrote"
+        raise InputError(f"is the output of {made.stage}, not of {' or '.join(stages)}", path=folder, mend=mend)
+    return verify(Path(folder))
+
+
 def produce(
     folder: str | Path,
     wanted: Manifest,
@@ -270,16 +299,19 @@ def produce(
 ) -> Manifest:
     """Bring a stage folder into being, or reuse the one that is there.
 
+    If the one that is there names a model by another path, it names the one that is wanted from now on.
+
     Args:
         folder: the final folder.
         wanted: stage, parameters and inputs; its counts and files are filled in here.
         build: writes the files into the working folder given to it, skipping whole files that it finds there, and
             returns counts. It must write each file with :func:`atomic_write` or an equivalent rename.
-        force: make the folder anew even when it matches.
+        force: make the folder anew even when it matches; only a forced run that was killed is resumed.
         log: receives one line on what was decided.
 
     Raises:
-        InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted).
+        InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted), or another process
+            is making it.
     """
     given, folder = folder, Path(folder).resolve()  # a link stays one; its target is replaced
     if folder.exists() and not folder.is_dir():
@@ -294,25 +326,29 @@ def produce(
             )
         if there.identity == wanted.identity and not force:
             log(f"{wanted.stage}: {given} is there already")
-            return verify(folder)
+            shutil.rmtree(_stale(folder), ignore_errors=True)
+            verify(folder)
+            if digest(there.parameters) != digest(wanted.parameters):
+                replace(there, parameters=wanted.parameters).write(folder)
+            return Manifest.read(folder)
         reason = "--force" if there.identity == wanted.identity else f"changed: {', '.join(there.differences(wanted))}"
         log(f"{wanted.stage}: {given} is made anew ({reason})")
-    partial = _partial_folder(folder, wanted.identity, force)
-    try:
-        counts = build(partial)
-    except InputError:
-        if [path.name for path in partial.iterdir()] == [_IDENTITY]:
-            shutil.rmtree(partial)
-        raise
-    files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
-        for path in sorted(partial.iterdir())
-        if not path.name.startswith(".")
-    }
-    manifest = Manifest(wanted.stage, wanted.parameters, wanted.inputs, counts, files)
-    manifest.write(partial)
-    with _writing(folder, partial):
-        _swap(partial, folder)
+    with _partial_folder(folder, wanted.identity, force) as partial:
+        try:
+            counts = build(partial)
+        except InputError:
+            if {path.name for path in partial.iterdir()} == {_IDENTITY, _LOCK}:
+                shutil.rmtree(partial)
+            raise
+        files = {
+            path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+            for path in sorted(partial.iterdir())
+            if not path.name.startswith(".")
+        }
+        manifest = Manifest(wanted.stage, wanted.parameters, wanted.inputs, counts, files)
+        manifest.write(partial)
+        with _writing(folder, partial):
+            _swap(partial, folder)
     log(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
     return manifest
 
@@ -331,7 +367,7 @@ def noted(file: Path, wanted: Manifest) -> Manifest | None:
     note = note_path(file)
     if not (file.exists() and note.exists()):
         return None
-    there = Manifest.read_as(note)
+    there = Manifest.read_as(note, mend="delete this file and run the same command again")
     same = there.identity == wanted.identity and there.files.get(file.name, {}).get("sha256") == file_digest(file)
     return there if same else None
 
@@ -342,30 +378,52 @@ def write_note(file: Path, made: Manifest, counts: dict[str, int]) -> None:
     replace(made, counts=counts, files=files).write_as(note_path(file))
 
 
+def _stale(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".stale")
+
+
 def _swap(partial: Path, folder: Path) -> None:
     """Put the finished folder in the stale one's place; after a kill at any point, the same command mends it."""
-    stale = folder.with_name(folder.name + ".stale")
+    stale = _stale(folder)
     shutil.rmtree(stale, ignore_errors=True)
     if folder.exists():
         os.replace(folder, stale)
     os.replace(partial, folder)
-    (folder / _IDENTITY).unlink()
+    for name in (_IDENTITY, _LOCK):
+        (folder / name).unlink()
     shutil.rmtree(stale, ignore_errors=True)
 
 
-def _partial_folder(folder: Path, identity: str, force: bool) -> Path:
-    """The working folder, emptied unless it was left behind by a killed run of the same identity."""
+@contextmanager
+def _partial_folder(folder: Path, identity: str, force: bool) -> Iterator[Path]:
+    """The working folder, locked, and emptied unless it was left behind by a killed run of the same identity.
+
+    What a run without ``force`` left behind is no start for one with it.
+    """
+    from filelock import FileLock, Timeout
+
     partial = folder.with_name(folder.name + ".partial")
-    note = partial / _IDENTITY
-    if partial.exists() and any(partial.iterdir()) and not note.exists():
+    note, lock = partial / _IDENTITY, FileLock(partial / _LOCK)
+    if partial.exists() and any(partial.iterdir()) and not (note.exists() or (partial / _LOCK).exists()):
         raise InputError("is in the way and no stage made it", path=partial, mend="move it or choose another --output")
-    if partial.exists() and (force or not note.exists() or note.read_text() != identity):
-        shutil.rmtree(partial)
     with _writing(partial, note):
         partial.mkdir(parents=True, exist_ok=True)
-        for leftover in partial.glob(".*.tmp"):
-            leftover.unlink()
-        (partial / MANIFEST).unlink(missing_ok=True)
-        with atomic_write(note) as file:
-            file.write(identity)
-    return partial
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            mend = "wait until it has ended, then run the same command again"
+            raise InputError("is being made by another process", path=folder, mend=mend) from None
+    try:
+        with _writing(partial, note):
+            found = note.read_text() if note.exists() else ""
+            resumed = found == identity + _FORCED or (found == identity and not force)
+            for path in partial.iterdir():
+                passing = path.name == MANIFEST or (path.name.startswith(".") and path.name.endswith(".tmp"))
+                if path.name != _LOCK and (passing or not resumed):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            with atomic_write(note) as file:
+                file.write(identity + (_FORCED if force else ""))
+        yield partial
+    finally:
+        (partial / _LOCK).unlink(missing_ok=True)  # as long as it is held, so that nobody else holds it
+        lock.release()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xqg_repro.artifacts import Manifest, atomic_write, fingerprint, produce, write_array
+from xqg_repro.artifacts import Manifest, atomic_write, fingerprint, produce, stage_output, write_array
 from xqg_repro.config import XOR_LANGUAGES, Aggregate, Augmentation, EncoderConfig
 from xqg_repro.encode import encoder_of, narrowed, read_shards
 from xqg_repro.encoders import TextEncoder, model_fingerprint
@@ -165,12 +165,8 @@ def augment_in_one_stream(
 
 
 def passages_manifest(embeddings: str | Path) -> Manifest:
-    """The manifest of a folder that ``encode`` wrote; :class:`InputError` where another stage did."""
-    source = Manifest.read(embeddings)
-    if source.stage != "encode":
-        mend = "name a folder that xqg-repro encode wrote"
-        raise InputError(f"is the output of {source.stage}, not passage embeddings", path=embeddings, mend=mend)
-    return source
+    """The manifest of a whole folder that ``encode`` wrote; :class:`InputError` where another stage did."""
+    return stage_output(embeddings, "encode")
 
 
 def encoder_now(source: Manifest, embeddings: str | Path) -> EncoderConfig:

@@ -19,7 +19,7 @@ import numpy as np
 
 from xqg_repro.artifacts import digest, input_digest
 from xqg_repro.config import EncoderConfig, Pooling, resource
-from xqg_repro.errors import InputError
+from xqg_repro.errors import InputError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -163,6 +163,17 @@ def move(model: Any, device: str) -> None:
         raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
+def check_reads(tokenizer: Any, model: Any, longest: int, folder: Path) -> None:
+    """Raise :class:`InputError` where a model cannot read so many tokens; ``folder`` is for the message."""
+    limit = min(getattr(model.config, "max_position_embeddings", longest), tokenizer.model_max_length)
+    if longest > limit:
+        raise InputError(
+            f"reads at most {limit} tokens, but a maximum length is {longest}",
+            path=folder,
+            mend="lower passage_max_length or query_max_length",
+        )
+
+
 def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
     """Split positions into batches of similar length whose padded size stays within a number of tokens.
 
@@ -219,13 +230,7 @@ class TextEncoder:
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
         move(self._model, self.device)
         longest = max(config.query_max_length, config.passage_max_length)
-        limit = min(getattr(self._model.config, "max_position_embeddings", longest), self._tokenizer.model_max_length)
-        if longest > limit:
-            raise InputError(
-                f"reads at most {limit} tokens, but a maximum length is {longest}",
-                path=folder,
-                mend="lower --passage-max-length or --query-max-length",
-            )
+        check_reads(self._tokenizer, self._model, longest, folder)
 
     @property
     def dimension(self) -> int:
@@ -279,6 +284,12 @@ class TextEncoder:
                         input_ids=padded["input_ids"].to(self.device), attention_mask=mask
                     ).last_hidden_state
                     vectors = pool(states.float(), mask, self.config).cpu().numpy()
+                if not np.isfinite(vectors).all():
+                    text = block[batch[int(np.isfinite(vectors).all(axis=1).argmin())]]
+                    raise InputError(
+                        f"{self.config.model} gives {shown(text)} an embedding that is infinite or not a number",
+                        mend="take --precision float32, or bfloat16; if that is what it is, its weights are spoilt",
+                    )
                 yield start + np.array(batch), vectors
             start += len(block)
 

@@ -40,7 +40,7 @@ def exit_status(action: Callable[[], int]) -> int:
             raise
         message = f"{error.filename}: {error.strerror}"
     except KeyboardInterrupt:
-        print("xqg-repro: interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("xqg-repro: interrupted; the same command goes on behind what is finished", file=sys.stderr)
         return 130
     print(f"xqg-repro: error: {message}", file=sys.stderr)
     return 2

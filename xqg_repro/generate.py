@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from xqg_repro import collection
-from xqg_repro.artifacts import Manifest, produce
+from xqg_repro.artifacts import MANIFEST, Manifest, produce
 from xqg_repro.config import GeneratorConfig, Precision
 from xqg_repro.encoders import chosen_device, load_model, model_fingerprint, move, resolve_model, token_batches
 from xqg_repro.errors import InputError
@@ -77,7 +77,7 @@ def generate(
     """
     if shard_size < 1:
         raise InputError(f"a shard cannot hold {shard_size} passages")
-    config = resolved(config, device)
+    config = resolved(_as_before(config, Path(output)), device)
     dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
     wanted = Manifest(
@@ -90,6 +90,17 @@ def generate(
         return _generate_shards(dataset, QueryGenerator(config, device, tokens_per_batch), folder, shard_size)
 
     return produce(output, wanted, build, force=force, log=log)
+
+
+def _as_before(config: GeneratorConfig, output: Path) -> GeneratorConfig:
+    """The settings with the precision of the queries that are there, where they leave it open.
+
+    So what was generated on other hardware, which has or lacks bfloat16, is reused.
+    """
+    if config.precision is None and (output / MANIFEST).exists():
+        made = Manifest.read(output).parameters.get("generator", {})
+        return dataclasses.replace(config, precision=made.get("precision"))
+    return config
 
 
 def _generate_shards(dataset: Any, generator: QueryGenerator, folder: Path, shard_size: int) -> dict[str, int]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xqg_repro.artifacts import Manifest, atomic_write, fingerprint, produce
+from xqg_repro.artifacts import Manifest, atomic_write, fingerprint, produce, stage_output
 from xqg_repro.encode import read_shards
 from xqg_repro.errors import InputError
 
@@ -36,9 +36,10 @@ def build_index(
         log: receives one line on what was decided.
 
     Raises:
-        InputError: no embeddings, docids and vectors that differ in number, a docid that occurs twice.
+        InputError: no embeddings or not all of them, docids and vectors that differ in number, a docid that occurs
+            twice.
     """
-    source = Manifest.read(embeddings)
+    source = stage_output(embeddings, "encode", "augment")
     wanted = Manifest(
         "index",
         {**source.parameters, "factory": factory},
@@ -109,8 +110,10 @@ def check_index(folder: str | Path) -> int:
             raise InputError(f"is not an index: it has no file {name!r}", path=folder, mend="run xqg-repro index first")
     with open(folder / "docid", "rb") as ids:
         docids = sum(1 for _ in ids)
+    # the later flag leaves a flat index, too, on the disk
+    mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:
-        vectors = faiss.read_index(str(folder / "index"), faiss.IO_FLAG_MMAP).ntotal
+        vectors = faiss.read_index(str(folder / "index"), mapped).ntotal
     except RuntimeError as error:
         raise InputError(
             f"cannot be read as a FAISS index: {error}",

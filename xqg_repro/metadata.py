@@ -116,7 +116,10 @@ def commit(apart_from: str = "") -> str:
     if not (folder / ".git").exists():
         return ""
     git = ["git", "-C", str(folder)]
-    shown = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    try:
+        shown = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    except FileNotFoundError:  # there is no Git
+        return ""
     if shown.returncode:
         return ""
     paths = [".", f":(exclude){apart_from}"] if apart_from else ["."]

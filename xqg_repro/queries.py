@@ -157,6 +157,11 @@ def parse_line(line: bytes, key: str) -> tuple[str, dict[str, Any], dict[str, An
         item: Any = json.loads(line)
     except ValueError as error:
         raise ValueError(str(error) if line.endswith(b"\n") else "it was cut off") from None
+    if re.search(rb"\\u[dD][89a-fA-F]", line):
+        try:
+            json.dumps(item, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("it holds half a character (an unpaired surrogate)") from None
     docid, found = (item.get("docid"), item.get(key)) if isinstance(item, dict) else (None, None)
     docid = str(docid) if type(docid) is int else docid
     if not isinstance(docid, str) or docid.split() != [docid]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.artifacts import Manifest, atomic_write, file_digest, note_path, noted, write_note
+from xqg_repro.artifacts import Manifest, atomic_write, check_output, file_digest, note_path, noted, write_note
 from xqg_repro.config import ReaderConfig
 from xqg_repro.encoders import TOKENS_PER_BATCH, chosen_device, load_model, model_fingerprint, move, resolve_model
 from xqg_repro.encoders import token_batches as batches
@@ -167,6 +167,7 @@ def read(
             model that is no reader.
     """
     run, output = Path(run), Path(output)
+    check_output(output, run)
     if depth < 1:
         raise InputError(f"a depth of {depth} reads nothing", mend="read one passage a question at least")
     dataset = collection.load(topics, needs=["queries"])

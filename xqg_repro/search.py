@@ -13,6 +13,7 @@ from xqg_repro.artifacts import (
     MANIFEST,
     Manifest,
     atomic_write,
+    check_output,
     digest,
     file_digest,
     fingerprint,
@@ -66,6 +67,7 @@ def search(
             unknown topics.
     """
     index, output = Path(index), Path(output)
+    check_output(output, index)
     if depth < 1:
         raise InputError(f"a search depth of {depth} retrieves nothing")
     count = check_index(index)

@@ -30,10 +30,13 @@ def add_evaluate(verbs: Any, name: str) -> None:
 
 
 def _evaluate(asked: argparse.Namespace, log: Log) -> None:
+    from xqg_repro.artifacts import check_output
     from xqg_repro.evaluate import Missing, evaluate, evaluate_answers
     from xqg_repro.tables import Table
 
     missing = Missing(asked.missing)
+    if asked.output:
+        check_output(asked.output, asked.answers or asked.run_file)
     if asked.answers:
         scores = evaluate_answers(asked.answers, asked.topics, asked.measures or ["EM", "F1"], missing=missing)
     else:

@@ -156,8 +156,14 @@ def read_spans(
     return load_spans(folder / "spans.npy")
 
 
-def kept_spans(path: str | Path, data: ParallelData) -> SpansOf:
+def kept_spans(path: str | Path, data: ParallelData, report: Callable[[int], object] = lambda unread: None) -> SpansOf:
     """Spans of a file that a study wrote, for the same data.
+
+    Args:
+        path: the file.
+        data: what it is of.
+        report: receives, for each pair of languages, how many of the spans asked for are not there; as answers such
+            score 0.
 
     Raises:
         InputError: the file is no such file or of other data; where spans are asked for, more than :data:`UNREAD` of
@@ -178,6 +184,7 @@ def kept_spans(path: str | Path, data: ParallelData) -> SpansOf:
                 path=path,
                 mend="it is of another encoder or other methods; give --reader to read anew",
             )
+        report(lacking)
         return mine
 
     return of

@@ -96,8 +96,10 @@ def run_study(
     def build(folder: Path) -> dict[str, int]:
         by = remembered(data, vectors)
         results = score(study, data, vectors, config.normalize, by)
+        unread: list[int] = []
         if spans is not None:
-            write_spans(folder / "spans.npy", score_answers(study, data, results, kept_spans(spans, data)))
+            kept = kept_spans(spans, data, unread.append)
+            write_spans(folder / "spans.npy", score_answers(study, data, results, kept))
         elif assigned:
             made = partial(read_spans, readers=assigned, data=data, folder=output / "spans", **settings)
             write_spans(folder / "spans.npy", score_answers(study, data, results, made))
@@ -109,7 +111,8 @@ def run_study(
             file.writelines(_rows(results))
         write_array(folder / "ranks.npy", _ranks(results))
         write_figures(summary, folder)
-        return {"pairs": len(study.pairs), "methods": len(study.methods), "questions": len(data.qids)}
+        counts = {"pairs": len(study.pairs), "methods": len(study.methods), "questions": len(data.qids)}
+        return counts | ({"unread": sum(unread)} if unread else {})
 
     produce(output / "results", wanted, build, force=force, log=log)
     verify(output / "results")
