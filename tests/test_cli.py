@@ -105,7 +105,8 @@ def test_an_input_error_of_the_program_is_one_line_without_a_traceback(tmp_path:
         ("encode --collection xquad/en --output out", "--preset"),
         ("encode --collection xquad/en --output out --preset nope", "nope"),
         ("encode --collection xquad/en --output out --pooling mean", "--pooling"),
-        ("encode --collection nope/nope --output out --encoder ./nope", "nope/nope"),
+        ("encode --collection nope/nope --output out --encoder ./nope --pooling cls", "nope/nope"),
+        ("encode --collection xor-mini --output out --encoder ./e", "./e makes one vector of a text is not said"),
         ("encode --collection xquad/en --output out --preset mbert --shard-size 0", "0 passages"),
         ("encode --collection xquad/en --output out --preset mbert --query-max-length 1", "3 tokens"),
         ("index --embeddings nope --output out", "nope"),
@@ -126,8 +127,8 @@ def test_an_input_error_of_the_program_is_one_line_without_a_traceback(tmp_path:
         ("generate --collection xor-mini --output out --generator ./nope", "nope"),
         ("sum --generated good.tsv --output out", "--preset"),
         ("sum --generated good.tsv --output out --pooling mean", "--pooling"),
-        ("sum --generated good.tsv --output out --encoder ./nope", "no such model folder"),
-        ("sum --generated good.tsv --output out --encoder ./nope --languages xx", "'xx'"),
+        ("sum --generated good.tsv --output out --encoder ./nope --pooling cls", "no such model folder"),
+        ("sum --generated good.tsv --output out --encoder ./nope --pooling cls --languages xx", "'xx'"),
         ("sum --generated nope.jsonl --output out --preset xdr-mini", "nope.jsonl"),
         ("sum --generated good.tsv --output out --preset xdr-mini", "good.tsv:1: "),
         ("augment --embeddings nope --sums nope --output out", "nope: is not the output of a stage"),
@@ -268,7 +269,9 @@ def test_encode_hands_its_options_on(handed: Handed) -> None:
     arguments, settings = handed("encode.encode", "encode --collection c --output o --preset mbert")
     assert arguments == ("c", load_preset("mbert"), "o")
     assert settings == {"shard_size": 50_000, "dtype": "float32", "device": None, "force": False}
-    line = "encode --collection c --output o --encoder m --shard-size 7 --dtype float16 --device cpu --force"
+    line = (
+        "encode --collection c --output o --encoder m --pooling cls --shard-size 7 --dtype float16 --device cpu --force"
+    )
     arguments, settings = handed("encode.encode", line)
     assert arguments == ("c", EncoderConfig("m"), "o")
     assert settings == {"shard_size": 7, "dtype": "float16", "device": "cpu", "force": True}

@@ -178,6 +178,23 @@ def test_runs_are_compared_on_the_topics_that_their_names_tell(
     )
 
 
+def test_answers_are_compared(mini_data: Mini, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = []
+    for name, found in (("right", lambda q: q["answers"][0]), ("none", lambda q: "zzz")):
+        path = tmp_path / f"answers.test-mini.{name}.dev.json"
+        path.write_text(json.dumps({q["id"]: found(q) for q in mini_data.questions}))
+        paths.append(str(path))
+    assert cli.main(["compare", "--answers", *paths, "--test", "mcnemar", "--measures", "EM", "--format", "json"]) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    average = next(r for r in results if r["system"] == "none" and r["column"] == "average")
+    assert (average["score"], average["difference"], average["baseline"], average["measure"]) == (0, -1, "right", "EM")
+    assert cli.main(["compare", "--answers", *paths]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("EM") and "\nF1" in shown and "Bold" not in shown
+    assert cli.main(["compare", *paths, "--measures", "EM"]) == 2
+    assert "EM is of answers, not of runs (name files of answers (--answers))" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("baseline", ["right", "run.test-mini.right.dev.txt"])
 def test_the_baseline_is_named_or_its_file_is(
     runs: dict[str, str], baseline: str, capsys: pytest.CaptureFixture[str]

@@ -78,8 +78,15 @@ def test_enums_and_null_are_read() -> None:
         ("title: A toy", "titel: A toy", "Benchmark has no key 'titel'.*known:.*title"),
         ("encoder: mbert", "encodr: mbert", "Condition has no key 'encodr'.*known:.*encoder"),
         ("tolerance: 1", "margin: 1", "MeasureConfig has no key 'margin'.*known:.*tolerance"),
-        ("title: A toy", "", "title"),
-        ("encoder: mbert, ", "", "encoder"),
+        ("title: A toy", "", "Benchmark lacks the key 'title'"),
+        ("encoder: mbert, ", "", "Condition lacks the key 'encoder'"),
+        ("[ar, fi]", "[]", "toy has no languages"),
+        ("[ar, fi]", "ar", "expected a list"),
+        ("name: other", "name: plain", "two conditions are called 'plain'"),
+        ("encoder: mbert,", "encoder: mbrt,", "plain: there is no encoder preset 'mbrt'"),
+        ("digits: 1", "digits: -1", "-1 digits and a tolerance of 1.0 print no score"),
+        ("scale: 100", "scale: 0", "a scale of 0.0"),
+        ("title: A toy", "name: again", "toy.yaml:2: repeats the key 'name'"),
         ("[ar, fi]", "ar", "languages is 'ar'"),
         ("[ar, fi]", "[ar, 1]", "languages is 1"),
         ("name: toy", "name: 3", "name is 3"),
@@ -132,6 +139,12 @@ def test_an_expected_score_of_an_unknown_column_is_named(tmp_path: Path, old: st
 def test_bad_encoder_settings_are_named(data: Any, problem: str) -> None:
     with pytest.raises(InputError, match=problem):
         parse(EncoderConfig, data, "encoders.yaml")
+
+
+def test_a_repeated_key_names_its_line(tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").write_text("a: 1\nb: {c: 1,\n  c: 2}\n")
+    with pytest.raises(InputError, match=r"file.yaml:3: repeats the key 'c'"):
+        read_yaml(tmp_path / "file.yaml")
 
 
 @pytest.mark.parametrize(("text", "line"), [("a: 1\nb: ]\n", 2), ("a: 1\nb: 'open\n\n", 4), ("a: 1\n\tb: 2\n", 2)])
@@ -285,7 +298,7 @@ def test_answers_may_be_read_and_measured(tmp_path: Path) -> None:
         ("depth: 3", "depth: 1.5", "depth is 1.5"),
         ("weight: 0.5", "weight: -1", "the weight of the retrieval score is -1.0 .it must be 0 or more"),
         ("weight: 0.5", "weight: .nan", "the weight of the retrieval score is nan"),
-        ("reader: reader-mini, ", "", "Reading: .*reader"),
+        ("reader: reader-mini, ", "", "Reading lacks the key 'reader'"),
         ("weight: 0.5", "wait: 0.5", "Reading has no key 'wait'.*known: depth, reader, weight"),
         ("{reader: reader-mini, depth: 3, weight: 0.5}", "reader-mini", "Reading must be a mapping, not str"),
     ],

@@ -175,7 +175,7 @@ def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(tiny_model: Path, 
 
     def start(output: Path) -> subprocess.Popen:
         command = [sys.executable, "-m", "xqg_repro", "encode", "--collection", "xor-tydi", "--device", "cpu"]
-        command += ["--encoder", str(tiny_model), "--shard-size", "1", "--output", str(output)]
+        command += ["--encoder", str(tiny_model), "--pooling", "cls", "--shard-size", "1", "--output", str(output)]
         return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
 
     assert start(tmp_path / "whole").wait() == 0

@@ -193,13 +193,14 @@ def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
 
 
 def named_in(run: str | PurePath) -> tuple[str, str]:
-    """The condition and the topics that a run's file name tells, if it is one of :func:`run_path`; else "" and "".
+    """The condition and the topics that the name of a file of a run, or of answers, tells; "" and "" if it has another.
 
-    >>> named_in("runs/run.xor-mini.xdr-mini.dev.txt.gz")
-    ('xdr-mini', 'xor-mini/dev')
+    >>> named_in("runs/run.xor-mini.xdr-mini.dev.txt.gz"), named_in("answers.xor-mini.xdr-mini.dev.json")
+    (('xdr-mini', 'xor-mini/dev'), ('xdr-mini', 'xor-mini/dev'))
     """
-    match = re.fullmatch(r"run\.([^.]+)\.([^.]+)\.(.+)\.txt(\.gz)?", PurePath(run).name)
-    return (match[2], f"{match[1]}/{match[3].replace('.', '/')}") if match else ("", "")
+    match = re.fullmatch(r"(run\..*\.txt|answers\..*\.json)(\.gz)?", PurePath(run).name)
+    parts = match[1].split(".")[1:-1] if match else []
+    return (parts[1], "/".join([parts[0], *parts[2:]])) if len(parts) > 2 and all(parts) else ("", "")
 
 
 def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:

@@ -112,8 +112,8 @@ class Comparison:
         header = ["average against baseline", "measure", "Δ", "95% interval", "p", "corrected", "effect", "detectable"]
         return Table(header, [self._difference(r) for r in self.results if r.column == AVERAGE and r.p is not None])
 
-    def legend(self) -> str:
-        """What the marks mean and how the tests were made."""
+    def legend(self, *, bold: bool = True) -> str:
+        """What the marks mean, ``bold`` ones if there are any, and how the tests were made."""
         if not self._letters():
             return ""
         how = {
@@ -125,14 +125,14 @@ class Comparison:
         correction = "not corrected" if self.correction is Correction.NONE else f"{self.correction.title()}-corrected"
         return (
             f"{superscript('a')} better than the system so marked, {superscript('-a')} worse (p < {LEVEL}). "
-            f"Paired {how}; {correction}: languages of a system together, averages of a measure together. "
-            "Bold: best of a column."
+            f"Paired {how}; {correction}: languages of a system together, averages of a measure together."
+            + (" Bold: best of a column." if bold else "")
         )
 
     def text(self, *, bold: bool = False) -> str:
         """For a terminal."""
         tables = [self.table(measure).text(bold=bold) for measure in self.measures]
-        more = [self.differences().text(), self.legend()] if self._letters() else []
+        more = [self.differences().text(), self.legend(bold=bold)] if self._letters() else []
         return "\n\n".join([*tables, *more])
 
     def markdown(self) -> str:

@@ -229,6 +229,13 @@ class MeasureConfig:
     digits: int = 3
     tolerance: float = 0.005
 
+    def __post_init__(self) -> None:
+        if not self.scale > 0 or self.digits < 0 or self.tolerance < 0:
+            raise InputError(
+                f"a scale of {self.scale}, {self.digits} digits and a tolerance of {self.tolerance} print no score",
+                mend="the scale must be above 0, the other two 0 or more",
+            )
+
 
 @dataclass(frozen=True)
 class ReaderConfig:
@@ -350,6 +357,12 @@ class Benchmark:
     study: str = ""
 
     def __post_init__(self) -> None:
+        for what in ("languages", "measures", "conditions"):
+            if not getattr(self, what):
+                raise InputError(f"{self.name} has no {what}", mend="name one at least")
+        names = [condition.name for condition in self.conditions]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise InputError(f"two conditions are called {repeated[0]!r}", mend="their runs would be one file")
         if self.answer_measures and self.reading is None:
             raise InputError(
                 f"{', '.join(self.answer_measures)} can only be measured of answers, and the benchmark reads none",
@@ -422,13 +435,18 @@ def parse(cls: type[T], data: Any, source: str | Path) -> T:
         raise InputError(
             f"{cls.__name__} has no key {unknown[0]!r}", path=source, mend=f"known: {', '.join(sorted(known))}"
         )
+    required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]  # type: ignore[arg-type]
+    if absent := [name for name in required if name not in data]:
+        raise InputError(f"{cls.__name__} lacks the key {absent[0]!r}", path=source, mend="add it")
     try:
         values = {key: _convert(hints[key], value, source, key) for key, value in data.items()}
         return cls(**values)
-    except TypeError as error:
-        raise InputError(f"{cls.__name__}: {error}", path=source, mend="add the missing key") from None
     except InputError as error:
         raise error if error.path else InputError(error.problem, path=source, mend=error.mend) from None
+
+
+_KINDS = {tuple: "a list", Mapping: "a mapping", str: "a text", bool: "true or false", int: "a whole number"}
+_KINDS |= {float: "a number"}
 
 
 def _convert(hint: Any, value: Any, source: str | Path, key: str) -> Any:
@@ -450,16 +468,24 @@ def _convert(hint: Any, value: Any, source: str | Path, key: str) -> Any:
     raise InputError(
         f"{key} is {value!r}, which is not of the type it must be",
         path=source,
-        mend=f"expected {getattr(hint, '__name__', hint)}",
+        mend=f"expected {_KINDS.get(origin or hint, getattr(hint, '__name__', hint))}",
     )
 
 
 def read_yaml(path: Path) -> Any:
-    """Parse a YAML file; :class:`InputError` with the line where it cannot be parsed."""
+    """Parse a YAML file; :class:`InputError` with the line where it cannot be parsed or repeats a key."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            if repeated := [i for i, key in enumerate(keys) if key in keys[:i]]:
+                mark = node.value[repeated[0]][0].start_mark
+                raise InputError(f"repeats the key {keys[repeated[0]]!r}", path=path, line=mark.line + 1)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(read_text(path))
+        return yaml.load(read_text(path), Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         raise InputError(
@@ -475,6 +501,12 @@ def load_benchmark(name_or_path: str) -> Benchmark:
         raise InputError(f"there is no benchmark {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
     benchmark = parse(Benchmark, read_yaml(path), path)
     for condition in benchmark.conditions:
+        try:
+            load_preset(condition.encoder)
+            if condition.generator:
+                load_generator(condition.generator)
+        except InputError as error:
+            raise InputError(f"{condition.name}: {error.problem}", path=path, mend=error.mend) from None
         if condition.baseline and condition.baseline not in {c.name for c in benchmark.conditions}:
             problem = f"{condition.name} has the baseline {condition.baseline!r}, which is no condition"
             raise InputError(problem, path=path)

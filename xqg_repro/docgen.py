@@ -6,9 +6,11 @@ between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is le
 
 from __future__ import annotations
 
+import argparse
 import ast
 import html
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from xqg_repro.artifacts import atomic_write, file_digest, read_json, read_text
 from xqg_repro.claims import claims_table
 from xqg_repro.commands import Step
 from xqg_repro.config import AVERAGE, Benchmark, Condition, load_benchmark, read_yaml, resource
-from xqg_repro.errors import InputError
+from xqg_repro.errors import InputError, exit_status
 from xqg_repro.metadata import read_measurement
 from xqg_repro.page import Figure, write_page
 from xqg_repro.report import report_of_runs
@@ -204,6 +206,9 @@ _PARTS = {
 
 def main() -> None:
     """Write topic files, generated pages and generated parts; the working directory is a checkout's root."""
+    argparse.ArgumentParser(prog="python -m xqg_repro.docgen", description=main.__doc__).parse_args()
+    if not Path("docs", "regressions").is_dir():
+        raise InputError("is not a checkout's root", path=Path.cwd(), mend="run make docs there")
     collection.register()
     benchmark = load_benchmark("xor-mini")
     for language in benchmark.languages:
@@ -225,4 +230,4 @@ def _write_if_changed(text: str, page: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(lambda: main() or 0))

@@ -140,11 +140,11 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
             relevance judgements that the topics do not have, or no question in common.
     """
     dataset = collection.load(topics, needs=["queries"])
-    questions = list(dataset.queries_iter())
-    found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
     parsed = parse_measures(measures)
     if answers := [name for name in parsed if name in MATCH_MEASURES]:
-        raise InputError(f"{answers[0]} is of answers, not of runs", mend="score a file of answers (--answers)")
+        raise InputError(f"{answers[0]} is of answers, not of runs", mend="name files of answers (--answers)")
+    questions = list(dataset.queries_iter())
+    found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
     absent = tuple(question.query_id for question in questions if question.query_id not in found)
     if len(absent) == len(questions):
         raise InputError(f"the run holds no question of {topics}", mend="is this the run of another topic set?")

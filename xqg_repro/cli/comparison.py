@@ -18,13 +18,16 @@ FORMATS = ("text", "markdown", "latex", "csv", "json")
 
 def add_compare(verbs: Any, name: str) -> None:
     """Declare the verb ``compare``."""
-    verb = add_verb(verbs, name, _compare, "compare TREC runs, with tests of significance")
-    verb.add_argument("runs", nargs="+", metavar="RUN", help="TREC runs")
+    verb = add_verb(verbs, name, _compare, "compare TREC runs, or answers, with tests of significance")
+    verb.add_argument("runs", nargs="+", metavar="RUN", help="TREC runs; with --answers, files of answers")
+    verb.add_argument("--answers", action="store_true", help="the files hold answers, as xqg-repro read writes them")
     verb.add_argument("--baseline", help="the run that the others are compared with (default: the first)")
     verb.add_argument("--published", metavar="SYSTEM", help="compare with a published system instead, unpaired")
     verb.add_argument("--topics", help="ir-datasets id (default: as the runs' names tell, run.xor-mini.NAME.dev.txt)")
     verb.add_argument(
-        "--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt (the default) or ir-measures names"
+        "--measures",
+        nargs="+",
+        help="of runs: R2kt, R5kt (the default) or ir-measures names; of answers: EM, F1 (default), EM_mlqa, F1_mlqa",
     )
     verb.add_argument(
         "--missing",
@@ -51,10 +54,10 @@ def add_compare(verbs: Any, name: str) -> None:
 def _compare(asked: argparse.Namespace, log: Log) -> None:
     from xqg_repro.baselines import PUBLISHED_ON
     from xqg_repro.compare import compare, printing
-    from xqg_repro.evaluate import Missing, evaluate, parse_measures
+    from xqg_repro.evaluate import Missing, evaluate, evaluate_answers, parse_measures
     from xqg_repro.significance import Correction, Test
 
-    if asked.published and (asked.baseline or len(asked.runs) > 1):
+    if asked.published and (asked.baseline or asked.answers or len(asked.runs) > 1):
         raise InputError("--published compares one run with a published system", mend="leave out the other runs")
     if asked.published and asked.format in ("csv", "json"):
         raise InputError(f"--published has no {asked.format}", mend="choose from: text, markdown, latex")
@@ -63,12 +66,14 @@ def _compare(asked: argparse.Namespace, log: Log) -> None:
         raise InputError(
             f"published results are on {PUBLISHED_ON}, not on {topics}", mend="take a run of these questions"
         )
+    score = evaluate_answers if asked.answers else evaluate
+    asked.measures = asked.measures or (["EM", "F1"] if asked.answers else ["R2kt", "R5kt"])
     parse_measures(asked.measures)
     names = _names(asked.runs)
     baseline = "" if asked.published else _named(asked.baseline, names) if asked.baseline else names[0]
     systems, languages = [], ()
     for name, run in zip(names, asked.runs, strict=True):
-        scores = evaluate(run, topics, asked.measures, missing=Missing(asked.missing))
+        scores = score(run, topics, asked.measures, missing=Missing(asked.missing))
         if scores.absent:
             log(f"compare: {len(scores.absent)} questions are not in {run} (--missing {scores.missing})")
         languages = languages or tuple(dict.fromkeys(scores.languages.values()))

@@ -40,9 +40,15 @@ def stage_settings(asked: argparse.Namespace, log: Log) -> dict[str, Any]:
 
 def add_encoder_options(verb: argparse.ArgumentParser) -> None:
     """The options that describe an encoder, for :func:`encoder_config`."""
-    from xqg_repro.config import Pooling, Precision
+    from xqg_repro.config import EncoderConfig, Pooling, Precision
 
-    group = verb.add_argument_group("encoder", "a preset's settings, each of which an option overrides")
+    default = EncoderConfig("")
+    group = verb.add_argument_group(
+        "encoder",
+        "a preset's settings, each of which an option overrides; without a preset, the paper's: no prefixes, "
+        f"title and text joined by a space, not normalised, {default.query_max_length} tokens of a question and "
+        f"{default.passage_max_length} of a passage, float32",
+    )
     group.add_argument("--preset", default=argparse.SUPPRESS, help="named settings from resources/encoders.yaml")
     group.add_argument(
         "--encoder",
@@ -51,7 +57,9 @@ def add_encoder_options(verb: argparse.ArgumentParser) -> None:
         default=argparse.SUPPRESS,
         help="model folder, Hugging Face id or package:NAME",
     )
-    group.add_argument("--pooling", choices=[*Pooling], default=argparse.SUPPRESS, help="first token or mean")
+    group.add_argument(
+        "--pooling", choices=[p.value for p in Pooling], default=argparse.SUPPRESS, help="first token or mean"
+    )
     group.add_argument(
         "--normalize", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="L2-normalise embeddings"
     )
@@ -68,7 +76,9 @@ def add_encoder_options(verb: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--query-max-length", type=int, default=argparse.SUPPRESS, help="tokens of a question")
     group.add_argument("--passage-max-length", type=int, default=argparse.SUPPRESS, help="tokens of a passage")
-    group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the encoder's layers")
+    group.add_argument(
+        "--precision", choices=[p.value for p in Precision], default=argparse.SUPPRESS, help="of the encoder's layers"
+    )
 
 
 def given_settings(asked: argparse.Namespace, settings: type) -> dict[str, Any]:
@@ -92,6 +102,9 @@ def encoder_config(asked: argparse.Namespace, made_by: EncoderConfig | None = No
     if base is not None:
         return dataclasses.replace(base, **given)
     if "model" in given:
+        if "pooling" not in given:
+            mend = "--pooling cls or mean, and whatever else its authors say; or a --preset that says it"
+            raise InputError(f"how {given['model']} makes one vector of a text is not said", mend=mend)
         return parse(EncoderConfig, given, "command line")
     if given:
         option = "no-title" if given.get("title_separator", "") is None else next(iter(given)).replace("_", "-")
@@ -112,7 +125,10 @@ def add_aggregate_options(verb: argparse.ArgumentParser) -> None:
     from xqg_repro.config import Aggregate
 
     verb.add_argument(
-        "--aggregate", choices=[*Aggregate], default="sum", help="add the sum (as in the paper) or the mean of queries"
+        "--aggregate",
+        choices=[a.value for a in Aggregate],
+        default="sum",
+        help="add the sum (as in the paper) or the mean of queries",
     )
     verb.add_argument(
         "--normalize",

@@ -43,8 +43,9 @@ def _evaluate(asked: argparse.Namespace, log: Log) -> None:
         scores = evaluate(asked.run_file, asked.topics, asked.measures or ["R2kt", "R5kt"], missing=missing)
     if asked.output:
         scores.write(asked.output)
-    how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as the official script for runs does"
-    log(f"evaluate: {len(scores.absent)} questions are not there; such questions {how} (--missing {scores.missing})")
+    if scores.absent:
+        how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as the official script for runs does"
+        log(f"evaluate: {len(scores.absent)} questions are not there and {how} (--missing {scores.missing})")
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
     rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]

@@ -78,6 +78,8 @@ def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
         return 0
     if asked.generate_report:
         runs = Path(asked.directory) / "runs"
+        if not runs.is_dir():
+            raise InputError("there is no such folder of runs", path=runs, mend="run first, or name its --directory")
         _write(report_of_runs(benchmark, runs, [condition.name for condition in chosen], languages), asked)
         return 0
     report = Report(benchmark, _run(benchmark, chosen, languages, asked))

@@ -41,6 +41,10 @@ class Architecture:
     intermediate_size: int
     dropout: float = 0.1
 
+    def __post_init__(self) -> None:
+        if self.heads < 1 or self.hidden_size % self.heads:
+            raise InputError(f"{self.heads} heads cannot share a hidden size of {self.hidden_size} evenly")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderArchitecture(Architecture):
