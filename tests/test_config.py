@@ -453,8 +453,13 @@ def test_the_papers_presets_are_the_papers_settings() -> None:
     assert load_generator("xqg-mt5-base") == GeneratorConfig()
     large = load_generator("xqg-mt5-large")
     assert large == GeneratorConfig(large.model)
-    (augmented,) = [c for c in load_benchmark("xor-tydi").conditions if c.augmentation]
-    assert augmented.augmentation == Augmentation()
+    augmented = [c.augmentation for c in load_benchmark("xor-tydi").conditions if c.augmentation]
+    assert augmented == [Augmentation()] * 3
+
+
+@pytest.mark.parametrize("name", ["xdr-xlmr", "zs-mbert"])
+def test_models_that_are_to_be_trained_are_used_as_their_recipes_train_them(name: str) -> None:
+    assert load_preset(name) == load_recipe(name).encoder(f"./models/{name}")
 
 
 def test_the_papers_generator_is_trained_as_the_paper_does() -> None:

@@ -110,6 +110,28 @@ def test_every_shipped_condition_is_looked_at() -> None:
     assert found == [(benchmark.name, c.name) for benchmark in shipped for c in benchmark.conditions]
 
 
+def test_what_a_recipe_needs_is_named(
+    bare: Path, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = {recipe.recipe: (recipe.trains, recipe.needs) for recipe in examine().recipes}
+    assert found.keys() == {path.stem for path in resource("recipes").glob("*.yaml")}
+    assert found["xdr-mini"] == ("xdr", ()) and found["xqg-mini"] == ("xqg", ()) and found["reader-mini"][1] == ()
+    model = "bert-base-multilingual-cased (not cached)"
+    assert found["xdr-mbert"] == ("xdr", ("xor-t2e-100w.jsonl (missing)", model))
+    folds = tuple(f"out/xquad-folds/{name}.0.json (missing)" for name in ("train", "held-out"))
+    assert found["xdr-e5-xquad"][1] == (*folds, f"{E5} (not cached)")
+    fetched = own_home / "xqg_repro" / "training" / "xor-t2e-100w.jsonl"
+    fetched.parent.mkdir(parents=True)
+    fetched.write_text("")
+    (tmp_path / "nq-train.jsonl").write_text("")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    report = examine()
+    needs = {recipe.recipe: recipe.needs for recipe in report.recipes}
+    assert needs["xdr-mbert"] == needs["zs-mbert"] == ("pip install 'xqg_repro[train]'", model)
+    assert f"zs-mbert       xdr     pip install 'xqg_repro[train]'; {model}" in report.text()
+
+
 def test_missing_things_are_named_with_what_there_is_to_fetch() -> None:
     report = examine()
     files = f"enwiki_20190201_w100.tsv, {DEV} (missing)"

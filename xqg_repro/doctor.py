@@ -1,4 +1,4 @@
-"""What is there and what is missing: software, data, models, and what each condition still needs.
+"""What is there and what is missing: software, data, models, and what each condition and recipe still needs.
 
 Nothing is downloaded, changed or started. Checksums of files up to a gigabyte are computed; the others are checked by
 the stage that reads them. Disk and time are estimates, see :mod:`xqg_repro.estimates`.
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import metadata as installed
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Thread
 
@@ -105,6 +106,15 @@ class Readiness:
 
 
 @dataclass(frozen=True)
+class Trainable:
+    """A recipe, what is trained by it, and what is missing, in words; nothing if it can be followed."""
+
+    recipe: str
+    trains: str
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that was found."""
 
@@ -112,6 +122,7 @@ class Report:
     files: tuple[FoundFile, ...]
     models: tuple[FoundModel, ...]
     conditions: tuple[Readiness, ...]
+    recipes: tuple[Trainable, ...]
     figures: Figures
 
     @property
@@ -125,12 +136,14 @@ class Report:
         files = [(file.collection, file.name, str(file.state), file.path) for file in self.files]
         models = [(model.name, _model_state(model)) for model in self.models]
         rows = [row for condition in self.conditions for row in _rows(condition)]
+        recipes = [(found.recipe, found.trains, _needed(found)) for found in self.recipes]
         blocks = [
             Table(("system", "found", "verdict"), facts, left=3).text(),
             Table(("collection", "file", "state", "where"), files, left=4).text(),
             Table(("model or queries", "state"), models, left=2).text(),
             Table(("benchmark", "condition", "to fetch", "disk", "time", "needs"), rows, left=6).text(),
             explained(self.figures),
+            Table(("recipe", "trains", "needs"), recipes, left=3).text(),
             f"{EMBEDDED} is ready: make reproduce" if self.ready else f"{EMBEDDED} is not ready: see what it needs",
         ]
         return "\n\n".join(blocks)
@@ -170,7 +183,7 @@ def examine(
         for benchmark in benchmarks
         for condition in benchmark.conditions
     )
-    return Report(system, files, models, conditions, figures)
+    return Report(system, files, models, conditions, tuple(_recipes(files)), figures)
 
 
 # the machine
@@ -345,6 +358,35 @@ def _model_state(model: FoundModel) -> str:
     if not model.path:
         return "not cached"
     return "ships with the package" if model.name.startswith(PACKAGED) else model.path
+
+
+# recipes
+
+
+def _recipes(files: Sequence[FoundFile]) -> Iterator[Trainable]:
+    """The recipes that ship, by name."""
+    from xqg_repro.train.data import TRAINING
+    from xqg_repro.train.recipe import KINDS, load_recipe
+
+    trained = {name: kind for kind, name in KINDS.items()}
+    there = {file.name: file for file in files if file.collection == TRAINING}
+    needed = [] if find_spec("accelerate") else ["pip install 'xqg_repro[train]'"]
+    for path in sorted(resource("recipes").glob("*.yaml")):
+        trains = read_yaml(path)["train"]
+        recipe = load_recipe(path.stem, trained[trains])
+        needs = [*needed]
+        for data in filter(None, (recipe.data, recipe.held_out_data)):
+            if data in there and not Path(data).exists():
+                needs += [] if there[data].usable else [f"{data} ({there[data].state})"]
+            elif data.endswith((".json", ".jsonl")) and not Path(data).exists():
+                needs.append(f"{data} (missing)")
+        if recipe.model and not _found_model(recipe.model, "model").path:
+            needs.append(f"{recipe.model} (not cached)")
+        yield Trainable(recipe.name, trains, tuple(needs))
+
+
+def _needed(found: Trainable) -> str:
+    return "; ".join(found.needs) or "nothing: ready"
 
 
 # conditions

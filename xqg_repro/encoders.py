@@ -58,7 +58,7 @@ def resolve_model(model: str) -> Path:
     elif (folder := Path(model)).is_dir():
         pass
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise InputError("there is no such model folder", path=model)
+        raise InputError("there is no such model folder", path=model, mend="train it, or name another")
     else:
         folder = _download(model)
     if not (folder / "config.json").exists():

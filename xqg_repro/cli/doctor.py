@@ -10,7 +10,7 @@ from xqg_repro.cli.options import Log
 
 def add_doctor(verbs: Any, name: str) -> None:
     """Declare the verb ``doctor``."""
-    text = "say what is there, what each condition still needs, and about how much disk and time it takes"
+    text = "say what is there, what each condition and recipe still needs, and about how much disk and time they take"
     verb = verbs.add_parser(
         name, help=text, description=f"{text}; the exit status is 1 if the embedded collection cannot run"
     )

@@ -113,8 +113,7 @@ def _judged_examples(data: str, dataset: Any) -> tuple[list[Example], str]:
         lang, answers = getattr(question, "lang", ""), tuple(getattr(question, "answers", ()))
         starts = (-1,) * len(answers)
         examples.append(Example(question.default_text(), positive, negatives, lang, answers, starts, question.query_id))
-    versions = [collection.fingerprint(dataset, kind) for kind in ("docs", "queries")]
-    return examples, digest([*versions, relevant])
+    return examples, digest([collection.fingerprint(dataset, "docs"), collection.fingerprint(dataset, "queries")])
 
 
 def relevant_passages(dataset: Any) -> dict[str, list[str]]:
