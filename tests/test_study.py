@@ -577,7 +577,21 @@ def test_a_missing_file_is_named_before_anything_is_encoded(
 
 def run(folder: Path, encoder: Path, *more: str) -> int:
     languages = ["--languages", *CODES, "--passages", "en", "ar"]
-    return cli.main(["study", "--encoder", str(encoder), *languages, "--output", str(folder), "--device", "cpu", *more])
+    return cli.main(
+        [
+            "study",
+            "--encoder",
+            str(encoder),
+            "--pooling",
+            "cls",
+            *languages,
+            "--output",
+            str(folder),
+            "--device",
+            "cpu",
+            *more,
+        ]
+    )
 
 
 def test_the_command_writes_a_study_and_reuses_it(
@@ -649,7 +663,7 @@ def test_machine_translations_are_a_source(
     translated: Callable[..., Path], encoder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = translated("en", "th", "ar")
-    arguments = ["study", "--encoder", str(encoder), "--languages", *CODES, "--device", "cpu"]
+    arguments = ["study", "--encoder", str(encoder), "--pooling", "cls", "--languages", *CODES, "--device", "cpu"]
     arguments += ["--output", str(tmp_path / "one"), "--translated", str(folder)]
     assert cli.main(arguments) == 0
     found = read_summary(tmp_path / "one" / "results")
