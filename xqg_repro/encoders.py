@@ -163,7 +163,7 @@ def move(model: Any, device: str) -> None:
         raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
 
 
-def check_reads(tokenizer: Any, model: Any, longest: int, folder: Path) -> None:
+def check_length(tokenizer: Any, model: Any, longest: int, folder: Path) -> None:
     """Raise :class:`InputError` where a model cannot read so many tokens; ``folder`` is for the message."""
     limit = min(getattr(model.config, "max_position_embeddings", longest), tokenizer.model_max_length)
     if longest > limit:
@@ -230,7 +230,7 @@ class TextEncoder:
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
         move(self._model, self.device)
         longest = max(config.query_max_length, config.passage_max_length)
-        check_reads(self._tokenizer, self._model, longest, folder)
+        check_length(self._tokenizer, self._model, longest, folder)
 
     @property
     def dimension(self) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.artifacts import Manifest, digest
-from xqg_repro.encoders import TextEncoder, check_reads, load_model, model_fingerprint, passage_text, resolve_model
+from xqg_repro.encoders import TextEncoder, check_length, load_model, model_fingerprint, passage_text, resolve_model
 from xqg_repro.train import ranks, scratch
 from xqg_repro.train.check import counted
 from xqg_repro.train.curve import Point
@@ -91,7 +91,7 @@ def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any
     if recipe.model:
         folder = resolve_model(recipe.model)
         tokenizer, model = load_model(folder, torch.float32)
-        check_reads(tokenizer, model, longest, folder)
+        check_length(tokenizer, model, longest, folder)
         return tokenizer, model
     shape = recipe.architecture
     assert shape is not None
