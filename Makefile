@@ -40,11 +40,11 @@ bench: $(STAMP)
 	$(BIN)/python scripts/bench/scoring.py
 
 ablations: $(STAMP)
-	$(BIN)/python scripts/ablations.py
-	$(BIN)/python scripts/reading.py
+	$(BIN)/python scripts/ablations/alpha.py
+	$(BIN)/python scripts/ablations/reading.py
 
 docs: $(STAMP)
-	$(BIN)/python -m xqg_repro.docgen
+	$(BIN)/python scripts/docs.py
 
 data: $(STAMP)
 	$(BIN)/python scripts/xor_mini/build.py

@@ -11,10 +11,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from xqg_repro.artifacts import atomic_write
-from xqg_repro.config import load_preset
-from xqg_repro.errors import InputError
-from xqg_repro.train.transfer import measure_transfer, transfer_table
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import load_preset
+from xqg_repro.core.stages import atomic_write
+from xqg_repro.study.transfer import measure_transfer, transfer_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,7 +26,7 @@ import pytest
 if TYPE_CHECKING:
     import numpy as np
 
-    from xqg_repro.queries import PassageQueries
+    from xqg_repro.representation.queries import PassageQueries
 
 # ir-datasets must never see the user's own home, so this stands before anything can import it
 HOME = Path(tempfile.mkdtemp(prefix="xqg-repro-tests-"))
@@ -112,8 +112,8 @@ def mini_data() -> Mini:
     import ir_datasets
 
     from xqg_repro import collection
-    from xqg_repro.collection._irds import DataFile, Judgements, Questions, TsvPassages, dataset, read_questions
-    from xqg_repro.config import XOR_LANGUAGES
+    from xqg_repro.collection.handlers import DataFile, Judgements, Questions, TsvPassages, dataset, read_questions
+    from xqg_repro.core.settings import XOR_LANGUAGES
 
     folder = HOME / "xqg_repro" / "xor-tydi"
     passages = write_passages(folder / PASSAGES_FILE, 60)
@@ -192,7 +192,7 @@ def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_
 
 def described_anew(folder: Path) -> Path:
     """The stage folder, whose manifest now describes the files as a test has changed them."""
-    from xqg_repro.artifacts import Manifest, file_digest
+    from xqg_repro.core.stages import Manifest, file_digest
 
     found = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
     files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in found}
@@ -207,7 +207,7 @@ def silent(_: str) -> None:
 @pytest.fixture(scope="session")
 def config(tiny_model: Path) -> Any:
     """The paper's settings for the tiny BERT."""
-    from xqg_repro.config import EncoderConfig
+    from xqg_repro.core.settings import EncoderConfig
 
     return EncoderConfig(str(tiny_model))
 
@@ -232,7 +232,7 @@ def generator_folder(
     import torch
     import transformers
 
-    from xqg_repro.config import GeneratorConfig
+    from xqg_repro.core.settings import GeneratorConfig
 
     tokenizer = small_tokenizer([*(" ".join(row) for row in mini_data.passages), GeneratorConfig.prompt, "Russian"])
 
@@ -276,7 +276,7 @@ def tiny_generator(generator_folder: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="session")
 def embeddings(mini_data: Mini, config: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The small collection in shards of 16, 16, 16 and 12. Never to be written to."""
-    from xqg_repro.encode import encode
+    from xqg_repro.representation.encode import encode
 
     folder = tmp_path_factory.mktemp("encoded") / "embeddings"
     encode(mini_data.docs, config, folder, shard_size=16, device="cpu", log=silent)
@@ -287,7 +287,7 @@ def together(folder: Path) -> tuple[list[str], np.ndarray]:
     """Docids and vectors of all shards of a folder of embeddings."""
     import numpy as np
 
-    from xqg_repro.encode import read_shards
+    from xqg_repro.representation.encode import read_shards
 
     shards = list(read_shards(folder))
     return [docid for ids, _ in shards for docid in ids], np.concatenate([vectors for _, vectors in shards])
@@ -317,7 +317,7 @@ def killed(program: str, folder: Path) -> None:
 
 def made_up(docids: Iterable[str], languages: Sequence[str] = LANGUAGES, count: int = COUNT) -> list[PassageQueries]:
     """Queries that differ by passage, language and rank; the second in each language is the same for all passages."""
-    from xqg_repro.queries import PassageQueries
+    from xqg_repro.representation.queries import PassageQueries
 
     def text(docid: str, language: str, rank: int) -> str:
         return f"{language} ban" if rank == 1 else f"{language} {'ker' * (rank + 1)} dón {docid}"
@@ -336,7 +336,7 @@ def write_queries(passages: Iterable[PassageQueries], path: Path) -> Path:
 
 def summed(passages: Sequence[PassageQueries], config: Any, folder: Path, **settings: Any) -> Path:
     """Sums of these queries, per language unless told otherwise, in shards of 7."""
-    from xqg_repro.sums import sum_queries
+    from xqg_repro.representation.sums import sum_queries
 
     queries = write_queries(passages, folder.with_name(f"{folder.name}.jsonl"))
     settings = {"languages": LANGUAGES, "count": COUNT, "per_language": True, "shard_size": 7} | settings

@@ -18,14 +18,14 @@ import numpy as np
 from common import Section, times
 from disk import PASSAGES, QUERIES, RANKS, WIDTHS, Formats, section
 
-from xqg_repro.artifacts import MANIFEST, Manifest, atomic_write, produce, write_array
-from xqg_repro.augment import augment
-from xqg_repro.config import XOR_LANGUAGES, Augmentation, EncoderConfig
-from xqg_repro.encode import read_shards
-from xqg_repro.index import build_index
-from xqg_repro.sums import Layout
-from xqg_repro.sumstore import write_sums
-from xqg_repro.tables import Table
+from xqg_repro.core.settings import XOR_LANGUAGES, Augmentation, EncoderConfig
+from xqg_repro.core.stages import MANIFEST, Manifest, atomic_write, produce, write_array
+from xqg_repro.core.tables import Table
+from xqg_repro.representation.augment import augment
+from xqg_repro.representation.encode import read_shards
+from xqg_repro.representation.sums import Layout
+from xqg_repro.representation.sumstore import write_sums
+from xqg_repro.retrieval.index import build_index
 
 HOW = Augmentation()
 LAYOUTS = {f"sums of {RANKS} ranks": Layout(), "sums of the last rank": Layout(every_rank=False)}

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from xqg_repro.tables import Table
+from xqg_repro.core.tables import Table
 
 
 @dataclass(frozen=True)

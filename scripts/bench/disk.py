@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from common import Section, Target
 
-from xqg_repro.tables import Table
+from xqg_repro.core.tables import Table
 
 PASSAGES = 18_003_200
 DIMENSION = 768

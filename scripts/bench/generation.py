@@ -9,11 +9,11 @@ from typing import Any
 from common import Section, interleaved, times
 
 from xqg_repro import collection
-from xqg_repro.config import GeneratorConfig, Precision, load_generator
-from xqg_repro.encoders import resolve_model
-from xqg_repro.generate import QueryGenerator
-from xqg_repro.queries import PassageQueries
-from xqg_repro.tables import Table
+from xqg_repro.core.settings import GeneratorConfig, Precision, load_generator
+from xqg_repro.core.tables import Table
+from xqg_repro.models.encoder import resolve_model
+from xqg_repro.representation.generate import QueryGenerator
+from xqg_repro.representation.queries import PassageQueries
 
 NAME = "xqg-mini"
 

@@ -18,10 +18,10 @@ from statistics import median
 
 from common import Target, machine
 
-from xqg_repro.artifacts import atomic_write
-from xqg_repro.errors import InputError, exit_status
-from xqg_repro.measures import recall
-from xqg_repro.tables import Table
+from xqg_repro.core.errors import InputError, exit_status
+from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.tables import Table
+from xqg_repro.evaluation.measures import recall
 
 LIMITS = tuple(recall.TOKEN_LIMITS.values())
 WORDS = 100

@@ -28,7 +28,7 @@ from passages import write_passages
 from relations import KIND_OF_RELATION, Pair, answers
 from sentences import Passage
 
-from xqg_repro.measures.recall import word_tokenize
+from xqg_repro.evaluation.measures.recall import word_tokenize
 
 SEED = "xor-mini-1"
 TRAIN_QUESTIONS = 1_000  # a language

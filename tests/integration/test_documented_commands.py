@@ -13,8 +13,8 @@ from documented import COMMANDS
 
 from xqg_repro import cli
 from xqg_repro.cli import two_click
-from xqg_repro.config import resource
-from xqg_repro.runfile import read_run
+from xqg_repro.core.settings import resource
+from xqg_repro.retrieval.runfile import read_run
 
 pytestmark = pytest.mark.integration
 

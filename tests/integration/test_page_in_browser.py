@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xqg_repro.claims import Evidence
-from xqg_repro.commands import two_click_commands
-from xqg_repro.config import AVERAGE, load_benchmark
-from xqg_repro.metadata import Measurement
-from xqg_repro.page import Figure, write_page
-from xqg_repro.report import report_of_runs
-from xqg_repro.reproduce import plan
+from xqg_repro.core.settings import AVERAGE, load_benchmark
+from xqg_repro.reproduction.claims import Evidence
+from xqg_repro.reproduction.page import Figure, write_page
+from xqg_repro.reproduction.report import report_of_runs
+from xqg_repro.reproduction.run import plan
+from xqg_repro.reproduction.tasks import two_click_commands
+from xqg_repro.retrieval.metadata import Measurement
 
 pytest.importorskip("playwright", reason="needs Playwright (pip install 'xqg_repro[test]')")
 pytest.importorskip("axe_playwright_python", reason="needs axe-core (pip install 'xqg_repro[test]')")

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from conftest import Mini
 
-from xqg_repro.config import EncoderConfig
-from xqg_repro.encode import encode
-from xqg_repro.index import build_index
-from xqg_repro.runfile import Run, read_run
-from xqg_repro.search import read_topics, search, write_topics
+from xqg_repro.core.settings import EncoderConfig
+from xqg_repro.representation.encode import encode
+from xqg_repro.retrieval.index import build_index
+from xqg_repro.retrieval.runfile import Run, read_run
+from xqg_repro.retrieval.search import read_topics, search, write_topics
 
 pytestmark = pytest.mark.integration
 
@@ -30,7 +30,7 @@ def stock(tmp_path: Path) -> Callable[..., Run]:
 
     def run(index: Path, topics: Path, encoder: Path, *options: str) -> Run:
         environment = {k: v for k, v in os.environ.items() if k not in ("OPENAI_API_KEY", "JAVA_HOME")}
-        command = [sys.executable, "-m", "xqg_repro.jvm", "pyserini.search.faiss", "--index", str(index)]
+        command = [sys.executable, "-m", "xqg_repro.retrieval.jvm", "pyserini.search.faiss", "--index", str(index)]
         command += ["--topics", str(topics), "--encoder", str(encoder), "--encoder-class", "auto", "--device", "cpu"]
         command += ["--output", str(tmp_path / "stock.txt"), "--hits", "20", *options]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)

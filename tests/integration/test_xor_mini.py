@@ -9,9 +9,9 @@ import pytest
 from conftest import REPOSITORY
 
 from xqg_repro import cli
-from xqg_repro.config import load_benchmark
-from xqg_repro.metadata import read_measurement
-from xqg_repro.reproduce import plan
+from xqg_repro.core.settings import load_benchmark
+from xqg_repro.reproduction.run import plan
+from xqg_repro.retrieval.metadata import read_measurement
 
 pytestmark = pytest.mark.integration
 BENCHMARK = load_benchmark("xor-mini")

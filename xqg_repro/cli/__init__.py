@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from xqg_repro import __version__
 from xqg_repro.cli import comparison, doctor, files, reading, regression, scoring, stages, study, training
 from xqg_repro.cli.options import Log
-from xqg_repro.errors import exit_status
+from xqg_repro.core.errors import exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

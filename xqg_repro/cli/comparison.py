@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.cli.options import Log, add_verb
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
-    from xqg_repro.compare import Comparison, System
+    from xqg_repro.evaluation.compare import Comparison, System
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 
@@ -52,10 +52,10 @@ def add_compare(verbs: Any, name: str) -> None:
 
 
 def _compare(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.baselines import PUBLISHED_ON
-    from xqg_repro.compare import compare, printing
-    from xqg_repro.evaluate import Missing, evaluate, evaluate_answers, parse_measures
-    from xqg_repro.significance import Correction, Test
+    from xqg_repro.evaluation.baselines import PUBLISHED_ON
+    from xqg_repro.evaluation.compare import compare, printing
+    from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers, parse_measures
+    from xqg_repro.evaluation.significance import Correction, Test
 
     if asked.published and (asked.baseline or asked.answers or len(asked.runs) > 1):
         raise InputError("--published compares one run with a published system", mend="leave out the other runs")
@@ -95,7 +95,7 @@ def _write(text: str, asked: argparse.Namespace, log: Log) -> None:
     if not asked.output:
         print(text)
         return
-    from xqg_repro.artifacts import atomic_write
+    from xqg_repro.core.stages import atomic_write
 
     with atomic_write(asked.output) as file:
         file.write(f"{text}\n")
@@ -109,15 +109,15 @@ def _formatted(compared: Comparison, asked: argparse.Namespace) -> str:
 
 
 def _published(system: System, asked: argparse.Namespace) -> str:
-    from xqg_repro.compare import UNPAIRED, against_published
-    from xqg_repro.significance import Correction
+    from xqg_repro.evaluation.compare import UNPAIRED, against_published
+    from xqg_repro.evaluation.significance import Correction
 
     tables = against_published(system, asked.published, asked.measures, Correction(asked.correction))
     return "\n\n".join([*(getattr(table, asked.format)() for table in tables), UNPAIRED])
 
 
 def _system(name: str, scores: Any, baseline: str) -> System:
-    from xqg_repro.compare import System
+    from xqg_repro.evaluation.compare import System
 
     per_query = {measure: scores.by_language(measure) for measure in scores.per_query}
     return System(name, name, per_query, baseline if name != baseline else "")
@@ -125,7 +125,7 @@ def _system(name: str, scores: Any, baseline: str) -> System:
 
 def _topics_of(runs: list[str]) -> str:
     """The topics that the runs' names tell, which must be the same."""
-    from xqg_repro.commands import named_in
+    from xqg_repro.reproduction.tasks import named_in
 
     told = {named_in(run)[1] for run in runs}
     if len(told) > 1 or "" in told:
@@ -135,7 +135,7 @@ def _topics_of(runs: list[str]) -> str:
 
 def _names(runs: list[str]) -> list[str]:
     """What tables call the runs: the condition in the file's name, else that name; the path where two are alike."""
-    from xqg_repro.commands import named_in
+    from xqg_repro.reproduction.tasks import named_in
 
     short = [named_in(run)[0] or Path(run).name for run in runs]
     return [name if short.count(name) == 1 else run for name, run in zip(short, runs, strict=True)]
@@ -154,9 +154,9 @@ def add_claims(verbs: Any, name: str) -> None:
 
 
 def _claims(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.claims import are_about, claims_text
-    from xqg_repro.config import load_benchmark
-    from xqg_repro.report import report_of_runs
+    from xqg_repro.core.settings import load_benchmark
+    from xqg_repro.reproduction.claims import are_about, claims_text
+    from xqg_repro.reproduction.report import report_of_runs
 
     benchmark = load_benchmark(asked.benchmark)
     if not are_about(benchmark):

@@ -26,7 +26,7 @@ def add_doctor(verbs: Any, name: str) -> None:
 
 
 def _doctor(asked: argparse.Namespace, log: Log) -> int:
-    from xqg_repro.doctor import examine
+    from xqg_repro.reproduction.doctor import examine
 
     report = examine(asked.directory, online=asked.online, measure=asked.measure, device=asked.device)
     print(report.text())

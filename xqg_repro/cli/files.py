@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from xqg_repro.cli.options import Log, add_verb
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 
 FORMS = ("tevatron", "msmarco", "dpr", "trec")
 
@@ -26,7 +26,7 @@ def add_submit(verbs: Any, name: str) -> None:
 def _submit(asked: argparse.Namespace, log: Log) -> None:
     mode = next(mode for mode in ("run", "check", "convert") if getattr(asked, mode + "_file") is not None)
     _refuse_options(asked, mode)
-    from xqg_repro import submission
+    from xqg_repro.evaluation import submission
 
     if mode == "run":
         print(submission.write_submission(asked.run_file, asked.topics, asked.output, log=log).table().text())
@@ -77,12 +77,12 @@ def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:
 
 
 def _check(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.convert import check
+    from xqg_repro.evaluation.convert import check
 
     print(check(asked.file, asked.topics, log=log).table().text())
 
 
 def _convert(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.convert import convert
+    from xqg_repro.evaluation.convert import convert
 
     print(convert(asked.file, asked.output, asked.form, asked.tag, asked.topics, log=log).table().text())

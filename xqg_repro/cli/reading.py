@@ -21,7 +21,7 @@ def add_read(verbs: Any, name: str) -> None:
 
 
 def _add_reader_options(verb: argparse.ArgumentParser) -> None:
-    from xqg_repro.config import Precision
+    from xqg_repro.core.settings import Precision
 
     group = verb.add_argument_group("reader", "a preset's settings, each of which an option overrides")
     group.add_argument("--preset", default=argparse.SUPPRESS, help="named settings from resources/readers.yaml")
@@ -45,9 +45,9 @@ def _add_reader_options(verb: argparse.ArgumentParser) -> None:
 def _read(asked: argparse.Namespace, log: Log) -> None:
     import dataclasses
 
-    from xqg_repro.config import ReaderConfig, load_reader, parse
-    from xqg_repro.errors import InputError
-    from xqg_repro.read import read
+    from xqg_repro.core.errors import InputError
+    from xqg_repro.core.settings import ReaderConfig, load_reader, parse
+    from xqg_repro.retrieval.read import read
 
     given = given_settings(asked, ReaderConfig)
     if hasattr(asked, "preset"):

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from xqg_repro.cli.options import Log, add_verb
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 
 
 def add_regress(verbs: Any, name: str) -> None:
@@ -24,9 +24,9 @@ def add_regress(verbs: Any, name: str) -> None:
 
 
 def _regress(asked: argparse.Namespace, log: Log) -> int:
-    from xqg_repro.commands import Step
-    from xqg_repro.regress import load_regression, names, planned, regress
-    from xqg_repro.verdict import Check, Verdict
+    from xqg_repro.reproduction.regress import load_regression, names, planned, regress
+    from xqg_repro.reproduction.tasks import Step
+    from xqg_repro.reproduction.verdict import Check, Verdict
 
     given = {Step.INDEX: asked.index, Step.SEARCH: asked.search, Step.READ: asked.search, Step.EVALUATE: asked.verify}
     steps = [step for step in Step if given[step]]

@@ -30,9 +30,9 @@ def add_evaluate(verbs: Any, name: str) -> None:
 
 
 def _evaluate(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.artifacts import check_output
-    from xqg_repro.evaluate import Missing, evaluate, evaluate_answers
-    from xqg_repro.tables import Table
+    from xqg_repro.core.stages import check_output
+    from xqg_repro.core.tables import Table
+    from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers
 
     missing = Missing(asked.missing)
     if asked.output:
@@ -84,8 +84,8 @@ def add_ablate(verbs: Any, name: str) -> None:
 
 
 def _ablate(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.ablate import Vary, ablate
-    from xqg_repro.config import Aggregate, Augmentation
+    from xqg_repro.core.settings import Aggregate, Augmentation
+    from xqg_repro.reproduction.ablate import Vary, ablate
 
     vary = Vary(asked.vary)
     fixed = {"queries": asked.queries} if vary is Vary.ALPHA else {"alpha": asked.alpha}
@@ -116,6 +116,6 @@ def add_topics(verbs: Any, name: str) -> None:
 
 
 def _topics(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.search import read_topics, write_topics
+    from xqg_repro.retrieval.search import read_topics, write_topics
 
     log(f"topics: {write_topics(read_topics(asked.topics)[0], asked.output)} questions in {asked.output}")

@@ -16,7 +16,7 @@ from xqg_repro.cli.options import (
     named_encoder,
     stage_settings,
 )
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 
 _GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
 _MODEL = "model folder, Hugging Face id or package:NAME"
@@ -25,7 +25,7 @@ _STORED = "number format of the files (default: %(default)s)"
 
 def add_generate(verbs: Any, name: str) -> None:
     """Declare the verb ``generate``."""
-    from xqg_repro.config import Precision
+    from xqg_repro.core.settings import Precision
 
     verb = add_verb(verbs, name, _generate, "write queries in several languages for a collection's passages")
     verb.add_argument("--collection", required=True, help="ir-datasets id, such as xor-mini")
@@ -52,8 +52,8 @@ def add_generate(verbs: Any, name: str) -> None:
 def _generate(asked: argparse.Namespace, log: Log) -> None:
     import dataclasses
 
-    from xqg_repro.config import GeneratorConfig, load_generator
-    from xqg_repro.generate import generate
+    from xqg_repro.core.settings import GeneratorConfig, load_generator
+    from xqg_repro.representation.generate import generate
 
     given = given_settings(asked, GeneratorConfig)
     if "languages" in given:
@@ -70,7 +70,7 @@ def _generate(asked: argparse.Namespace, log: Log) -> None:
 
 def add_translate(verbs: Any, name: str) -> None:
     """Declare the verb ``translate``."""
-    from xqg_repro.config import Precision
+    from xqg_repro.core.settings import Precision
 
     verb = add_verb(verbs, name, _translate, "translate a collection's passages by a machine")
     verb.add_argument("--collection", required=True, help="ir-datasets id, such as xquad/en")
@@ -97,8 +97,8 @@ def add_translate(verbs: Any, name: str) -> None:
 def _translate(asked: argparse.Namespace, log: Log) -> None:
     import dataclasses
 
-    from xqg_repro.config import TranslatorConfig, load_translator
-    from xqg_repro.translate import translate
+    from xqg_repro.core.settings import TranslatorConfig, load_translator
+    from xqg_repro.representation.translate import translate
 
     given = given_settings(asked, TranslatorConfig)
     if "codes" in given:
@@ -133,7 +133,7 @@ def add_encode(verbs: Any, name: str) -> None:
 
 
 def _encode(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.encode import encode
+    from xqg_repro.representation.encode import encode
 
     encode(
         asked.collection,
@@ -163,7 +163,7 @@ def add_sum(verbs: Any, name: str) -> None:
 
 
 def _add_queries_options(verb: argparse.ArgumentParser) -> None:
-    from xqg_repro.config import XOR_LANGUAGES
+    from xqg_repro.core.settings import XOR_LANGUAGES
 
     verb.add_argument(
         "--generated",
@@ -176,7 +176,7 @@ def _add_queries_options(verb: argparse.ArgumentParser) -> None:
 
 
 def _sum(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.sums import sum_queries
+    from xqg_repro.representation.sums import sum_queries
 
     sum_queries(
         asked.generated,
@@ -209,8 +209,8 @@ def add_augment(verbs: Any, name: str) -> None:
 
 
 def _augment(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.augment import augment, augment_in_one_stream
-    from xqg_repro.config import Aggregate, Augmentation
+    from xqg_repro.core.settings import Aggregate, Augmentation
+    from xqg_repro.representation.augment import augment, augment_in_one_stream
 
     how = Augmentation(asked.alpha, Aggregate(asked.aggregate), tuple(asked.languages), asked.queries, asked.normalize)
     settings = stage_settings(asked, log) | {"allow_missing": asked.allow_missing}
@@ -230,7 +230,7 @@ def add_index(verbs: Any, name: str) -> None:
 
 
 def _index(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.index import build_index
+    from xqg_repro.retrieval.index import build_index
 
     build_index(asked.embeddings, asked.output, factory=asked.factory, **stage_settings(asked, log))
 
@@ -250,7 +250,7 @@ def add_search(verbs: Any, name: str) -> None:
 
 
 def _search(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.search import index_encoder, search
+    from xqg_repro.retrieval.search import index_encoder, search
 
     encoder = encoder_config(asked, index_encoder(asked.index))
     search(

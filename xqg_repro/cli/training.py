@@ -81,7 +81,7 @@ def _add_folds(kinds: Any) -> None:
 
 
 def _folds(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.train.folds import write_folds
+    from xqg_repro.study.training_folds import write_folds
 
     settings = {"passages": asked.passages, "folds": asked.folds, "seed": asked.seed, **stage_settings(asked, log)}
     write_folds(asked.output, asked.languages, **settings)

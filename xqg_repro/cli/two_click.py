@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xqg_repro.errors import InputError, exit_status
+from xqg_repro.core.errors import InputError, exit_status
 
 if TYPE_CHECKING:
-    from xqg_repro.commands import Command, Step
-    from xqg_repro.config import Benchmark, Condition
-    from xqg_repro.report import Report
-    from xqg_repro.reproduce import Outcome
+    from xqg_repro.core.settings import Benchmark, Condition
+    from xqg_repro.reproduction.report import Report
+    from xqg_repro.reproduction.run import Outcome
+    from xqg_repro.reproduction.tasks import Command, Step
 
 
 def parser(benchmark: str) -> argparse.ArgumentParser:
@@ -57,9 +57,9 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
     from xqg_repro import cli
-    from xqg_repro.config import load_benchmark
-    from xqg_repro.report import Report, report_of_runs
-    from xqg_repro.reproduce import plan
+    from xqg_repro.core.settings import load_benchmark
+    from xqg_repro.reproduction.report import Report, report_of_runs
+    from xqg_repro.reproduction.run import plan
 
     _check(asked)
     benchmark = load_benchmark(benchmark_name)
@@ -110,7 +110,7 @@ def _check(asked: argparse.Namespace) -> None:
 
 
 def _steps(asked: argparse.Namespace) -> list[Step]:
-    from xqg_repro.commands import Step
+    from xqg_repro.reproduction.tasks import Step
 
     return [step for step in Step if not (asked.skip_eval and step in (Step.READ, Step.EVALUATE))]
 
@@ -118,7 +118,7 @@ def _steps(asked: argparse.Namespace) -> list[Step]:
 def _run(
     benchmark: Benchmark, chosen: Sequence[Condition], languages: tuple[str, ...], asked: argparse.Namespace
 ) -> list[Outcome]:
-    from xqg_repro.reproduce import run_condition
+    from xqg_repro.reproduction.run import run_condition
 
     forced = set() if asked.force else None
     settings = {"languages": languages, "model": asked.encoder, "forced": forced, "steps": _steps(asked)}
@@ -136,7 +136,7 @@ def _log(asked: argparse.Namespace) -> Callable[[str], None]:
 
 def _study(benchmark: Benchmark, languages: tuple[str, ...], asked: argparse.Namespace) -> list[Command]:
     """The study's command, where all of a benchmark is asked for and it has one."""
-    from xqg_repro.commands import Command, study_command
+    from xqg_repro.reproduction.tasks import Command, study_command
 
     if not benchmark.study or asked.skip_eval or not asked.all:
         if asked.reader or asked.passages:
@@ -149,7 +149,7 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], asked: argparse.Nam
 
 def _write(report: Report, asked: argparse.Namespace) -> None:
     if asked.output.endswith(".html"):
-        from xqg_repro.page import write_page
+        from xqg_repro.reproduction.page import write_page
 
         measured = report.measurements(Path(asked.directory) / "runs")
         write_page(report.evidence, asked.output, measured=measured, directory=asked.directory)

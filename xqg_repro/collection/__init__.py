@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
     import ir_datasets
@@ -94,7 +94,7 @@ def file_path(name: str, file: str) -> Path | None:
     Raises:
         InputError: it cannot be had, or has another checksum than it should.
     """
-    from xqg_repro.collection._irds import data_files
+    from xqg_repro.collection.handlers import data_files
 
     listed = data_files(name).get(file)
     return listed.path() if listed else None
@@ -106,7 +106,7 @@ def file_checksum(name: str, file: str) -> str:
     Raises:
         InputError: it cannot be had, or is not the published one.
     """
-    from xqg_repro.collection._irds import PackagedFile, data_files
+    from xqg_repro.collection.handlers import PackagedFile, data_files
     from xqg_repro.collection.xor_mini import FOLDER, NAME
 
     found = PackagedFile(FOLDER, file) if name == NAME else data_files(name)[file]

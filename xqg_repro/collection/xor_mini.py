@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ir_datasets.datasets.base import Dataset
 
-from xqg_repro.collection._irds import (
+from xqg_repro.collection.handlers import (
     Judgements,
     PackagedFile,
     Question,
@@ -22,8 +22,8 @@ from xqg_repro.collection._irds import (
     dataset,
     read_questions,
 )
-from xqg_repro.config import XOR_LANGUAGES
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import XOR_LANGUAGES
 
 NAME = "xor-mini"
 FOLDER = "xor_mini"

@@ -6,8 +6,8 @@ from functools import partial
 
 from ir_datasets.datasets.base import Dataset
 
-from xqg_repro.collection._irds import Questions, TsvPassages, data_files, dataset, read_questions
-from xqg_repro.config import XOR_LANGUAGES
+from xqg_repro.collection.handlers import Questions, TsvPassages, data_files, dataset, read_questions
+from xqg_repro.core.settings import XOR_LANGUAGES
 
 NAME = "xor-tydi"
 SPLITS = {

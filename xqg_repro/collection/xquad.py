@@ -13,8 +13,7 @@ from typing import NamedTuple
 
 from ir_datasets.datasets.base import Dataset
 
-from xqg_repro.artifacts import digest
-from xqg_repro.collection._irds import (
+from xqg_repro.collection.handlers import (
     DataFile,
     Judgements,
     ListedDocs,
@@ -24,7 +23,8 @@ from xqg_repro.collection._irds import (
     data_files,
     dataset,
 )
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.stages import digest
 
 NAME = "xquad"
 LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xqg_repro import collection
-from xqg_repro.artifacts import digest
 from xqg_repro.collection.xquad import NAME
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.stages import digest
 
 if TYPE_CHECKING:
-    from xqg_repro.collection._irds import Passage
+    from xqg_repro.collection.handlers import Passage
 
 
 @dataclass(frozen=True)

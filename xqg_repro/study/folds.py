@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 
 
 class Chosen(NamedTuple):

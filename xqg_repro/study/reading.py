@@ -1,7 +1,8 @@
 """Answers: a reader marks a span in each of the first paragraphs of a question, and one of the spans is the answer.
 
 Of the first k paragraphs, that span is the answer whose ``span score + weight · retrieval score`` is highest (see
-:mod:`xqg_repro.read`). k and the weight are chosen as α is: by their mean F1 on the questions of other articles. So
+:mod:`xqg_repro.retrieval.read`). k and the weight are chosen as α is: by their mean F1 on the questions of other
+articles. So
 every question needs spans in a few paragraphs only, in all those that some method finds; each is read once.
 
 A reader that was trained on questions of this data names them (:data:`~xqg_repro.train.reader.SEEN`); it never reads
@@ -18,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from xqg_repro.artifacts import Manifest, atomic_write, digest, produce, read_text
-from xqg_repro.config import ReaderConfig
-from xqg_repro.encoders import model_fingerprint, resolve_model
-from xqg_repro.errors import InputError
-from xqg_repro.measures.match import match_score
-from xqg_repro.read import SpanReader
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import ReaderConfig
+from xqg_repro.core.stages import Manifest, atomic_write, digest, produce, read_text
+from xqg_repro.evaluation.measures.match import match_score
+from xqg_repro.models.encoder import model_fingerprint, resolve_model
+from xqg_repro.retrieval.read import SpanReader
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.folds import cross_validate, split
 from xqg_repro.study.results import Pair, Results
@@ -117,7 +118,7 @@ def read_spans(
         readers: see :func:`assign`.
         data: of these languages.
         folder: holds a stage folder for each pair.
-        device, force, log: as in :func:`~xqg_repro.read.read`.
+        device, force, log: as in :func:`~xqg_repro.retrieval.read.read`.
 
     Returns:
         rows of :data:`SPANS`, in the order of ``wanted``, for the questions that have a reader.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xqg_repro.config import Aggregate
+from xqg_repro.core.settings import Aggregate
 from xqg_repro.study.settings import Method, Study
 from xqg_repro.study.sources import Added
 
@@ -72,7 +72,7 @@ class Augmented:
         """Those of p and of a in the augmented vector, float64, shape (n,) each.
 
         The norm of a sum is known from the inner products: ``|u·p + v·a|² = u²·pp + 2uv·pa + v²·aa``. As in
-        :func:`~xqg_repro.augment.combine`, a vector to which nothing is added is not normalised either.
+        :func:`~xqg_repro.representation.augment.combine`, a vector to which nothing is added is not normalised either.
         """
         changed = self.present & (alpha > 0)
         u, v = np.where(changed, 1 - alpha, 1.0), np.where(changed, alpha, 0.0)

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from xqg_repro.config import Aggregate, parse, read_yaml, resource
-from xqg_repro.errors import InputError, nearest
+from xqg_repro.core.errors import InputError, nearest
+from xqg_repro.core.settings import Aggregate, parse, read_yaml, resource
 
 FILE = "study.yaml"
 NONE = "none"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source
 from xqg_repro.study.vectors import Grouped, Vectors

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xqg_repro.significance import Correction, Test, bootstrap_interval, corrected, p_value
+from xqg_repro.evaluation.significance import Correction, Test, bootstrap_interval, corrected, p_value
 from xqg_repro.study.results import Pair, Results
 from xqg_repro.study.settings import NONE, Study
 from xqg_repro.study.summary import Example, Mixed, Tested

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xqg_repro.artifacts import atomic_write, read_json
-from xqg_repro.config import parse
+from xqg_repro.core.settings import parse
+from xqg_repro.core.stages import atomic_write, read_json
 
 FILE = "study.json"
 
@@ -151,7 +151,7 @@ class Summary:
 
 
 def read_summary(folder: Path) -> Summary:
-    """Read ``study.json``; raises :class:`~xqg_repro.errors.InputError` where it is missing or of another form."""
+    """Read ``study.json``; raises :class:`~xqg_repro.core.errors.InputError` where it is missing or of another form."""
     path = folder / FILE
     return parse(Summary, read_json(path, "study", "xqg-repro study writes it"), path)
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from xqg_repro.compare import p_text
-from xqg_repro.config import AVERAGE
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import AVERAGE
+from xqg_repro.core.tables import Cell, Table
+from xqg_repro.evaluation.compare import p_text
 from xqg_repro.study.settings import Bound
 from xqg_repro.study.summary import Summary, read_summary
-from xqg_repro.tables import Cell, Table
 
 LEVEL = 0.05
 """A corrected p-value below it is marked with a star."""

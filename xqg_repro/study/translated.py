@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from xqg_repro import collection
-from xqg_repro.artifacts import verify
 from xqg_repro.collection.xquad import NAME
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.stages import verify
+from xqg_repro.representation.translate import STAGE, read_translations
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Study
-from xqg_repro.translate import STAGE, read_translations
 
 
 def read_translated(folder: str | Path, study: Study, data: ParallelData) -> dict[str, list[str]]:

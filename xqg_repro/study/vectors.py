@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from xqg_repro.artifacts import Manifest, digest, produce, write_array
 from xqg_repro.collection.xquad import NAME
-from xqg_repro.config import EncoderConfig
-from xqg_repro.encode import encode, read_shards
-from xqg_repro.encoders import TextEncoder, model_fingerprint
-from xqg_repro.errors import InputError
-from xqg_repro.languages import sentences
-from xqg_repro.queries import read_queries
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.languages import sentences
+from xqg_repro.core.settings import EncoderConfig
+from xqg_repro.core.stages import Manifest, digest, produce, write_array
+from xqg_repro.models.encoder import TextEncoder, model_fingerprint
+from xqg_repro.representation.encode import encode, read_shards
+from xqg_repro.representation.queries import read_queries
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source, Study
 
@@ -77,12 +77,12 @@ def encode_all(
         config: the encoder.
         folder: holds a stage folder for each kind and language.
         generated: generated queries about the English paragraphs, as ``xqg-repro generate`` writes them; see
-            :func:`~xqg_repro.queries.query_files`.
+            :func:`~xqg_repro.representation.queries.query_files`.
         translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
-        device, force, log: as in :func:`~xqg_repro.encode.encode`.
+        device, force, log: as in :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
-        InputError: as :func:`~xqg_repro.encode.encode`; generated queries of other paragraphs.
+        InputError: as :func:`~xqg_repro.representation.encode.encode`; generated queries of other paragraphs.
     """
     paragraphs, sides = {}, {}
     stages = _Texts(config, device, force, log)

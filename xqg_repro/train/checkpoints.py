@@ -14,8 +14,8 @@ import os
 import shutil
 from pathlib import Path
 
-from xqg_repro.artifacts import atomic_write
-from xqg_repro.errors import InputError
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.stages import atomic_write
 
 MARK = ".whole"
 

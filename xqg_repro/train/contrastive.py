@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from xqg_repro.encoders import pool
-from xqg_repro.train import ranks
+from xqg_repro.models.encoder import pool
+from xqg_repro.train import distributed as ranks
 from xqg_repro.train.recipe import EncoderRecipe
 
 Texts = dict[str, torch.Tensor]

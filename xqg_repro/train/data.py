@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.artifacts import digest, file_digest, read_text
-from xqg_repro.config import resource
-from xqg_repro.errors import InputError, shown
+from xqg_repro.core.errors import InputError, shown
+from xqg_repro.core.settings import resource
+from xqg_repro.core.stages import digest, file_digest, read_text
 from xqg_repro.train.recipe import Recipe
 
 TRAINING = "training"
@@ -145,7 +145,7 @@ class TevatronFile(Sequence[Example]):
     """Tevatron's training file, read line by line as asked for: memory holds the lines' places only.
 
     Of a line's negatives those are left out that are one of its positives, or another negative once more: the same
-    docid, or the same title and text under another. :mod:`xqg_repro.train.check` counts them.
+    docid, or the same title and text under another. :mod:`xqg_repro.train.checks` counts them.
     """
 
     def __init__(self, path: str | Path) -> None:

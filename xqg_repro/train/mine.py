@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_repro import collection, jvm
-from xqg_repro.artifacts import (
+from xqg_repro import collection
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.stages import (
     Manifest,
     atomic_write,
     check_output,
@@ -36,11 +37,11 @@ from xqg_repro.artifacts import (
     produce,
     write_note,
 )
-from xqg_repro.errors import InputError
-from xqg_repro.measures.recall import scorable
-from xqg_repro.runfile import Hit, Run, check_id, rank, read_run
-from xqg_repro.search import QUERIES_PER_BATCH, search, write_topics
-from xqg_repro.tables import Table
+from xqg_repro.core.tables import Table
+from xqg_repro.evaluation.measures.recall import scorable
+from xqg_repro.retrieval import jvm
+from xqg_repro.retrieval.runfile import Hit, Run, check_id, rank, read_run
+from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search, write_topics
 from xqg_repro.train.data import TrainingPassage, relevant_passages, training_file, training_passage
 
 DEPTH = 100

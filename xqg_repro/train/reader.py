@@ -15,15 +15,16 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_repro.artifacts import Manifest, atomic_write
-from xqg_repro.encoders import load_model, model_fingerprint, resolve_model
-from xqg_repro.errors import InputError
-from xqg_repro.measures.match import exact_match, f1, normalise_squad
-from xqg_repro.read import SpanReader, check_reads
-from xqg_repro.train import ranks
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.stages import Manifest, atomic_write
+from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
+from xqg_repro.models.encoder import load_model, model_fingerprint, resolve_model
+from xqg_repro.models.reader import padded, windows
+from xqg_repro.retrieval.read import SpanReader, check_reads
+from xqg_repro.train import distributed as ranks
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
-from xqg_repro.train.fit import (
+from xqg_repro.train.loop import (
     arguments,
     check_installed,
     curve_of,
@@ -35,7 +36,6 @@ from xqg_repro.train.fit import (
     whole_batches,
 )
 from xqg_repro.train.recipe import ReaderRecipe
-from xqg_repro.windows import padded, windows
 
 SEEN = "questions.txt"
 """File of a reader's folder: ids of the questions that it was trained on, a line each, for whoever reports scores."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xqg_repro import __version__
-from xqg_repro.config import (
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import (
     EncoderConfig,
     GeneratorConfig,
     Pooling,
@@ -20,7 +21,6 @@ from xqg_repro.config import (
     read_yaml,
     resource,
 )
-from xqg_repro.errors import InputError
 
 
 class Family(StrEnum):
@@ -48,7 +48,7 @@ class Architecture:
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderArchitecture(Architecture):
-    """A small encoder, see :mod:`xqg_repro.train.scratch`."""
+    """A small encoder, see :mod:`xqg_repro.train.mini.scratch`."""
 
     family: Family = Family.BERT
 
@@ -136,7 +136,7 @@ class EncoderRecipe(Recipe):
 
     Attributes:
         pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
-            :class:`~xqg_repro.config.EncoderConfig`.
+            :class:`~xqg_repro.core.settings.EncoderConfig`.
         names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
         temperature: τ.
@@ -184,11 +184,12 @@ class GeneratorRecipe(Recipe):
     """Everything that decides a trained query generator. The defaults are the paper's.
 
     Attributes:
-        prompt: as in :class:`~xqg_repro.config.GeneratorConfig`.
+        prompt: as in :class:`~xqg_repro.core.settings.GeneratorConfig`.
         prompt_max_length, query_max_length: in tokens, special tokens included.
         adafactor: optimise with Adafactor, relative to the size of each weight, in place of AdamW.
         names_epochs: passes over the names for each pass over ``data``, mixed into it.
-        exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.names`, anew each epoch.
+        exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.mini.names`, anew each
+            epoch.
         shortened: share of the questions whose passage is cut to a few sentences, anew each epoch, to save time.
     """
 
@@ -214,7 +215,8 @@ class ReaderRecipe(Recipe):
     """Everything that decides a trained reader, which starts from an encoder's folder.
 
     Attributes:
-        max_length, stride, question_max_length, answer_max_length: as in :class:`~xqg_repro.config.ReaderConfig`.
+        max_length, stride, question_max_length, answer_max_length: as in
+            :class:`~xqg_repro.core.settings.ReaderConfig`.
         negatives: passages a question, drawn anew each epoch, that do not hold its answer and teach to give none.
     """
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 import transformers
 
-from xqg_repro.errors import InputError
-from xqg_repro.train import checkpoints, ranks
+from xqg_repro.core.errors import InputError
+from xqg_repro.train import checkpoints
+from xqg_repro.train import distributed as ranks
 
 QUESTIONS = "questions"
 """Key of a collated batch: its questions as messages name them; the model does not see them."""

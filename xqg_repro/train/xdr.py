@@ -11,13 +11,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xqg_repro.artifacts import Manifest, digest
-from xqg_repro.encoders import TextEncoder, check_length, load_model, model_fingerprint, passage_text, resolve_model
-from xqg_repro.train import ranks, scratch
-from xqg_repro.train.check import counted
+from xqg_repro.core.stages import Manifest, digest
+from xqg_repro.models.encoder import (
+    TextEncoder,
+    check_length,
+    load_model,
+    model_fingerprint,
+    passage_text,
+    resolve_model,
+)
+from xqg_repro.train import distributed as ranks
+from xqg_repro.train.checks import counted
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Chosen, Example, Split, TevatronFile, TrainingPassage, load_names, load_split
-from xqg_repro.train.fit import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
+from xqg_repro.train.loop import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
+from xqg_repro.train.mini import scratch
 from xqg_repro.train.recipe import EncoderRecipe
 
 if TYPE_CHECKING:

@@ -15,17 +15,17 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_repro.artifacts import Manifest, digest
-from xqg_repro.config import LANGUAGE_NAMES, XOR_LANGUAGES, GeneratorConfig, Precision
-from xqg_repro.encoders import load_model, model_fingerprint, resolve_model
-from xqg_repro.errors import InputError
-from xqg_repro.generate import QueryGenerator
-from xqg_repro.languages import is_in_script
-from xqg_repro.train import ranks, scratch
-from xqg_repro.train.check import counted
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.languages import is_in_script
+from xqg_repro.core.settings import LANGUAGE_NAMES, XOR_LANGUAGES, GeneratorConfig, Precision
+from xqg_repro.core.stages import Manifest, digest
+from xqg_repro.models.encoder import load_model, model_fingerprint, resolve_model
+from xqg_repro.representation.generate import QueryGenerator
+from xqg_repro.train import distributed as ranks
+from xqg_repro.train.checks import counted
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, labelled, load_names, load_passages, load_split, together
-from xqg_repro.train.fit import (
+from xqg_repro.train.loop import (
     arguments,
     check_installed,
     curve_of,
@@ -36,7 +36,8 @@ from xqg_repro.train.fit import (
     train_folder,
     whole_batches,
 )
-from xqg_repro.train.names import Names
+from xqg_repro.train.mini import scratch
+from xqg_repro.train.mini.names import Names
 from xqg_repro.train.recipe import GeneratorRecipe
 
 NAMES_PROMPT = "Generate a {language} name for this passage: {title} {text}"

@@ -1,0 +1,33 @@
+"""Writes docs/ablations/ again from what ``make reproduce`` left in ``out/``: ``make ablations``."""
+
+from __future__ import annotations
+
+import sys
+
+from xqg_repro import cli
+from xqg_repro.core.settings import load_benchmark
+
+
+def main() -> int:
+    """Vary α on the held-out questions and on dev, and the number of queries on dev, for each augmented condition."""
+    for condition in load_benchmark("xor-mini").conditions:
+        if condition.augmentation is None:
+            continue
+        stored = (
+            *("--embeddings", f"out/embeddings/xor-mini.{condition.encoder}"),
+            *("--sums", f"out/sums/xor-mini.{condition.encoder}.{condition.generator}"),
+        )
+        for vary, topics, more in (
+            ("alpha", "held-out", ()),
+            ("alpha", "dev", ()),
+            ("queries", "dev", ("--alpha", str(condition.augmentation.alpha))),
+        ):
+            output = f"docs/ablations/{condition.encoder}.{vary}.{topics}"
+            status = cli.main(["ablate", vary, *stored, "--topics", f"xor-mini/{topics}", *more, "--output", output])
+            if status:
+                return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

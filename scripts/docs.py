@@ -1,0 +1,234 @@
+"""Writes the generated documentation: ``make docs`` in a checkout.
+
+Whole pages are made from templates: the regressions' and the two-click pages. In the others a generated part stands
+between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import html
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from xqg_repro import collection
+from xqg_repro.core.errors import InputError, exit_status
+from xqg_repro.core.settings import AVERAGE, Benchmark, Condition, load_benchmark, read_yaml, resource
+from xqg_repro.core.stages import atomic_write, file_digest, read_json, read_text
+from xqg_repro.core.tables import Table
+from xqg_repro.core.templates import template
+from xqg_repro.reproduction import regress
+from xqg_repro.reproduction.claims import claims_table
+from xqg_repro.reproduction.page import Figure, write_page
+from xqg_repro.reproduction.report import report_of_runs
+from xqg_repro.reproduction.tasks import Step
+from xqg_repro.retrieval.metadata import read_measurement
+from xqg_repro.retrieval.search import read_topics, write_topics
+from xqg_repro.study.tables import study_part
+from xqg_repro.study.transfer import transfer_table
+
+BENCHMARKS = ("xor-mini", "xor-tydi", "xquad")
+"""The benchmarks that have a two-click page."""
+
+_BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def fill(text: str) -> str:
+    """Replace every generated part of a page by its current content."""
+
+    def replace(match: re.Match[str]) -> str:
+        kind, _, argument = match[2].partition(":")
+        if kind not in _PARTS:
+            raise InputError(f"nothing generates {match[2]!r}", mend=f"known: {', '.join(_PARTS)}")
+        return f"{match[1]}{_PARTS[kind](argument)}\n{match[3]}"
+
+    return _BLOCK.sub(replace, text)
+
+
+def expected_scores(benchmark_name: str) -> str:
+    """The expected scores of a benchmark's conditions as Markdown tables, one a measure."""
+    benchmark = load_benchmark(benchmark_name)
+    tables = [_expected_table(benchmark, measure, benchmark.conditions) for measure in benchmark.measures]
+    return "\n\n".join(table.markdown() for table in tables)
+
+
+def _expected_table(benchmark: Benchmark, measure: str, conditions: Sequence[Condition]) -> Table:
+    columns, digits = [*benchmark.languages, AVERAGE], benchmark.measures[measure].digits
+    rows = []
+    for condition in conditions:
+        scores = condition.expected.get(measure, {})
+        rows.append([condition.title, *(f"{scores[c]:.{digits}f}" if c in scores else "–" for c in columns)])
+    return Table([measure, *columns], rows)
+
+
+def data_files(collection_name: str) -> str:
+    """Address and checksum of each file of a collection that is downloaded, as a Markdown table."""
+    listed = read_yaml(resource("collections", "files.yaml"))[collection_name]
+    rows = [
+        [f"[{name}]({entry['url']})", entry.get("md5") or "recorded at first use"] for name, entry in listed.items()
+    ]
+    return Table(["file", "md5"], rows, left=2).markdown()
+
+
+def topic_files(folder: str) -> str:
+    """Number of questions and checksum of each topic file of the embedded collection, as a Markdown table."""
+    rows = [
+        [path.name, str(sum(1 for _ in path.open(encoding="utf-8"))), file_digest(path, "md5")]
+        for path in sorted(Path(folder).glob("topics.*.tsv"))
+    ]
+    return Table(["file", "questions", "md5"], rows).markdown()
+
+
+def ablation(folder: str) -> str:
+    """The tables of an ablation in docs/ablations."""
+    return read_text(Path("docs", "ablations", folder, "table.md")).strip()
+
+
+def fine_tuning(_: str) -> str:
+    """Encoders before and after training on some articles of XQuAD, a table for each measurement that is kept."""
+    parts = []
+    for path in sorted(Path("docs", "fine-tuning").glob("*.json")):
+        measured = read_json(path)
+        about = f"questions in each language, about {measured['articles']} articles that the training did not see"
+        table = transfer_table(measured).markdown()
+        parts.append(f"[{path.stem}](fine-tuning/{path.name}), {measured['questions']} {about}:\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def claims(benchmark_name: str) -> str:
+    """The paper's claims, checked on the reference runs of a benchmark."""
+    return claims_table(report_of_runs(load_benchmark(benchmark_name), "runs").evidence).markdown()
+
+
+def regressions(_: str) -> str:
+    """The catalogue of the regressions."""
+    rows = []
+    for name in regress.names():
+        found = regress.load_regression(name)
+        rows.append([f"[{found.title}]({name}.md)", f"`{name}`", found.benchmark, ", ".join(found.conditions)])
+    return Table(["regression", "name", "benchmark", "conditions"], rows, left=4).markdown()
+
+
+def reference_runs(folder: str) -> str:
+    """The reference runs: when and on what they were made, and their checksums."""
+    rows = []
+    for path in sorted(Path(folder).glob("run.*.gz")):
+        made = read_measurement(path)
+        rows.append([f"[{path.name}]({path.name})", made.date, made.commit, made.hardware, f"`{file_digest(path)}`"])
+    return Table(["run", "made", "commit", "on", "SHA-256"], rows, left=5).markdown()
+
+
+def errors(_: str) -> str:
+    """Every message that the package's source raises, with its mend, by module; what varies is an ellipsis."""
+    package, parts = Path(collection.__file__).parent.parent, []
+    for path in sorted(package.rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(read_text(path))) if isinstance(node, ast.Call)]
+        raised = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "InputError"]
+        rows = []
+        for call in sorted(raised, key=lambda call: call.lineno):
+            mend = next((keyword.value for keyword in call.keywords if keyword.arg == "mend"), ast.Constant(""))
+            if (problem := _wording(call.args[0])) != "…":
+                rows.append([f"`{problem}`", html.escape(_wording(mend), quote=False)])
+        if rows:
+            table = Table(["message", "what to do"], rows, left=2).markdown()
+            parts.append(f"### {path.relative_to(package).as_posix()}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _wording(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(str(text)):
+            return text
+        case ast.JoinedStr(parts):
+            return "".join(map(_wording, parts))
+        case ast.IfExp(body=one, orelse=other):
+            return f"{_wording(one)} / {_wording(other)}"
+        case _:
+            return "…"
+
+
+def regression_page(name: str) -> str:
+    """The page of a regression."""
+    regression = regress.load_regression(name)
+    benchmark, conditions = regress.conditions_of(regression)
+    planned = {step.value: "\n".join(map(str, regress.planned(regression, "out", [step]))) for step in Step}
+    shown = [measure for measure in benchmark.measures if any(measure in c.expected for c in conditions)]
+    return template(f"regressions/{name}.md").render(
+        regression=regression,
+        benchmark=benchmark,
+        command=regress.command(regression),
+        steps=planned,
+        data=_names_and_sums("file", "MD5", {f: md5 or "none is published" for f, md5 in regression.data.items()}),
+        runs=_names_and_sums("run", "SHA-256", regression.runs) if regression.runs else "",
+        expected="\n\n".join(_expected_table(benchmark, measure, conditions).markdown() for measure in shown),
+        tolerances=", ".join(f"{m} ± {benchmark.measures[m].tolerance:g}" for m in shown),
+        overlap=f"{regression.overlap:.0%}",
+    )
+
+
+def _names_and_sums(name: str, sum_name: str, sums: Mapping[str, str]) -> str:
+    return Table([name, sum_name], [[key, value] for key, value in sums.items()], left=2).markdown()
+
+
+def write_two_click_page(benchmark_name: str, path: Path) -> None:
+    """The page of a benchmark, with the scores of the runs (or the scores) in ``runs/``."""
+    report = report_of_runs(load_benchmark(benchmark_name), "runs")
+    write_page(report.evidence, path, measured=report.measurements("runs"), ablations=_ablations(benchmark_name))
+
+
+def _ablations(benchmark_name: str) -> list[Figure]:
+    if benchmark_name != "xor-mini":
+        return []
+    figures = []
+    for path in sorted(Path("docs", "ablations").glob("*/plot.svg")):
+        encoder, varied, split = path.parent.name.split(".", 2)
+        what = "α" if varied == "alpha" else "the number of queries a language"
+        title = f"{encoder} + xQG by {what}, on {split} questions"
+        figures.append(Figure(title, f"{title}; docs/ablations has the figures", read_text(path)))
+    return figures
+
+
+_PARTS = {
+    "errors": errors,
+    "regressions": regressions,
+    "runs": reference_runs,
+    "claims": claims,
+    "expected": expected_scores,
+    "files": data_files,
+    "topics": topic_files,
+    "ablation": ablation,
+    "fine-tuning": fine_tuning,
+    "study": study_part,
+}
+
+
+def main() -> None:
+    """Write topic files, generated pages and generated parts; the working directory is a checkout's root."""
+    argparse.ArgumentParser(description=main.__doc__).parse_args()
+    if not Path("docs", "regressions").is_dir():
+        raise InputError("is not a checkout's root", path=Path.cwd(), mend="run make docs there")
+    collection.register()
+    benchmark = load_benchmark("xor-mini")
+    for language in benchmark.languages:
+        topics = f"{benchmark.topics}/{language}"
+        write_topics(read_topics(topics)[0], Path("topics", f"topics.{topics.replace('/', '.')}.tsv"))
+    for name in regress.names():
+        _write_if_changed(regression_page(name), Path("docs", "regressions", f"{name}.md"))
+    for name in BENCHMARKS:
+        write_two_click_page(name, Path("docs", "2cr", f"{name}.html"))
+    for page in [*map(Path, ("README.md", "topics/README.md", "runs/README.md")), *sorted(Path("docs").rglob("*.md"))]:
+        _write_if_changed(fill(read_text(page)), page)
+
+
+def _write_if_changed(text: str, page: Path) -> None:
+    if not page.exists() or read_text(page) != text:
+        with atomic_write(page) as file:
+            file.write(text)
+        print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_status(lambda: main() or 0))

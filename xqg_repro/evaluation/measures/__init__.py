@@ -1,0 +1,15 @@
+"""The package's own measures, which ir-measures takes like any other: R@kt, and EM and F1 of answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from xqg_repro.evaluation.measures import match, recall
+
+if TYPE_CHECKING:
+    from ir_measures import Measure
+
+
+def register() -> dict[str, Measure]:
+    """Define them all and make ``ir_measures.parse_measure`` know them by name. Safe to repeat."""
+    return {**recall.register(), **match.register()}

@@ -1,0 +1,211 @@
+"""Is the difference between two systems real? Paired tests, their corrections, and what they could have found.
+
+All take the differences of two systems' scores on the same questions, in strata: language → one difference a question.
+The quantity that is tested is the one that tables print, the macro average ``d = mean_l(mean_i(d_li))``, in which each
+language counts the same whatever its number of questions. So nothing is pooled: a randomisation or a bootstrap sample
+changes questions within their language, and a standard error is put together from those of the languages. Pooled, a
+language with many questions would count more in the test than in the average. A single language is one stratum.
+
+McNemar's test is the exception: it knows only which questions changed, so over several languages it pools them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from math import inf, isclose, sqrt
+from typing import TypeAlias
+
+import numpy as np
+
+from xqg_repro.core.errors import InputError
+
+Differences: TypeAlias = Mapping[str, np.ndarray]
+"""Language → differences, float64, one a question."""
+
+SAMPLES = 9_999
+"""Randomisations or bootstrap samples."""
+
+SEED = 42
+
+_EXACT = 12
+"""Up to so many questions that differ, all sign changes are gone through; they are 4,096 at most."""
+
+
+class Test(StrEnum):
+    """How a p-value is found."""
+
+    RANDOMISATION = "randomisation"
+    T = "t"
+    MCNEMAR = "mcnemar"
+
+    __test__ = False  # the name is statistics', not pytest's
+
+
+class Correction(StrEnum):
+    """How p-values are corrected for the number of tests in a family."""
+
+    HOLM = "holm"
+    BONFERRONI = "bonferroni"
+    NONE = "none"
+
+
+def paired_differences(
+    scores: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Mapping[str, float]]
+) -> dict[str, np.ndarray]:
+    """Differences of two systems' scores, aligned by question.
+
+    Args:
+        scores, baseline: language → qid → score.
+
+    Raises:
+        InputError: the two do not hold the same questions, or none.
+    """
+    for language in {*scores, *baseline}:
+        one, other = scores.get(language, {}), baseline.get(language, {})
+        if one.keys() != other.keys():
+            odd = sorted(one.keys() ^ other.keys())
+            raise InputError(
+                f"the systems were not scored on the same questions: {len(odd)} in {language} have only one score, "
+                f"such as {odd[0]}",
+                mend="score both with questions that a run does not hold counted as zero (--missing zero)",
+            )
+    if not any(scores.values()):
+        raise InputError("the systems have no scored question in common")
+    return {
+        language: np.array([score - baseline[language][qid] for qid, score in values.items()], dtype=np.float64)
+        for language, values in scores.items()
+        if values
+    }
+
+
+def p_value(differences: Differences, test: Test, *, samples: int = SAMPLES, seed: int = SEED) -> float:
+    """Two-sided p-value of a paired test; 1 where all differences are zero."""
+    if test is Test.RANDOMISATION:
+        return randomisation(differences, samples=samples, seed=seed)
+    return t_test(differences) if test is Test.T else mcnemar(differences)
+
+
+def macro_mean(differences: Differences) -> float:
+    """Mean over the languages of their mean differences."""
+    return float(np.mean([values.mean() for values in differences.values()]))
+
+
+def randomisation(differences: Differences, *, samples: int = SAMPLES, seed: int = SEED) -> float:
+    """Paired randomisation test: how often is the average as far from zero if the systems are swapped at random?
+
+    Under the null hypothesis a question's two scores could be those of either system: each difference may change its
+    sign. All 2^k sign changes of the k questions that differ are gone through where k is at most 12; otherwise
+    ``samples`` are drawn and p is ``(b + 1) / (samples + 1)`` (Phipson and Smyth 2010), b being those at least as far
+    from zero as what was seen.
+
+    Differences of the same size and language are interchangeable, so what is drawn is only how many of them keep their
+    sign, a binomial number.
+    """
+    shares = [np.abs(values) / (len(differences) * len(values)) for values in differences.values()]
+    sizes, counts = _distinct(np.concatenate([values[values > 0] for values in shares]))
+    if not len(sizes):
+        return 1.0
+    seen = abs(macro_mean(differences)) - 1e-12 * float(sizes @ counts)  # equal sums may differ in their last digits
+    if (changed := int(counts.sum())) <= _EXACT:
+        signs = 2 * (np.arange(2**changed)[:, None] >> np.arange(changed) & 1) - 1
+        return float(np.mean(np.abs(signs @ np.repeat(sizes, counts)) >= seen))
+    kept = np.random.default_rng(seed).binomial(counts, 0.5, size=(samples, len(counts)))
+    beyond = np.count_nonzero(np.abs((2 * kept - counts) @ sizes) >= seen)
+    return (beyond + 1) / (samples + 1)
+
+
+def t_test(differences: Differences) -> float:
+    """Paired t-test; over several languages with the standard error of the macro average.
+
+    ``t = d / se``, ``se² = Σ_l s_l²/n_l / L²``, with Welch and Satterthwaite's degrees of freedom. For one language
+    that is Student's paired test. 1 where a language has a single question, from which no variance can be had.
+    """
+    from scipy import stats
+
+    mean, error = macro_mean(differences), standard_error(differences)
+    if mean == 0 or error == inf:
+        return 1.0
+    if error == 0:
+        return 0.0
+    parts = [(values.var(ddof=1) / len(values), len(values)) for values in differences.values()]
+    freedom = (error * len(differences)) ** 4 / sum(part**2 / (n - 1) for part, n in parts)
+    return float(2 * stats.t.sf(abs(mean) / error, freedom))
+
+
+def mcnemar(differences: Differences) -> float:
+    """McNemar's exact test for scores of 0 and 1: do as many questions change for the better as for the worse?
+
+    Raises:
+        InputError: a difference is not -1, 0 or 1.
+    """
+    from scipy import stats
+
+    pooled = np.concatenate(list(differences.values()))
+    if not np.isin(pooled, (-1, 0, 1)).all():
+        raise InputError(
+            "McNemar's test needs scores of 0 and 1", mend="use it for R2kt, R5kt or EM, or take the randomisation test"
+        )
+    better, changed = int((pooled > 0).sum()), int((pooled != 0).sum())
+    return float(stats.binomtest(better, changed).pvalue) if changed else 1.0
+
+
+def bootstrap_interval(
+    differences: Differences, *, level: float = 0.95, samples: int = SAMPLES, seed: int = SEED
+) -> tuple[float, float]:
+    """Percentile interval of the macro average, questions drawn anew within their languages (paired bootstrap).
+
+    A bootstrap sample is as many questions with replacement, so the numbers of each distinct difference in it are
+    multinomial.
+    """
+    draw = np.random.default_rng(seed)
+    means = np.zeros(samples)
+    for values in differences.values():
+        distinct, counts = _distinct(values)
+        drawn = draw.multinomial(len(values), counts / len(values), size=samples)
+        means += drawn @ distinct / (len(values) * len(differences))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def standard_error(differences: Differences) -> float:
+    """Standard error of the macro average; infinity where a language has a single question."""
+    if any(len(values) < 2 for values in differences.values()):
+        return inf
+    return sqrt(sum(values.var(ddof=1) / len(values) for values in differences.values())) / len(differences)
+
+
+def effect_size(differences: Differences) -> float:
+    """Cohen's d for paired scores: the average over the standard deviation of differences within a language.
+
+    0 where nothing differs, infinity where all questions differ by the same.
+    """
+    mean = macro_mean(differences)
+    deviation = sqrt(np.mean([values.var(ddof=1) if len(values) > 1 else 0.0 for values in differences.values()]))
+    if isclose(mean, 0, abs_tol=1e-15):
+        return 0.0
+    return mean / deviation if deviation else inf * np.sign(mean)
+
+
+def detectable(differences: Differences, *, level: float = 0.05, power: float = 0.8) -> float:
+    """The smallest difference that this many questions, varying as they do, show in 80 of 100 experiments.
+
+    ``(z_{1-level/2} + z_power) · se``, the usual approximation for a two-sided test.
+    """
+    from scipy import stats
+
+    return float(stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power)) * standard_error(differences)
+
+
+def corrected(p_values: Sequence[float], correction: Correction) -> list[float]:
+    """p-values of one family of tests, corrected for their number."""
+    if correction is Correction.NONE or not p_values:
+        return list(p_values)
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(p) for p in multipletests(p_values, method=correction.value)[1]]
+
+
+def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct values and how often each occurs."""
+    return np.unique(values, return_counts=True)

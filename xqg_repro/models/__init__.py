@@ -1,0 +1,1 @@
+"""Models: loading, encoders, generators, translators, readers."""

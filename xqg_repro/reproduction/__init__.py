@@ -1,0 +1,1 @@
+"""Named conditions, run and judged: benchmarks, claims, reports, pages, regressions."""

@@ -1,0 +1,268 @@
+"""Stage ``ablate``: how scores change with α, or with the number of queries, as a table and a plot.
+
+Only the questions are encoded. For each value in turn the augmented embeddings are made from the stored sums, a shard
+at a time, and searched exactly, ``score(q, p') = <q, p'>``; none of them is kept. The runs are those of ``augment``,
+``index`` and ``search``, up to float rounding of the scores.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xqg_repro import collection
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.plots import Panel, check_matplotlib, plot_lines
+from xqg_repro.core.settings import AVERAGE, Augmentation, EncoderConfig, MeasureConfig
+from xqg_repro.core.stages import Manifest, atomic_write, fingerprint, produce, read_text, verify
+from xqg_repro.core.tables import Table
+from xqg_repro.evaluation.evaluate import evaluate
+from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
+from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.representation.augment import (
+    check_same_encoder,
+    combine,
+    encoder_now,
+    passages_manifest,
+    placed,
+    resolved,
+)
+from xqg_repro.representation.encode import narrowed
+from xqg_repro.representation.sums import Sums, read_sums
+from xqg_repro.reproduction.verdict import printed
+from xqg_repro.retrieval.runfile import Hit, rank
+
+if TYPE_CHECKING:
+    import torch
+
+ALPHAS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
+QUESTIONS_PER_BLOCK = 512
+_PERCENT = MeasureConfig(scale=100, digits=1)
+_ROUNDING = 2e-6  # two scores that a run prints as equal, with six decimals, differ by less
+
+
+class Vary(StrEnum):
+    """What takes one value after another, by its name in :class:`~xqg_repro.core.settings.Augmentation`."""
+
+    ALPHA = "alpha"
+    QUERIES = "queries"
+
+
+_LABELS = {Vary.ALPHA: "α", Vary.QUERIES: "queries a language"}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Scores by value.
+
+    Attributes:
+        vary: what was varied.
+        topics: ir-datasets id of the questions.
+        scores: measure → value → language, then ``average`` → mean in [0, 1], ``None`` where nothing can be scored.
+    """
+
+    vary: Vary
+    topics: str
+    scores: dict[str, dict[float, dict[str, float | None]]]
+
+    def table(self, measure: str, best: str = "{}") -> Table:
+        """Values × languages for one measure, R2kt and R5kt in percent; ``best`` formats the highest average."""
+        rows = [
+            [f"{value:g}", *("–" if mean is None else printed(mean, _form(measure)) for mean in means.values())]
+            for value, means in self.scores[measure].items()
+        ]
+        highest = max((row[-1] for row in rows if row[-1] != "–"), key=float, default="")
+        for row in rows:
+            row[-1] = best.format(row[-1]) if row[-1] == highest else row[-1]
+        return Table([f"{measure} by {_LABELS[self.vary]}", *next(iter(self.scores[measure].values()))], rows)
+
+    def text(self) -> str:
+        """All tables, for a terminal."""
+        return "\n\n".join(self.table(measure).text() for measure in self.scores)
+
+    def write(self, folder: Path) -> None:
+        """Write ``scores.json``, ``table.md`` (the best average in bold) and ``plot.svg``."""
+        with atomic_write(folder / "scores.json") as file:
+            json.dump(dataclasses.asdict(self), file, indent=1, allow_nan=False)
+            file.write("\n")
+        with atomic_write(folder / "table.md") as file:
+            file.write("\n\n".join(self.table(measure, best="**{}**").markdown() for measure in self.scores) + "\n")
+        panels, ticks = [], [f"{value:g}" for value in next(iter(self.scores.values()))]
+        for measure, rows in self.scores.items():
+            scale, columns = _form(measure).scale, next(iter(rows.values()))
+            lines = {c: scale * np.array([means[c] for means in rows.values()], dtype=float) for c in columns}
+            panels.append(Panel(f"{measure} (%)" if scale == 100 else measure, lines))
+        plot_lines(folder / "plot.svg", _LABELS[self.vary], ticks, panels, bold=AVERAGE)
+
+
+def read_ablation(folder: str | Path) -> Ablation:
+    """Read back a folder that ``ablate`` wrote; :class:`InputError` where it is another stage's or damaged."""
+    manifest = verify(Path(folder))
+    if manifest.stage != "ablate":
+        raise InputError(f"is the output of {manifest.stage}, not an ablation", path=folder)
+    held = json.loads(read_text(Path(folder) / "scores.json"))
+    scores = {m: {float(value): means for value, means in rows.items()} for m, rows in held["scores"].items()}
+    return Ablation(Vary(held["vary"]), held["topics"], scores)
+
+
+def ablate(
+    vary: Vary,
+    embeddings: str | Path,
+    sums: str | Path,
+    topics: str,
+    output: str | Path,
+    *,
+    values: Sequence[float] = (),
+    how: Augmentation | None = None,
+    measures: Sequence[str] = ("R2kt", "R5kt"),
+    depth: int = 100,
+    allow_missing: bool = False,
+    device: str | None = None,
+    force: bool = False,
+    log: Callable[[str], None] = print,
+) -> Ablation:
+    """Score an augmentation for one value of α, or number of queries, after another, or reuse the folder with it.
+
+    Args:
+        vary: what is varied.
+        embeddings: output of ``encode``.
+        sums: output of ``sum`` by the same encoder.
+        topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
+        output: the stage folder; see :meth:`Ablation.write`.
+        values: of α, :data:`ALPHAS` unless given; or of queries a language, 0 (the plain passages) and every number
+            that the sums hold unless given. They are put in order.
+        how: everything that is not varied; ``None`` for the paper's settings.
+        measures: see :func:`~xqg_repro.evaluation.evaluate.evaluate`.
+        depth: passages retrieved per question.
+        allow_missing: leave a passage without queries as it is.
+        device: a torch device, for the questions' encoder and the search; ``None`` takes a GPU if there is one.
+        force: score again even if the folder matches.
+        log: receives one line on what was decided.
+
+    Raises:
+        InputError: a value out of range, whatever ``augment`` and ``evaluate`` refuse, a model that has changed since
+            it encoded the passages, or matplotlib is absent.
+    """
+    if depth < 1 or not measures:
+        raise InputError("there must be a depth of one passage and one measure at least")
+    vary, dataset = Vary(vary), collection.load(topics, needs=["queries"])
+    source, added = passages_manifest(embeddings), read_sums(sums)
+    check_same_encoder(source, added)
+    config = encoder_now(source, embeddings)
+    variants = _variants(vary, values, how or Augmentation(), config, added)
+    kept = [added.select(variant.languages, variant.queries) for variant in variants]
+    fixed = {name: value for name, value in dataclasses.asdict(variants[-1]).items() if name != vary}
+    wanted = Manifest(
+        "ablate",
+        {
+            "vary": vary,
+            "values": [getattr(variant, vary) for variant in variants],
+            "augmentation": fixed,
+            "topics": topics,
+            "measures": list(measures),
+            "depth": depth,
+            "allow_missing": allow_missing,
+        },
+        {
+            "embeddings": fingerprint(Path(embeddings)),
+            "sums": fingerprint(added.folder),
+            "topics": collection.fingerprint(dataset, "queries"),
+        },
+    )
+
+    def build(folder: Path) -> dict[str, int]:
+        import torch
+
+        check_matplotlib()
+        asked = {question.query_id: question.default_text() for question in dataset.queries_iter()}
+        evaluate({qid: [] for qid in asked}, topics, measures)  # what it refuses is better known before the work
+        encoder = TextEncoder(config, device)
+        questions = torch.from_numpy(encoder.encode_queries(list(asked.values()))).to(encoder.device)
+        found = _retrieve(embeddings, added, variants, kept, questions, depth, allow_missing)
+        scores: dict[str, dict[float, dict[str, float | None]]] = {measure: {} for measure in measures}
+        for variant, hits in zip(variants, found, strict=True):
+            scored = evaluate(dict(zip(asked, hits, strict=True)), topics, measures)
+            for measure, rows in scores.items():
+                means = {column: None if math.isnan(mean) else mean for column, mean in scored.table(measure).items()}
+                rows[getattr(variant, vary)] = means
+        Ablation(vary, topics, scores).write(folder)
+        return {"questions": len(asked), "values": len(variants)}
+
+    produce(output, wanted, build, force=force, log=log)
+    return read_ablation(output)
+
+
+def _variants(
+    vary: Vary, values: Sequence[float], how: Augmentation, config: EncoderConfig, sums: Sums
+) -> list[Augmentation]:
+    """An augmentation for each value, in order, with nothing in it left open; settings that mean the same are equal."""
+    sums.select(how.languages)
+    how = resolved(how, sums.layout, config)
+    if vary is Vary.ALPHA:
+        return [dataclasses.replace(how, alpha=alpha) for alpha in sorted({float(alpha) for alpha in values or ALPHAS})]
+    if parts := [number for number in values if not float(number).is_integer()]:
+        raise InputError(f"{parts[0]} is no number of queries")
+    numbers = sorted({int(number) for number in values or (0, *sums.layout.ranks)})
+    # no query is α = 0, as 0 queries stand for all of them elsewhere
+    return [dataclasses.replace(how, queries=n, alpha=how.alpha if n else 0.0) for n in numbers]
+
+
+def _retrieve(
+    embeddings: str | Path,
+    sums: Sums,
+    variants: Sequence[Augmentation],
+    kept: Sequence[tuple[list[int], int]],
+    questions: torch.Tensor,
+    depth: int,
+    allow_missing: bool,
+) -> list[list[list[Hit]]]:
+    """For each variant, whose sums are kept at these groups and rank, and each question the first passages."""
+    from tqdm import tqdm
+
+    found: list[list[list[Hit]]] = [[[] for _ in questions] for _ in variants]
+    with tqdm(desc="ablate", unit=" passages", disable=None) as progress:
+        for docids, vectors, places in placed(embeddings, sums, *kept[0], allow_missing):
+            taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+            for hits, variant, (groups, position) in zip(found, variants, kept, strict=True):
+                if position not in taken:  # variants of one number of queries follow each other
+                    taken = {position: sums.take(places, groups, position)}
+                augmented = combine(vectors, *taken[position], variant, bool(variant.normalize))
+                # rounded as augment stores it
+                augmented = narrowed(augmented, vectors.dtype, "the augmented embeddings").astype(np.float32)
+                merge(hits, docids, augmented, questions, depth)
+            progress.update(len(docids))
+    return found
+
+
+def merge(
+    hits: list[list[Hit]], docids: Sequence[str], passages: np.ndarray, questions: torch.Tensor, depth: int
+) -> None:
+    """Search passages, float32 (n, dimension), for questions, float32 (m, dimension), and merge what is found.
+
+    ``hits``, a list for each question, becomes the first ``depth`` of all so far, in a run's order and so by docid
+    where scores are printed as equal, the last place included: however passages are split, it comes to the same.
+    """
+    import torch
+
+    columns = torch.from_numpy(passages).to(questions.device).T
+    for start in range(0, len(questions), QUESTIONS_PER_BLOCK):
+        scores = questions[start : start + QUESTIONS_PER_BLOCK] @ columns
+        if not scores.isfinite().all():
+            raise InputError("the augmented embeddings hold NaN or infinity", mend="encode and sum again")
+        floor = scores.topk(min(depth, len(docids))).values[:, -1] - _ROUNDING
+        for row, (question, lowest) in enumerate(zip(scores, floor, strict=True), start):
+            places = torch.nonzero(question >= lowest)[:, 0]
+            more = zip(places.tolist(), question[places].tolist(), strict=True)
+            hits[row] = rank([*hits[row], *(Hit(docids[place], score) for place, score in more)])[:depth]
+
+
+def _form(measure: str) -> MeasureConfig:
+    return _PERCENT if measure in TOKEN_LIMITS else MeasureConfig()

@@ -1,0 +1,234 @@
+"""The page of a two-click reproduction: scores, the commands behind them and what they mean, in one HTML file.
+
+The file loads nothing: style, script and plots are inside. Measured and expected scores come from different places and
+look different; an expected score is never shown as if it had been measured. Layout is the template's; here is what it
+shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from math import nan
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from xqg_repro.core import plots
+from xqg_repro.core.settings import AVERAGE, LANGUAGE_NAMES, Benchmark, Condition, MeasureConfig
+from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.tables import Cell, superscript
+from xqg_repro.core.templates import template
+from xqg_repro.evaluation import significance
+from xqg_repro.evaluation.compare import Comparison, System, compare
+from xqg_repro.reproduction.claims import Evidence, are_about, claims_table
+from xqg_repro.reproduction.run import plan
+from xqg_repro.reproduction.tasks import Command, two_click_commands
+from xqg_repro.reproduction.verdict import Verdict, judge
+from xqg_repro.retrieval.metadata import Measurement
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+# marks that turn the direction of what follows, and a carriage return, which HTML would make a line feed
+_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\r]")
+_NONE: Mapping[str, Measurement] = MappingProxyType({})
+
+
+class Figure(NamedTuple):
+    """A plot.
+
+    Attributes:
+        title: the caption.
+        alt: what it shows, for those who cannot see it.
+        svg: the text of the SVG file.
+    """
+
+    title: str
+    alt: str
+    svg: str
+
+    @property
+    def source(self) -> str:
+        """The plot as a data URL."""
+        return "data:image/svg+xml;base64," + base64.b64encode(self.svg.encode()).decode()
+
+
+class Score(NamedTuple):
+    """One condition in one column and measure.
+
+    Attributes:
+        measured: as the comparison prints it; ``None`` where nothing was measured.
+        exact: the measured score in full, to sort by; empty where nothing was measured.
+        expected: in printed units; empty where nothing is expected.
+        verdict: of the measured score; ``None`` unless something was both measured and expected.
+    """
+
+    measured: Cell | None = None
+    exact: str = ""
+    expected: str = ""
+    verdict: Verdict | None = None
+
+
+class Row(NamedTuple):
+    """One condition.
+
+    Attributes:
+        mark: the letter that stands for it in superscripts, if others are compared with it.
+        measured: when and on what; ``None`` where nothing was measured.
+        scores: a column, in it a measure.
+        run, evaluation, stages: commands: the one that makes the runs, those that read and score them, which are to be
+            copied too, and all of them one by one.
+    """
+
+    condition: Condition
+    mark: str
+    measured: Measurement | None
+    scores: list[list[Score]]
+    run: Command
+    evaluation: list[Command]
+    stages: list[Command]
+
+
+def write_page(
+    evidence: Evidence,
+    path: str | Path,
+    *,
+    measured: Mapping[str, Measurement] = _NONE,
+    directory: str = "out",
+    ablations: Sequence[Figure] = (),
+) -> None:
+    """Write the page; the same evidence gives the same bytes.
+
+    Args:
+        evidence: the benchmark and the scores that were measured; a condition without scores shows the expected ones.
+        path: the HTML file.
+        measured: condition → when and on what it was measured.
+        directory: where the commands on the page write.
+        ablations: further plots.
+
+    Raises:
+        InputError: scores of a condition and its baseline are not of the same questions, there is something to plot
+            but no matplotlib, or the file cannot be written.
+    """
+    benchmark = evidence.benchmark
+    compared = _comparison(evidence)
+    rows = list(_rows(benchmark, compared, measured, directory))
+    page = template("2cr.html", {"shown": _shown, "superscript": superscript}).render(
+        benchmark=benchmark,
+        columns=[(code, LANGUAGE_NAMES.get(code, "")) for code in benchmark.languages],
+        measures=list(benchmark.measures),
+        rows=rows,
+        verdicts=Counter(s.verdict for row in rows for scores in row.scores for s in scores if s.verdict),
+        verdict_names=list(Verdict),
+        differences=compared.differences(),
+        legend=compared.legend(),
+        figures=[*_bars(compared), *_heat_maps(benchmark, compared)],
+        ablations=ablations,
+        claims=claims_table(evidence) if compared.systems and are_about(benchmark) else None,
+    )
+    with atomic_write(path) as file:
+        file.write(page)
+
+
+def _shown(text: object) -> Markup:
+    """Part of a command as HTML: it is copied to the letter, and no mark in it turns what is read."""
+    from markupsafe import Markup, escape
+
+    return Markup(_CONTROLS.sub(lambda found: f"<bdi>&#{ord(found[0])};</bdi>", str(escape(text))))
+
+
+def _comparison(evidence: Evidence) -> Comparison:
+    """The measured conditions, each compared with its baseline if that was measured too."""
+    scored = {name: system.scores for name, system in evidence.systems.items() if any(system.scores.values())}
+    systems = [
+        System(c.name, c.title, scored[c.name], c.baseline if c.baseline in scored else "")
+        for c in evidence.benchmark.conditions
+        if c.name in scored
+    ]
+    return compare(systems, evidence.benchmark.languages, evidence.benchmark.measures)
+
+
+def _rows(
+    benchmark: Benchmark, compared: Comparison, measured: Mapping[str, Measurement], directory: str
+) -> Iterator[Row]:
+    tables = {measure: compared.table(measure).rows for measure in benchmark.measures}
+    places = {system.name: i for i, system in enumerate(compared.systems)}
+    for condition in benchmark.conditions:
+        place = places.get(condition.name)
+        cells = {m: [Cell(*cell) for cell in rows[place]] for m, rows in tables.items()} if place is not None else {}
+        scores = [
+            [_score(compared, condition, measure, column, cells[measure][i] if cells else None) for measure in tables]
+            for i, column in enumerate((*benchmark.languages, AVERAGE), start=1)  # the first cell is the title
+        ]
+        yield Row(
+            condition,
+            next(iter(cells.values()))[0].mark if cells else "",
+            measured.get(condition.name, Measurement()) if cells else None,
+            scores,
+            *two_click_commands(benchmark, condition, directory),
+            plan(benchmark, condition, directory),
+        )
+
+
+def _score(compared: Comparison, condition: Condition, measure: str, column: str, cell: Cell | None) -> Score:
+    config = compared.measures[measure]
+    value = condition.expected.get(measure, {}).get(column)
+    expected = "" if value is None else f"{value:.{config.digits}f}"
+    score = compared.result(condition.name, measure, column).score if cell else None
+    if score is None:
+        return Score(expected=expected)
+    return Score(cell, repr(score), expected, None if value is None else judge(score, value, config))
+
+
+def _bars(compared: Comparison) -> Iterator[Figure]:
+    """A plot a measure, of the conditions that it was measured for."""
+    for measure, config in compared.measures.items():
+        shown = [system for system in compared.systems if any(system.scores.get(measure, {}).values())]
+        if shown:
+            systems = [(system.title, _system_bars(system, measure, compared.languages, config)) for system in shown]
+            svg = plots.bars((*compared.languages, AVERAGE), systems, _unit(measure, config))
+            yield Figure(
+                f"{measure} by language and on average, with 95% bootstrap intervals",
+                f"Grouped bars of the measured {measure}, a colour a condition; the table of scores has the figures",
+                svg,
+            )
+
+
+def _system_bars(system: System, measure: str, languages: Sequence[str], config: MeasureConfig) -> list[plots.Bar]:
+    found = system.scores[measure]
+    arrays = {code: np.array([*found[code].values()], dtype=np.float64) for code in languages if found.get(code)}
+    groups = [{code: arrays[code]} if code in arrays else {} for code in languages]
+    # the average is over all languages or there is none, as in the table
+    return [_bar(group, config) for group in (*groups, arrays if len(arrays) == len(languages) else {})]
+
+
+def _bar(scores: Mapping[str, np.ndarray], config: MeasureConfig) -> plots.Bar:
+    """The macro average in printed units; NaN where nothing was measured."""
+    if not scores:
+        return plots.Bar(nan, nan, nan)
+    ends = significance.bootstrap_interval(scores)
+    return plots.Bar(*(config.scale * value for value in (significance.macro_mean(scores), *ends)))
+
+
+def _heat_maps(benchmark: Benchmark, compared: Comparison) -> Iterator[Figure]:
+    """The first measure by passage language and question language, where topics are such pairs."""
+    _, pairs, passages = benchmark.collection.rpartition("/")
+    if not pairs or benchmark.topics != f"{benchmark.collection}/{{language}}":
+        return
+    measure, config = next(iter(benchmark.measures.items()))
+    for system in compared.systems:
+        scores = [compared.result(system.name, measure, code).score for code in benchmark.languages]
+        if any(score is not None for score in scores):
+            values = [[nan if score is None else score * config.scale for score in scores]]
+            title = f"{system.name}: {measure} by language of passages (rows) and questions (columns)"
+            svg = plots.heat_map([passages], benchmark.languages, values, _unit(measure, config), digits=config.digits)
+            yield Figure(title, f"Heat map of the measured {measure}; the table of scores has the figures", svg)
+
+
+def _unit(measure: str, config: MeasureConfig) -> str:
+    return f"{measure}, %" if config.scale == 100 else measure

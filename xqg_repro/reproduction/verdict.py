@@ -1,0 +1,54 @@
+"""The one judgement of a reproduction: is a measured score the expected one?"""
+
+from __future__ import annotations
+
+import math
+from enum import StrEnum
+from typing import NamedTuple
+
+from xqg_repro.core.settings import MeasureConfig
+
+
+class Verdict(StrEnum):
+    """Equal at printed precision, inside the stated tolerance, or neither."""
+
+    OK = "[OK]"
+    OKISH = "[OKish]"
+    FAIL = "[FAIL]"
+
+
+class Check(NamedTuple):
+    """Something that was checked, what came of it, and the details; ``None`` where there was nothing to judge by."""
+
+    verdict: Verdict | None
+    text: str
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        first = f"{self.verdict} {self.text}" if self.verdict else self.text
+        return "\n    ".join([first, *self.details])
+
+
+def printed(score: float, measure: MeasureConfig) -> str:
+    """A score in [0, 1] as tables print it.
+
+    >>> printed(0.44149, MeasureConfig(scale=100, digits=1))
+    '44.1'
+    """
+    return f"{score * measure.scale:.{measure.digits}f}"
+
+
+def judge(score: float, expected: float, measure: MeasureConfig) -> Verdict:
+    """Compare a measured score in [0, 1] with an expected one in printed units. A NaN fails.
+
+    >>> judge(0.4412, 44.1, MeasureConfig(scale=100, digits=1, tolerance=0.5)).value
+    '[OK]'
+    >>> judge(0.4452, 44.1, MeasureConfig(scale=100, digits=1, tolerance=0.5)).value
+    '[OKish]'
+    """
+    if not (math.isfinite(score) and math.isfinite(expected)):
+        return Verdict.FAIL
+    if printed(score, measure) == f"{expected:.{measure.digits}f}":
+        return Verdict.OK
+    # a little slack for floats: 0.657 - 0.652 is a little more than 0.005
+    return Verdict.OKISH if abs(score * measure.scale - expected) <= measure.tolerance + 1e-9 else Verdict.FAIL

@@ -1,0 +1,1 @@
+"""From vectors to runs: index, search, read."""
