@@ -15,18 +15,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from xqg_repro import collection
+from xqg_repro.collection.topics import read_topics, write_topics
 from xqg_repro.core.errors import InputError, exit_status
-from xqg_repro.core.settings import AVERAGE, Benchmark, Condition, load_benchmark, read_yaml, resource
-from xqg_repro.core.stages import atomic_write, file_digest, read_json, read_text
+from xqg_repro.core.files import atomic_write, file_digest, read_json, read_text
+from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
 from xqg_repro.core.templates import template
 from xqg_repro.reproduction import regress
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.claims import claims_table
 from xqg_repro.reproduction.page import Figure, write_page
 from xqg_repro.reproduction.report import report_of_runs
 from xqg_repro.reproduction.tasks import Step
 from xqg_repro.retrieval.metadata import read_measurement
-from xqg_repro.retrieval.search import read_topics, write_topics
 from xqg_repro.study.tables import study_part
 from xqg_repro.study.transfer import transfer_table
 

@@ -11,12 +11,14 @@ import re
 import shutil
 from pathlib import Path
 
-from xqg_repro.core.settings import AVERAGE, load_benchmark, resource
-from xqg_repro.core.stages import atomic_write, file_digest, read_text
+from xqg_repro.core.files import atomic_write, file_digest, read_text
+from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.settings import resource
+from xqg_repro.evaluation.printing import printed
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.report import report_of_runs
 from xqg_repro.reproduction.run import Outcome
 from xqg_repro.reproduction.tasks import answers_path, run_path
-from xqg_repro.reproduction.verdict import printed
 from xqg_repro.retrieval.metadata import metadata_path, read_measurement
 
 BENCHMARK = load_benchmark("xor-mini")

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import load_preset
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
+from xqg_repro.models.settings import load_preset
 from xqg_repro.study.transfer import measure_transfer, transfer_table
 
 

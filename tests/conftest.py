@@ -26,7 +26,7 @@ import pytest
 if TYPE_CHECKING:
     import numpy as np
 
-    from xqg_repro.representation.queries import PassageQueries
+    from xqg_repro.models.generator import PassageQueries
 
 # ir-datasets must never see the user's own home, so this stands before anything can import it
 HOME = Path(tempfile.mkdtemp(prefix="xqg-repro-tests-"))
@@ -112,8 +112,10 @@ def mini_data() -> Mini:
     import ir_datasets
 
     from xqg_repro import collection
-    from xqg_repro.collection.handlers import DataFile, Judgements, Questions, TsvPassages, dataset, read_questions
-    from xqg_repro.core.settings import XOR_LANGUAGES
+    from xqg_repro.collection.files import DataFile
+    from xqg_repro.collection.handlers import Judgements, Questions, TsvPassages, dataset
+    from xqg_repro.collection.records import read_questions
+    from xqg_repro.core.languages import XOR_LANGUAGES
 
     folder = HOME / "xqg_repro" / "xor-tydi"
     passages = write_passages(folder / PASSAGES_FILE, 60)
@@ -192,7 +194,8 @@ def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_
 
 def described_anew(folder: Path) -> Path:
     """The stage folder, whose manifest now describes the files as a test has changed them."""
-    from xqg_repro.core.stages import Manifest, file_digest
+    from xqg_repro.core.files import file_digest
+    from xqg_repro.core.stages import Manifest
 
     found = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
     files = {path.name: {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in found}
@@ -207,7 +210,7 @@ def silent(_: str) -> None:
 @pytest.fixture(scope="session")
 def config(tiny_model: Path) -> Any:
     """The paper's settings for the tiny BERT."""
-    from xqg_repro.core.settings import EncoderConfig
+    from xqg_repro.models.settings import EncoderConfig
 
     return EncoderConfig(str(tiny_model))
 
@@ -232,7 +235,7 @@ def generator_folder(
     import torch
     import transformers
 
-    from xqg_repro.core.settings import GeneratorConfig
+    from xqg_repro.models.settings import GeneratorConfig
 
     tokenizer = small_tokenizer([*(" ".join(row) for row in mini_data.passages), GeneratorConfig.prompt, "Russian"])
 
@@ -287,7 +290,7 @@ def together(folder: Path) -> tuple[list[str], np.ndarray]:
     """Docids and vectors of all shards of a folder of embeddings."""
     import numpy as np
 
-    from xqg_repro.representation.encode import read_shards
+    from xqg_repro.core.shards import read_shards
 
     shards = list(read_shards(folder))
     return [docid for ids, _ in shards for docid in ids], np.concatenate([vectors for _, vectors in shards])
@@ -317,7 +320,7 @@ def killed(program: str, folder: Path) -> None:
 
 def made_up(docids: Iterable[str], languages: Sequence[str] = LANGUAGES, count: int = COUNT) -> list[PassageQueries]:
     """Queries that differ by passage, language and rank; the second in each language is the same for all passages."""
-    from xqg_repro.representation.queries import PassageQueries
+    from xqg_repro.models.generator import PassageQueries
 
     def text(docid: str, language: str, rank: int) -> str:
         return f"{language} ban" if rank == 1 else f"{language} {'ker' * (rank + 1)} dón {docid}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from xqg_repro import cli
-from xqg_repro.core.settings import load_benchmark
+from xqg_repro.reproduction.benchmark import load_benchmark
 
 
 def main() -> int:

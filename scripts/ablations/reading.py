@@ -10,11 +10,12 @@ from pathlib import Path
 from statistics import fmean
 
 from xqg_repro import cli, collection
-from xqg_repro.core.settings import load_benchmark, load_reader
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.tables import Cell, Table
 from xqg_repro.evaluation.measures.match import match_score
-from xqg_repro.retrieval.read import SpanReader
+from xqg_repro.models.reader import SpanReader
+from xqg_repro.models.settings import load_reader
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.retrieval.runfile import read_run
 
 TOPICS = "xor-mini/held-out"

@@ -18,11 +18,14 @@ import numpy as np
 from common import Section, times
 from disk import PASSAGES, QUERIES, RANKS, WIDTHS, Formats, section
 
-from xqg_repro.core.settings import XOR_LANGUAGES, Augmentation, EncoderConfig
-from xqg_repro.core.stages import MANIFEST, Manifest, atomic_write, produce, write_array
+from xqg_repro.core.files import atomic_write, write_array
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.shards import read_shards
+from xqg_repro.core.stages import MANIFEST, Manifest, produce
 from xqg_repro.core.tables import Table
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import augment
-from xqg_repro.representation.encode import read_shards
+from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Layout
 from xqg_repro.representation.sumstore import write_sums
 from xqg_repro.retrieval.index import build_index

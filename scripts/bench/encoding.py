@@ -10,10 +10,11 @@ from itertools import chain
 import numpy as np
 from common import Section, Target, at_least, interleaved, times
 
-from xqg_repro.core.settings import EncoderConfig, Precision, load_preset
 from xqg_repro.core.tables import Table
-from xqg_repro.models.encoder import TextEncoder, pool, resolve_model
-from xqg_repro.representation.queries import PassageQueries
+from xqg_repro.models.encoder import TextEncoder, pool
+from xqg_repro.models.generator import PassageQueries
+from xqg_repro.models.loading import resolve_model
+from xqg_repro.models.settings import EncoderConfig, Precision, load_preset
 from xqg_repro.representation.sums import Layout, sum_shard
 
 TRAINED = "xdr-mini"

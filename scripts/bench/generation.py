@@ -9,11 +9,10 @@ from typing import Any
 from common import Section, interleaved, times
 
 from xqg_repro import collection
-from xqg_repro.core.settings import GeneratorConfig, Precision, load_generator
 from xqg_repro.core.tables import Table
-from xqg_repro.models.encoder import resolve_model
-from xqg_repro.representation.generate import QueryGenerator
-from xqg_repro.representation.queries import PassageQueries
+from xqg_repro.models.generator import PassageQueries, QueryGenerator
+from xqg_repro.models.loading import resolve_model
+from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator
 
 NAME = "xqg-mini"
 

@@ -19,7 +19,7 @@ from statistics import median
 from common import Target, machine
 
 from xqg_repro.core.errors import InputError, exit_status
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures import recall
 

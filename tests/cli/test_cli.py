@@ -15,20 +15,12 @@ import pytest
 from xqg_repro import __version__, cli
 from xqg_repro.cli import options
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import (
-    XOR_LANGUAGES,
-    Aggregate,
-    Augmentation,
-    Benchmark,
-    Condition,
-    EncoderConfig,
-    GeneratorConfig,
-    MeasureConfig,
-    Precision,
-    load_benchmark,
-    load_preset,
-    resource,
-)
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.settings import resource
+from xqg_repro.evaluation.printing import MeasureConfig
+from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Precision, load_preset
+from xqg_repro.representation.settings import Aggregate, Augmentation
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.tasks import Command, augmentation_options, passage_commands, run_path, topic_commands
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 

@@ -19,7 +19,9 @@ import pytest
 from conftest import QUOTED, Mini
 
 from xqg_repro import collection
-from xqg_repro.collection.handlers import DataFile, Questions, TsvPassages, read_questions
+from xqg_repro.collection.files import DataFile
+from xqg_repro.collection.handlers import Questions, TsvPassages
+from xqg_repro.collection.records import read_questions
 from xqg_repro.collection.xor_mini import SPLITS
 from xqg_repro.core.errors import InputError
 

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from xqg_repro.collection.topics import read_topics, write_topics
 from xqg_repro.core.errors import InputError
-from xqg_repro.retrieval.search import read_topics, write_topics
 
 
 def write(path: Path, text: str) -> Path:

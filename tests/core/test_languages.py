@@ -4,8 +4,7 @@ import unicodedata
 
 import pytest
 
-from xqg_repro.core.languages import SCRIPTS, is_in_script
-from xqg_repro.core.settings import LANGUAGE_NAMES
+from xqg_repro.core.languages import LANGUAGE_NAMES, SCRIPTS, is_in_script
 
 QUESTIONS = {
     "ar": "ما هي عاصمة فنلندا؟",

@@ -5,29 +5,22 @@ from typing import Any
 import pytest
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import (
-    LANGUAGE_NAMES,
-    XOR_LANGUAGES,
-    Aggregate,
-    Augmentation,
-    Benchmark,
-    Condition,
+from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES
+from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.evaluation.evaluate import AVERAGE, parse_measures
+from xqg_repro.evaluation.printing import MeasureConfig
+from xqg_repro.models.settings import (
     EncoderConfig,
     GeneratorConfig,
-    MeasureConfig,
     Pooling,
     Precision,
-    Reading,
-    load_benchmark,
     load_generator,
     load_preset,
     load_presets,
     load_reader,
-    parse,
-    read_yaml,
-    resource,
 )
-from xqg_repro.evaluation.evaluate import AVERAGE, parse_measures
+from xqg_repro.representation.settings import Aggregate, Augmentation
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, Reading, load_benchmark
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe
 
 SHIPPED = sorted(path.stem for path in resource("conditions").glob("*.yaml"))

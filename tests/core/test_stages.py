@@ -12,7 +12,8 @@ import pytest
 
 from xqg_repro.core import stages as artifacts
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import MANIFEST, Manifest, atomic_write, check_output, fingerprint, noted, produce, verify
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.stages import MANIFEST, Manifest, check_output, fingerprint, noted, produce, verify
 
 FILES = {"00.txt": "first\n", "01.txt": "second\n", "02.txt": "third\n"}
 WANTED = Manifest("stage", {"size": 2, "pooling": "cls"}, {"source": "abc"})

@@ -14,8 +14,9 @@ from scipy import stats
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE, MeasureConfig
-from xqg_repro.evaluation.compare import Comparison, System, compare, nearest, printing
+from xqg_repro.core.languages import AVERAGE
+from xqg_repro.evaluation.compare import Comparison, System, compare, nearest
+from xqg_repro.evaluation.printing import MeasureConfig, printing
 from xqg_repro.evaluation.significance import Correction, Test, corrected, mcnemar
 from xqg_repro.retrieval.runfile import Hit, write_run
 

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xqg_repro import cli
+from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.evaluation.convert import Conversion, Form, check, convert
 from xqg_repro.retrieval.runfile import Hit, read_run, write_run
-from xqg_repro.retrieval.search import read_topics
 
 ODD = ["<script>alert(1)</script>", "\"'\\", "\u200fعربي\u202e", "東京\U0001f600", "x" * 10_000, "\x1b[31m\x00"]
 

@@ -234,7 +234,8 @@ def golden(shared: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def golden_topics(golden: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
     """The golden questions and passages as an ir-datasets dataset."""
-    from xqg_repro.collection.handlers import ListedDocs, Passage, Question, Questions, dataset
+    from xqg_repro.collection.handlers import ListedDocs, Questions, dataset
+    from xqg_repro.collection.records import Passage, Question
 
     docs = [Passage(str(i), "", text) for i, text in enumerate(golden["passages"])]
     asked = [Question(q["id"], q["question"], q["lang"], tuple(q["answers"])) for q in golden["data"].values()]

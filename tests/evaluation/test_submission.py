@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xqg_repro import cli
-from xqg_repro.collection.handlers import ListedDocs, Passage, Question, Questions, dataset
+from xqg_repro.collection.handlers import ListedDocs, Questions, dataset
+from xqg_repro.collection.records import Passage, Question
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import XOR_LANGUAGES
+from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, scorable, word_tokenize
 from xqg_repro.evaluation.submission import (

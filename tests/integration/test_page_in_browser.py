@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from xqg_repro.core.settings import AVERAGE, load_benchmark
+from xqg_repro.core.languages import AVERAGE
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.claims import Evidence
 from xqg_repro.reproduction.page import Figure, write_page
 from xqg_repro.reproduction.report import report_of_runs

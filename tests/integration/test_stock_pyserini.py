@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import Mini
 
-from xqg_repro.core.settings import EncoderConfig
+from xqg_repro.collection.topics import read_topics, write_topics
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.encode import encode
 from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Run, read_run
-from xqg_repro.retrieval.search import read_topics, search, write_topics
+from xqg_repro.retrieval.search import search
 
 pytestmark = pytest.mark.integration
 

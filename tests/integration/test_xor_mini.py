@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 from xqg_repro import cli
-from xqg_repro.core.settings import load_benchmark
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.run import plan
 from xqg_repro.retrieval.metadata import read_measurement
 

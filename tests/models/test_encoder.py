@@ -15,16 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import EncoderConfig, Pooling, Precision
-from xqg_repro.models.encoder import (
-    DocumentEncoder,
-    QueryEncoder,
-    TextEncoder,
-    model_fingerprint,
-    passage_text,
-    resolve_model,
-    token_batches,
-)
+from xqg_repro.models.encoder import DocumentEncoder, QueryEncoder, TextEncoder, passage_text
+from xqg_repro.models.loading import model_fingerprint, resolve_model, token_batches
+from xqg_repro.models.settings import EncoderConfig, Pooling, Precision
 
 
 @cache

@@ -25,13 +25,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Aggregate, Augmentation, EncoderConfig, Pooling
+from xqg_repro.core.shards import read_shards
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.generator import PassageQueries
+from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.representation import augment as stage
 from xqg_repro.representation.augment import augment, augment_in_one_stream, combine
-from xqg_repro.representation.encode import encode, encoder_of, read_shards
-from xqg_repro.representation.queries import PassageQueries
+from xqg_repro.representation.encode import encode, encoder_of
+from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.retrieval.index import build_index
 
 

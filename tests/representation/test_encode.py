@@ -19,11 +19,12 @@ import pytest
 from conftest import PASSAGES_FILE, Mini, contents, described_anew, silent, together, write_passages
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import EncoderConfig, Pooling
+from xqg_repro.core.shards import read_shards
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models import encoder as encoders
 from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.representation.encode import encode, encoder_of, read_shards
+from xqg_repro.models.settings import EncoderConfig, Pooling
+from xqg_repro.representation.encode import encode, encoder_of
 from xqg_repro.retrieval.index import build_index, check_index
 
 

@@ -18,10 +18,12 @@ import pytest
 from conftest import Mini, contents, silent
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import GeneratorConfig, Precision, parse
+from xqg_repro.core.settings import parse
 from xqg_repro.core.stages import Manifest
-from xqg_repro.representation.generate import QueryGenerator, choose, generate, resolved
-from xqg_repro.representation.queries import PassageQueries, read_queries
+from xqg_repro.models.generator import PassageQueries, QueryGenerator, choose, resolved
+from xqg_repro.models.settings import GeneratorConfig, Precision
+from xqg_repro.representation.generate import generate
+from xqg_repro.representation.queries import read_queries
 
 
 @pytest.fixture(scope="module")

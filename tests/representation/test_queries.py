@@ -9,9 +9,10 @@ import huggingface_hub
 import pytest
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import XOR_LANGUAGES
+from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.core.stages import Manifest, produce
-from xqg_repro.representation.queries import PassageQueries, queries_fingerprint, query_files, read_queries
+from xqg_repro.models.generator import PassageQueries
+from xqg_repro.representation.queries import queries_fingerprint, query_files, read_queries
 
 FIVE = [f"запрос {number}?" for number in range(5)]
 

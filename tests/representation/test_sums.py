@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Augmentation, EncoderConfig, Pooling
-from xqg_repro.core.stages import Manifest, write_array
+from xqg_repro.core.files import write_array
+from xqg_repro.core.shards import narrowed, read_shards
+from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.generator import PassageQueries
+from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.representation import sumstore
 from xqg_repro.representation.augment import augment
-from xqg_repro.representation.encode import encode, narrowed, read_shards
-from xqg_repro.representation.queries import PassageQueries
+from xqg_repro.representation.encode import encode
+from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Layout, Sums, read_sums, sum_queries, sum_shard
 from xqg_repro.representation.sumstore import StoredSums, write_sums
 

@@ -15,17 +15,13 @@ from conftest import Mini, contents, silent
 from xqg_repro import cli
 from xqg_repro.collection import xquad
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import TranslatorConfig, load_translator, parse, read_yaml, resource
+from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.encoder import resolve_model
+from xqg_repro.models.loading import resolve_model
+from xqg_repro.models.settings import TranslatorConfig, load_translator
+from xqg_repro.models.translator import PassageTranslations, Translator, check_translator
 from xqg_repro.representation import translate as stage
-from xqg_repro.representation.translate import (
-    PassageTranslations,
-    Translator,
-    check_translator,
-    read_translations,
-    translate,
-)
+from xqg_repro.representation.translate import read_translations, translate
 
 CODES = {"en": "eng_Latn", "ru": "rus_Cyrl", "ar": "arb_Arab"}
 LETTERS = "▁abcdefghijklmnopqrstuvwxyz.,"

@@ -17,13 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, plot_lines, spread
-from xqg_repro.core.settings import AVERAGE, Aggregate, Augmentation, EncoderConfig
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.evaluate import Scores, evaluate
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import augment
 from xqg_repro.representation.encode import encode
+from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction import ablate as stage
 from xqg_repro.reproduction.ablate import ALPHAS, Ablation, Vary, ablate, merge, read_ablation
 from xqg_repro.retrieval.index import build_index

@@ -8,8 +8,9 @@ from conftest import REPOSITORY
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import XOR_LANGUAGES, load_benchmark
+from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.evaluation.compare import System
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.claims import CHECKS, Claim, Evidence, Finding, Status, claims_table, decide, load_claims
 from xqg_repro.reproduction.report import report_of_runs
 

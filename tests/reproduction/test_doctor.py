@@ -23,18 +23,14 @@ from conftest import REPOSITORY
 
 from xqg_repro import cli, collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import (
-    XOR_LANGUAGES,
-    Augmentation,
-    Benchmark,
-    MeasureConfig,
-    ReaderConfig,
-    Reading,
-    load_benchmark,
-    resource,
-)
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.settings import resource
+from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.models import encoder as encoders
+from xqg_repro.models.settings import ReaderConfig
+from xqg_repro.representation.settings import Augmentation
 from xqg_repro.reproduction import doctor, estimates
+from xqg_repro.reproduction.benchmark import Benchmark, Reading, load_benchmark
 from xqg_repro.reproduction.doctor import Fact, FileState, Readiness, Report, examine
 from xqg_repro.reproduction.estimates import arrays_kept, load_figures
 from xqg_repro.retrieval import jvm
@@ -303,7 +299,7 @@ def test_another_file_than_the_published_one_is_wrong(data: Path) -> None:
 
 @pytest.mark.parametrize(("content", "state"), [("{}\n", FileState.RIGHT), ("{\n", FileState.WRONG)])
 def test_the_checksum_seen_first_counts(own_home: Path, data: Path, content: str, state: FileState) -> None:
-    from xqg_repro.collection.handlers import data_files
+    from xqg_repro.collection.files import data_files
 
     record = own_home / "xqg_repro" / "checksums.json"
     record.parent.mkdir(parents=True)

@@ -18,8 +18,10 @@ import pytest
 
 from xqg_repro.core import plots
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Augmentation, Benchmark, Condition, MeasureConfig, Reading
 from xqg_repro.evaluation.compare import System
+from xqg_repro.evaluation.printing import MeasureConfig
+from xqg_repro.representation.settings import Augmentation
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, Reading
 from xqg_repro.reproduction.claims import Evidence
 from xqg_repro.reproduction.page import Figure, write_page
 from xqg_repro.reproduction.run import plan

@@ -15,9 +15,10 @@ from test_reproduce import RUN as MINI_RUN
 
 from xqg_repro import cli, collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import load_benchmark, read_yaml, resource
-from xqg_repro.core.stages import file_digest
+from xqg_repro.core.files import file_digest
+from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.reproduction import regress
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.regress import Regression, compare_runs, load_regression, planned
 from xqg_repro.reproduction.run import Outcome
 from xqg_repro.reproduction.tasks import Step

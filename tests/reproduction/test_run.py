@@ -14,10 +14,13 @@ from xqg_repro import cli
 from xqg_repro.cli import two_click
 from xqg_repro.core import settings as config
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import XOR_LANGUAGES, ReaderConfig, load_benchmark
-from xqg_repro.core.stages import Manifest, file_digest
+from xqg_repro.core.files import file_digest
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.evaluate import Missing, Scores, evaluate_answers
+from xqg_repro.models.settings import ReaderConfig
 from xqg_repro.reproduction import run as reproduce
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.report import report_of_runs
 from xqg_repro.reproduction.tasks import Step, two_click_commands
 from xqg_repro.retrieval.read import read

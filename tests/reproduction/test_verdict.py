@@ -3,9 +3,9 @@ import unicodedata
 
 import pytest
 
-from xqg_repro.core.settings import MeasureConfig
 from xqg_repro.core.tables import Table
-from xqg_repro.reproduction.verdict import Verdict, judge, printed
+from xqg_repro.evaluation.printing import MeasureConfig, printed
+from xqg_repro.reproduction.verdict import Verdict, judge
 
 PERCENT = MeasureConfig(scale=100, digits=1, tolerance=0.5)
 PLAIN = MeasureConfig(scale=1, digits=3, tolerance=0.005)

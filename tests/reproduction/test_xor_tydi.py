@@ -24,9 +24,11 @@ import pytest
 from conftest import PASSAGES_FILE, small_tokenizer
 
 from xqg_repro.collection import xor_tydi
-from xqg_repro.collection.handlers import DataFile
-from xqg_repro.core.settings import AVERAGE, XOR_LANGUAGES, EncoderConfig, load_benchmark
+from xqg_repro.collection.files import DataFile
+from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.claims import load_claims
 from xqg_repro.reproduction.verdict import judge
 from xqg_repro.retrieval.runfile import Run, read_run

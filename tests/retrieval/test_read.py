@@ -14,11 +14,11 @@ from conftest import Mini, silent, small_tokenizer
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import ReaderConfig, load_reader
 from xqg_repro.core.stages import note_path
 from xqg_repro.evaluation.evaluate import evaluate_answers
-from xqg_repro.models.reader import FIRST, Window, cut, padded, windows
-from xqg_repro.retrieval.read import Span, SpanReader, best_spans, read
+from xqg_repro.models.reader import FIRST, Span, SpanReader, Window, best_spans, cut, padded, windows
+from xqg_repro.models.settings import ReaderConfig, load_reader
+from xqg_repro.retrieval.read import read
 from xqg_repro.retrieval.runfile import Hit, write_run
 from xqg_repro.train.mini.scratch import train_tokenizer
 from xqg_repro.train.recipe import Family

@@ -13,15 +13,17 @@ import torch
 import yaml
 from conftest import Mini, silent
 
+from xqg_repro.collection.topics import read_topics, write_topics
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import EncoderConfig, Pooling
+from xqg_repro.core.shards import read_shards
 from xqg_repro.models.encoder import QueryEncoder, TextEncoder
-from xqg_repro.representation.encode import encode, read_shards
+from xqg_repro.models.settings import EncoderConfig, Pooling
+from xqg_repro.representation.encode import encode
 from xqg_repro.retrieval import search as search_module
 from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.metadata import metadata_path
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
-from xqg_repro.retrieval.search import open_searcher, read_topics, search, write_topics
+from xqg_repro.retrieval.search import open_searcher, search
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,11 @@ from documented import COMMANDS, SHOWN
 import docs
 from xqg_repro import cli
 from xqg_repro.cli import two_click
+from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import MeasureConfig, Reading, load_benchmark
+from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.reproduction import regress
-from xqg_repro.retrieval.search import read_topics
+from xqg_repro.reproduction.benchmark import Reading, load_benchmark
 
 PAGES = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("*s/README.md")]
 

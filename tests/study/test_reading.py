@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from conftest import silent
 
-from xqg_repro.collection.handlers import Passage
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import ReaderConfig
 from xqg_repro.evaluation.measures.match import match_score
-from xqg_repro.retrieval.read import Span
+from xqg_repro.models.reader import SEEN, Span
+from xqg_repro.models.settings import ReaderConfig
 from xqg_repro.study import reading
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.reading import (
@@ -34,7 +34,6 @@ from xqg_repro.study.results import Results
 from xqg_repro.study.scoring import TIE, Found, Scorer, Setting, ranks
 from xqg_repro.study.settings import ReadingGrid, load_study
 from xqg_repro.study.statistics import each_pair, mixed
-from xqg_repro.train.reader import SEEN
 
 PAIR = ("en", "ar")
 ARTICLES, EACH = 6, 4

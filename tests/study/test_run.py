@@ -17,14 +17,16 @@ from conftest import contents, silent, small_tokenizer
 
 from xqg_repro import cli, collection
 from xqg_repro.collection import xquad
-from xqg_repro.collection.handlers import DataFile, Passage
+from xqg_repro.collection.files import DataFile
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import sentences
-from xqg_repro.core.settings import Aggregate, Augmentation, EncoderConfig, TranslatorConfig
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.significance import randomisation
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.settings import EncoderConfig, TranslatorConfig
 from xqg_repro.representation.augment import combine
+from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.representation.translate import read_translations, translate
 from xqg_repro.study import folds as folds_module
 from xqg_repro.study import run as run_module

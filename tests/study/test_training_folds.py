@@ -16,11 +16,13 @@ from conftest import REPOSITORY, contents, silent, small_tokenizer
 import docs
 from xqg_repro import cli, collection
 from xqg_repro.collection import xquad
-from xqg_repro.collection.handlers import DataFile
+from xqg_repro.collection.files import DataFile
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE, EncoderConfig, Pooling, resource
+from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.study.data import load_data
 from xqg_repro.study.folds import split
 from xqg_repro.study.training_folds import write_folds

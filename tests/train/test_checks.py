@@ -16,7 +16,7 @@ from conftest import Mini, silent
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Precision
+from xqg_repro.models.settings import Precision
 from xqg_repro.train import checkpoints, xdr
 from xqg_repro.train import loop as fit
 from xqg_repro.train.data import Example, TrainingPassage, held_out_split, load_examples, load_split

@@ -15,12 +15,11 @@ from conftest import contents, silent
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import resource
-from xqg_repro.models.reader import FIRST
-from xqg_repro.retrieval.read import SpanReader
+from xqg_repro.models.reader import FIRST, SEEN, SpanReader
 from xqg_repro.train import reader as stage
 from xqg_repro.train.data import Example, TrainingPassage, load_examples
 from xqg_repro.train.mini.scratch import encoder
-from xqg_repro.train.reader import SEEN, Collator, batches, located
+from xqg_repro.train.reader import Collator, batches, located
 from xqg_repro.train.recipe import EncoderArchitecture, ReaderRecipe, load_recipe
 
 RIVERS = ["Ob", "Lena", "Amur", "Ural", "Don", "Oka", "Kama", "Neva"]

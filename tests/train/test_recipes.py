@@ -19,8 +19,8 @@ import yaml
 from conftest import Mini, contents, silent
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Precision
 from xqg_repro.core.stages import Manifest
+from xqg_repro.models.settings import Precision
 from xqg_repro.train import checkpoints, contrastive, curve, xdr, xqg
 from xqg_repro.train import checks as check
 from xqg_repro.train.data import Chosen, Example, TevatronFile, TrainingPassage, load_split, together

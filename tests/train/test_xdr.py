@@ -15,11 +15,11 @@ import pytest
 import torch
 from conftest import Mini, contents
 
-from xqg_repro.collection.handlers import data_files
+from xqg_repro.collection.files import data_files
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Pooling, load_preset
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.settings import Pooling, load_preset
 from xqg_repro.train.contrastive import contrastive_loss, copies
 from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples, load_split
 from xqg_repro.train.mini.scratch import train_tokenizer

@@ -21,14 +21,14 @@ from conftest import Mini, contents, silent
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import SCRIPTS
-from xqg_repro.core.settings import XOR_LANGUAGES, GeneratorConfig, Precision, resource
+from xqg_repro.core.languages import SCRIPTS, XOR_LANGUAGES
+from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest, verify
-from xqg_repro.models.encoder import model_fingerprint
-from xqg_repro.representation.generate import QueryGenerator
-from xqg_repro.representation.queries import PassageQueries
-from xqg_repro.retrieval.search import read_topics
+from xqg_repro.models.generator import PassageQueries, QueryGenerator
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train import reader, xdr, xqg
 from xqg_repro.train.data import (
     Example,

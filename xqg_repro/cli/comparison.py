@@ -53,8 +53,9 @@ def add_compare(verbs: Any, name: str) -> None:
 
 def _compare(asked: argparse.Namespace, log: Log) -> None:
     from xqg_repro.evaluation.baselines import PUBLISHED_ON
-    from xqg_repro.evaluation.compare import compare, printing
+    from xqg_repro.evaluation.compare import compare
     from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers, parse_measures
+    from xqg_repro.evaluation.printing import printing
     from xqg_repro.evaluation.significance import Correction, Test
 
     if asked.published and (asked.baseline or asked.answers or len(asked.runs) > 1):
@@ -95,7 +96,7 @@ def _write(text: str, asked: argparse.Namespace, log: Log) -> None:
     if not asked.output:
         print(text)
         return
-    from xqg_repro.core.stages import atomic_write
+    from xqg_repro.core.files import atomic_write
 
     with atomic_write(asked.output) as file:
         file.write(f"{text}\n")
@@ -154,7 +155,7 @@ def add_claims(verbs: Any, name: str) -> None:
 
 
 def _claims(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.core.settings import load_benchmark
+    from xqg_repro.reproduction.benchmark import load_benchmark
     from xqg_repro.reproduction.claims import are_about, claims_text
     from xqg_repro.reproduction.report import report_of_runs
 

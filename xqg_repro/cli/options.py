@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
-    from xqg_repro.core.settings import EncoderConfig
+    from xqg_repro.models.settings import EncoderConfig
 
 Log = Callable[[str], None]
 
@@ -40,7 +40,7 @@ def stage_settings(asked: argparse.Namespace, log: Log) -> dict[str, Any]:
 
 def add_encoder_options(verb: argparse.ArgumentParser) -> None:
     """The options that describe an encoder, for :func:`encoder_config`."""
-    from xqg_repro.core.settings import EncoderConfig, Pooling, Precision
+    from xqg_repro.models.settings import EncoderConfig, Pooling, Precision
 
     default = EncoderConfig("")
     group = verb.add_argument_group(
@@ -95,7 +95,8 @@ def encoder_config(asked: argparse.Namespace, made_by: EncoderConfig | None = No
     """
     import dataclasses
 
-    from xqg_repro.core.settings import EncoderConfig, load_preset, parse
+    from xqg_repro.core.settings import parse
+    from xqg_repro.models.settings import EncoderConfig, load_preset
 
     given = given_settings(asked, EncoderConfig)
     base = load_preset(asked.preset) if hasattr(asked, "preset") else made_by
@@ -122,7 +123,7 @@ def named_encoder(asked: argparse.Namespace) -> EncoderConfig:
 
 def add_aggregate_options(verb: argparse.ArgumentParser) -> None:
     """How query embeddings are put together, and whether the result is normalised."""
-    from xqg_repro.core.settings import Aggregate
+    from xqg_repro.representation.settings import Aggregate
 
     verb.add_argument(
         "--aggregate",

@@ -21,7 +21,7 @@ def add_read(verbs: Any, name: str) -> None:
 
 
 def _add_reader_options(verb: argparse.ArgumentParser) -> None:
-    from xqg_repro.core.settings import Precision
+    from xqg_repro.models.settings import Precision
 
     group = verb.add_argument_group("reader", "a preset's settings, each of which an option overrides")
     group.add_argument("--preset", default=argparse.SUPPRESS, help="named settings from resources/readers.yaml")
@@ -46,7 +46,8 @@ def _read(asked: argparse.Namespace, log: Log) -> None:
     import dataclasses
 
     from xqg_repro.core.errors import InputError
-    from xqg_repro.core.settings import ReaderConfig, load_reader, parse
+    from xqg_repro.core.settings import parse
+    from xqg_repro.models.settings import ReaderConfig, load_reader
     from xqg_repro.retrieval.read import read
 
     given = given_settings(asked, ReaderConfig)

@@ -84,7 +84,7 @@ def add_ablate(verbs: Any, name: str) -> None:
 
 
 def _ablate(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.core.settings import Aggregate, Augmentation
+    from xqg_repro.representation.settings import Aggregate, Augmentation
     from xqg_repro.reproduction.ablate import Vary, ablate
 
     vary = Vary(asked.vary)
@@ -116,6 +116,6 @@ def add_topics(verbs: Any, name: str) -> None:
 
 
 def _topics(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.retrieval.search import read_topics, write_topics
+    from xqg_repro.collection.topics import read_topics, write_topics
 
     log(f"topics: {write_topics(read_topics(asked.topics)[0], asked.output)} questions in {asked.output}")

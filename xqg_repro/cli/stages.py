@@ -25,7 +25,7 @@ _STORED = "number format of the files (default: %(default)s)"
 
 def add_generate(verbs: Any, name: str) -> None:
     """Declare the verb ``generate``."""
-    from xqg_repro.core.settings import Precision
+    from xqg_repro.models.settings import Precision
 
     verb = add_verb(verbs, name, _generate, "write queries in several languages for a collection's passages")
     verb.add_argument("--collection", required=True, help="ir-datasets id, such as xor-mini")
@@ -52,7 +52,7 @@ def add_generate(verbs: Any, name: str) -> None:
 def _generate(asked: argparse.Namespace, log: Log) -> None:
     import dataclasses
 
-    from xqg_repro.core.settings import GeneratorConfig, load_generator
+    from xqg_repro.models.settings import GeneratorConfig, load_generator
     from xqg_repro.representation.generate import generate
 
     given = given_settings(asked, GeneratorConfig)
@@ -70,7 +70,7 @@ def _generate(asked: argparse.Namespace, log: Log) -> None:
 
 def add_translate(verbs: Any, name: str) -> None:
     """Declare the verb ``translate``."""
-    from xqg_repro.core.settings import Precision
+    from xqg_repro.models.settings import Precision
 
     verb = add_verb(verbs, name, _translate, "translate a collection's passages by a machine")
     verb.add_argument("--collection", required=True, help="ir-datasets id, such as xquad/en")
@@ -97,7 +97,7 @@ def add_translate(verbs: Any, name: str) -> None:
 def _translate(asked: argparse.Namespace, log: Log) -> None:
     import dataclasses
 
-    from xqg_repro.core.settings import TranslatorConfig, load_translator
+    from xqg_repro.models.settings import TranslatorConfig, load_translator
     from xqg_repro.representation.translate import translate
 
     given = given_settings(asked, TranslatorConfig)
@@ -163,7 +163,7 @@ def add_sum(verbs: Any, name: str) -> None:
 
 
 def _add_queries_options(verb: argparse.ArgumentParser) -> None:
-    from xqg_repro.core.settings import XOR_LANGUAGES
+    from xqg_repro.core.languages import XOR_LANGUAGES
 
     verb.add_argument(
         "--generated",
@@ -209,8 +209,8 @@ def add_augment(verbs: Any, name: str) -> None:
 
 
 def _augment(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.core.settings import Aggregate, Augmentation
     from xqg_repro.representation.augment import augment, augment_in_one_stream
+    from xqg_repro.representation.settings import Aggregate, Augmentation
 
     how = Augmentation(asked.alpha, Aggregate(asked.aggregate), tuple(asked.languages), asked.queries, asked.normalize)
     settings = stage_settings(asked, log) | {"allow_missing": asked.allow_missing}

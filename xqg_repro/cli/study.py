@@ -10,7 +10,7 @@ from xqg_repro.cli.options import Log, add_encoder_options, add_stage_options, a
 
 def add_study(verbs: Any, name: str) -> None:
     """Declare the verb ``study``."""
-    from xqg_repro.core.settings import Precision
+    from xqg_repro.models.settings import Precision
 
     text = "compare query-augmented with passage-augmented retrieval on XQuAD, α chosen on other articles"
     verb = add_verb(verbs, name, _study, text)
@@ -32,7 +32,7 @@ def add_study(verbs: Any, name: str) -> None:
 
 
 def _study(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.core.settings import Precision, ReaderConfig
+    from xqg_repro.models.settings import Precision, ReaderConfig
     from xqg_repro.study.run import run_study
     from xqg_repro.study.settings import load_study
     from xqg_repro.study.tables import over_pairs, scores

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from xqg_repro.core.errors import InputError, exit_status
 
 if TYPE_CHECKING:
-    from xqg_repro.core.settings import Benchmark, Condition
+    from xqg_repro.reproduction.benchmark import Benchmark, Condition
     from xqg_repro.reproduction.report import Report
     from xqg_repro.reproduction.run import Outcome
     from xqg_repro.reproduction.tasks import Command, Step
@@ -57,7 +57,7 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
 
 def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
     from xqg_repro import cli
-    from xqg_repro.core.settings import load_benchmark
+    from xqg_repro.reproduction.benchmark import load_benchmark
     from xqg_repro.reproduction.report import Report, report_of_runs
     from xqg_repro.reproduction.run import plan
 

@@ -94,7 +94,7 @@ def file_path(name: str, file: str) -> Path | None:
     Raises:
         InputError: it cannot be had, or has another checksum than it should.
     """
-    from xqg_repro.collection.handlers import data_files
+    from xqg_repro.collection.files import data_files
 
     listed = data_files(name).get(file)
     return listed.path() if listed else None
@@ -106,7 +106,7 @@ def file_checksum(name: str, file: str) -> str:
     Raises:
         InputError: it cannot be had, or is not the published one.
     """
-    from xqg_repro.collection.handlers import PackagedFile, data_files
+    from xqg_repro.collection.files import PackagedFile, data_files
     from xqg_repro.collection.xor_mini import FOLDER, NAME
 
     found = PackagedFile(FOLDER, file) if name == NAME else data_files(name)[file]

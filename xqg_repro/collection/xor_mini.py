@@ -13,17 +13,11 @@ from pathlib import Path
 
 from ir_datasets.datasets.base import Dataset
 
-from xqg_repro.collection.handlers import (
-    Judgements,
-    PackagedFile,
-    Question,
-    Questions,
-    TsvPassages,
-    dataset,
-    read_questions,
-)
+from xqg_repro.collection.files import PackagedFile
+from xqg_repro.collection.handlers import Judgements, Questions, TsvPassages, dataset
+from xqg_repro.collection.records import Question, read_questions
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import XOR_LANGUAGES
+from xqg_repro.core.languages import XOR_LANGUAGES
 
 NAME = "xor-mini"
 FOLDER = "xor_mini"

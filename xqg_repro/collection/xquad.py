@@ -13,18 +13,11 @@ from typing import NamedTuple
 
 from ir_datasets.datasets.base import Dataset
 
-from xqg_repro.collection.handlers import (
-    DataFile,
-    Judgements,
-    ListedDocs,
-    Passage,
-    Question,
-    Questions,
-    data_files,
-    dataset,
-)
+from xqg_repro.collection.files import DataFile, data_files
+from xqg_repro.collection.handlers import Judgements, ListedDocs, Questions, dataset
+from xqg_repro.collection.records import Passage, Question
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import digest
+from xqg_repro.core.files import digest
 
 NAME = "xquad"
 LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")

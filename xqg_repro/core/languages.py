@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
+
+from xqg_repro.core.errors import InputError
 
 _MARKS = (range(0x0300, 0x0370),)  # accents that stand as characters of their own (decomposed text)
 _LATIN = (
@@ -104,3 +107,39 @@ def sentences(text: str, language: str) -> list[str]:
         elif piece:
             found.append(piece)
     return found
+
+
+LANGUAGE_NAMES = {
+    "ar": "Arabic",
+    "bn": "Bengali",
+    "de": "German",
+    "el": "Greek",
+    "en": "English",
+    "es": "Spanish",
+    "fi": "Finnish",
+    "hi": "Hindi",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "ro": "Romanian",
+    "ru": "Russian",
+    "te": "Telugu",
+    "th": "Thai",
+    "tr": "Turkish",
+    "vi": "Vietnamese",
+    "zh": "Chinese",
+}
+"""English names of the languages in the collections, by ISO 639-1 code."""
+
+
+XOR_LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
+"""The seven question languages of XOR-TyDi QA, in the order of the paper's tables."""
+
+
+AVERAGE = "average"
+"""The column of the macro average over languages."""
+
+
+def check_languages(codes: Iterable[str]) -> None:
+    """Raise :class:`InputError` where one of these is no code of :data:`LANGUAGE_NAMES`."""
+    if unknown := [code for code in codes if code not in LANGUAGE_NAMES]:
+        raise InputError(f"unknown language {unknown[0]!r}", mend=f"choose from: {' '.join(LANGUAGE_NAMES)}")

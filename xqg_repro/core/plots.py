@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

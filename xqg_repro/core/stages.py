@@ -11,110 +11,25 @@ no times and no host names: the same inputs give the same bytes.
 
 from __future__ import annotations
 
-import errno
-import gzip
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import _writing, atomic_write, digest, file_digest
 
 if TYPE_CHECKING:
-    import numpy as np
+    pass
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 _IDENTITY, _LOCK = ".identity", ".lock"
 _FORCED = " --force"
-
-# numpy reports a short write as an OSError without a number
-_WRITE_FAILURES = {
-    None,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EROFS,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EEXIST,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-}
-
-
-def digest(value: Any) -> str:
-    """SHA-256 (hexadecimal) of a JSON-serialisable value in canonical form.
-
-    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
-    True
-    """
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Checksum (hexadecimal) of a file's bytes, read in blocks."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
-
-
-def input_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Like :func:`file_digest`, for large inputs: computed once per process as long as the file stays the same."""
-    status = path.stat()
-    return _input_digest(path, algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-@cache
-def _input_digest(path: Path, algorithm: str, *version: int) -> str:
-    return file_digest(path, algorithm)
-
-
-def read_text(path: Path, what: str = "file") -> str:
-    """A UTF-8 file's text, uncompressed if its name ends in ``.gz``.
-
-    Raises:
-        InputError: the file is missing, cut off, not UTF-8 or cannot be read.
-    """
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise InputError(f"there is no such {what}", path=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text: {error.reason}", path=path) from None
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
-
-
-def read_json(path: Path, what: str = "file", mend: str = "") -> Any:
-    """A JSON file's content, uncompressed if the name ends in ``.gz``; ``mend`` says what it should hold.
-
-    Raises:
-        InputError: as :func:`read_text`; or the file is not JSON, or an object in it repeats a key.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"an object repeats the key {repeated!r}", path=path, mend=mend)
-        return found
-
-    try:
-        return json.loads(read_text(path, what), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
-        raise InputError(f"is not JSON: {problem}", path=path, line=line, mend=mend) from None
 
 
 def check_output(output: str | Path, source: str | Path) -> None:
@@ -128,54 +43,6 @@ def check_output(output: str | Path, source: str | Path) -> None:
         raise InputError("would be replaced by what is made from it", path=output, mend="choose another --output")
     if output.absolute() == note_path(source.absolute()):
         raise InputError(f"is where the note beside {source.name} lies", path=output, mend="choose another --output")
-
-
-@contextmanager
-def _writing(path: Path, *others: Path) -> Iterator[None]:
-    """Turn a failure to write ``path`` (or what it needs) into :class:`InputError`; let others' troubles pass."""
-    try:
-        yield
-    except OSError as error:
-        own = error.filename is None or Path(error.filename) in {path, *others, *path.parents}
-        if error.errno not in _WRITE_FAILURES or not own:
-            raise
-        full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise InputError(
-            f"could not be written: {error.strerror or error}",
-            path=path,
-            mend="free some space, then run the same command again" if full else "choose another place to write to",
-        ) from error
-
-
-@contextmanager
-def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path``; rename it to ``path`` only when the block ends without an error.
-
-    Text is UTF-8 with ``\\n`` line ends. Whatever fails (a full disk, an exception, a kill), nothing half-written is
-    left under the final name.
-    """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    with _writing(path, partial):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(partial, mode, **text) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-
-def write_array(path: str | Path, array: np.ndarray) -> None:
-    """Write an array in NumPy's format, atomically; unlike ``numpy.save``, notice every short write."""
-    import numpy as np
-
-    with atomic_write(path, "wb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,11 @@ from math import isfinite
 from statistics import fmean
 
 from xqg_repro.core.errors import InputError, nearest
-from xqg_repro.core.settings import AVERAGE, MeasureConfig
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import MARKS, Cell, Table, latex_escaped, superscript
 from xqg_repro.evaluation import significance
-from xqg_repro.evaluation.measures.match import MATCH_MEASURES
-from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
+from xqg_repro.evaluation.printing import MeasureConfig, p_text, printed, signed
 from xqg_repro.evaluation.significance import Correction, Test
-from xqg_repro.reproduction.verdict import printed
 
 LEVEL = 0.05
 """A corrected p-value below this is significant."""
@@ -303,29 +301,6 @@ UNPAIRED = (
     "the published system answered is not known; with its run file, compare the runs."
 )
 """What is said under a comparison with a published system."""
-
-
-def printing(measure: str) -> MeasureConfig:
-    """How a measure is printed where no benchmark says so: answer measures in percent, others as they are."""
-    return MeasureConfig(scale=100, digits=1) if measure in {*TOKEN_LIMITS, *MATCH_MEASURES} else MeasureConfig()
-
-
-def signed(difference: float, measure: MeasureConfig) -> str:
-    """A difference as tables print it.
-
-    >>> signed(0.0612, MeasureConfig(scale=100, digits=1)), signed(-0.5, MeasureConfig())
-    ('+6.1', '-0.500')
-    """
-    return f"{difference * measure.scale:+.{measure.digits}f}"
-
-
-def p_text(p: float | None) -> str:
-    """A p-value as tables print it.
-
-    >>> p_text(0.0312), p_text(0.0001), p_text(1.0), p_text(None)
-    ('0.031', '<0.001', '1.000', '–')
-    """
-    return "–" if p is None else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _finite(value: float) -> float | None:

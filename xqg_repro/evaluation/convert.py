@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from xqg_repro.core.errors import InputError, nearest, shown
-from xqg_repro.core.stages import check_output, read_json, read_text
+from xqg_repro.core.files import read_json, read_text
+from xqg_repro.core.ids import check_id, is_id
+from xqg_repro.core.stages import check_output
 from xqg_repro.core.tables import Table
-from xqg_repro.retrieval.runfile import COLUMNS, Hit, check_id, is_id, rank, read_run, write_run
+from xqg_repro.retrieval.runfile import COLUMNS, Hit, rank, read_run, write_run
 
 
 class Form(StrEnum):
@@ -155,7 +157,7 @@ def _questions(topics: str) -> dict[str, str] | None:
     """Qid → text of the topics; ``None`` where none are named."""
     if not topics:
         return None
-    from xqg_repro.retrieval.search import read_topics
+    from xqg_repro.collection.topics import read_topics
 
     return read_topics(topics)[0]
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE
-from xqg_repro.core.stages import atomic_write, read_text
+from xqg_repro.core.files import atomic_write, read_text
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.evaluation.measures import register
 from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score, read_answers
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, scorable, tokens_until

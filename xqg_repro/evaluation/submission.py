@@ -16,11 +16,13 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError, shown
-from xqg_repro.core.settings import XOR_LANGUAGES
-from xqg_repro.core.stages import atomic_write, check_output, read_json
+from xqg_repro.core.files import atomic_write, read_json
+from xqg_repro.core.ids import check_id, is_id
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.stages import check_output
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, word_tokenize
-from xqg_repro.retrieval.runfile import Hit, check_id, is_id, read_run, write_run
+from xqg_repro.retrieval.runfile import Hit, read_run, write_run
 
 LIMITS = tuple(sorted(TOKEN_LIMITS.values()))
 """The numbers of tokens that the two measures read."""

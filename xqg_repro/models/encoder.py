@@ -2,7 +2,7 @@
 
 ``p = pool(LM(passage_prefix + title + title_separator + text))`` and ``q = pool(LM(query_prefix + question))`` with
 one shared language model; the score of a passage is the inner product of the two. With the default
-:class:`~xqg_repro.core.settings.EncoderConfig` this is Tevatron's encoding, which the paper uses.
+:class:`~xqg_repro.models.settings.EncoderConfig` this is Tevatron's encoding, which the paper uses.
 
 Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``); the classes here have both and
 do not import Pyserini, so that encoding needs no Java.
@@ -12,184 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError, shown
-from xqg_repro.core.settings import EncoderConfig, Pooling, resource
-from xqg_repro.core.stages import digest, input_digest
+from xqg_repro.models.loading import (
+    TOKENS_PER_BATCH,
+    check_length,
+    chosen_device,
+    load_model,
+    move,
+    resolve_model,
+    token_batches,
+)
+from xqg_repro.models.settings import EncoderConfig, Pooling
 
 if TYPE_CHECKING:
     import torch
 
-PACKAGED = "package:"
-TOKENS_PER_BATCH = {"cpu": 1_024, "gpu": 16_384}
-"""A batch on a CPU should fit its caches; a GPU should have enough to do."""
 TEXTS_PER_BLOCK = 65536
-
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_MODEL_FILES = (
-    "config.json",
-    "*.index.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "added_tokens.json",
-    "sentencepiece.bpe.model",
-    "*.spm",
-    "spiece.model",
-    "special_tokens_map.json",
-)
-
-
-def resolve_model(model: str) -> Path:
-    """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
-
-    Raises:
-        InputError: the folder has no weights, or the hub cannot be reached and the model is not cached.
-    """
-    if model.startswith(PACKAGED):
-        folder = resource("models", model.removeprefix(PACKAGED))
-        if not folder.is_dir():
-            shipped = sorted(f"{PACKAGED}{path.name}" for path in resource("models").iterdir() if path.is_dir())
-            raise InputError(f"no model {model!r} ships with the package", mend=f"choose from: {', '.join(shipped)}")
-    elif (folder := Path(model)).is_dir():
-        pass
-    elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise InputError("there is no such model folder", path=model, mend="train it, or name another")
-    else:
-        folder = _download(model)
-    if not (folder / "config.json").exists():
-        raise InputError("is not a model folder: it has no config.json", path=folder)
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
-        raise InputError(
-            "is a model folder without weights",
-            path=folder,
-            mend="it needs model.safetensors; copy or download the model again",
-        )
-    return folder
-
-
-def _download(model: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import logging
-
-    logging.set_verbosity_error()
-    # safetensors where the model has them; only older models need pytorch_model.bin (read with weights_only)
-    try:
-        files = [*_MODEL_FILES, "*.safetensors"]
-        folder = Path(snapshot_download(model, allow_patterns=files))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(model, allow_patterns=[*files, *_WEIGHTS]))
-        return folder
-    except Exception as error:
-        raise InputError(
-            f"the model {model!r} is no folder here and could not be had from the Hugging Face hub "
-            f"({str(error).splitlines()[0]})",
-            mend="name a model folder, or connect to the hub once",
-        ) from error
-
-
-def model_fingerprint(model: str) -> str:
-    """SHA-256 over the names and checksums of a model folder's weights, configuration and tokenizer files."""
-    folder = resolve_model(model)
-    paths = {path for pattern in (*_WEIGHTS, *_MODEL_FILES) for path in folder.glob(pattern)}
-    return digest({path.name: input_digest(path) for path in paths})
-
-
-def load_model(
-    folder: Path,
-    dtype: torch.dtype,
-    auto_class: str = "AutoModel",
-    kind: str = "an encoder",
-    *,
-    untrained: tuple[str, ...] = (),
-) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder, quietly, by one of transformers' auto classes.
-
-    Weights whose names begin with one of ``untrained`` may be missing; they are random then.
-
-    Raises:
-        InputError: it cannot be loaded as such a ``kind`` of model, or weights that matter are not in it.
-    """
-    from pickle import UnpicklingError  # how the weights-only reader refuses anything else
-
-    import transformers
-    from safetensors import SafetensorError
-
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model, report = getattr(transformers, auto_class).from_pretrained(folder, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cannot be loaded as {kind}: {str(error).splitlines()[0]}", path=folder) from error
-    except (UnpicklingError, EOFError) as error:
-        problem = "its pytorch_model.bin was cut off or holds other things than weights"
-        raise InputError(f"cannot be loaded as {kind}: {problem}", path=folder) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bars:
-            transformers.logging.enable_progress_bar()
-    # a pooler is never used here, and many checkpoints come without one; anything else would stay random
-    optional = ("pooler.", *untrained)
-    if absent := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
-        raise InputError(
-            f"lacks {len(absent)} of the model's weights, such as {absent[0]}",
-            path=folder,
-            mend="is it a checkpoint of this architecture?",
-        )
-    # some tokenizers pad or cut at the left, which would move the first token and the positions
-    tokenizer.padding_side = tokenizer.truncation_side = "right"
-    return tokenizer, model
-
-
-def chosen_device(device: str | None) -> str:
-    """The torch device asked for; without a wish a GPU if there is one."""
-    import torch
-
-    return device or ("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def move(model: Any, device: str) -> None:
-    """Put a model into evaluation mode on a device; :class:`InputError` where the device cannot be used."""
-    try:
-        model.eval().to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-
-
-def check_length(tokenizer: Any, model: Any, longest: int, folder: Path) -> None:
-    """Raise :class:`InputError` where a model cannot read so many tokens; ``folder`` is for the message."""
-    limit = min(getattr(model.config, "max_position_embeddings", longest), tokenizer.model_max_length)
-    if longest > limit:
-        raise InputError(
-            f"reads at most {limit} tokens, but a maximum length is {longest}",
-            path=folder,
-            mend="lower passage_max_length or query_max_length",
-        )
-
-
-def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
-    """Split positions into batches of similar length whose padded size stays within a number of tokens.
-
-    Short texts do not pay for long ones. A text longer than the budget makes a batch of its own.
-
-    >>> list(token_batches([2, 9, 3, 2], tokens_per_batch=9))
-    [[1], [2, 0, 3]]
-    """
-    batch: list[int] = []
-    for position in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > tokens_per_batch:
-            yield batch
-            batch = []
-        batch.append(position)
-    if batch:
-        yield batch
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, config: EncoderConfig) -> torch.Tensor:

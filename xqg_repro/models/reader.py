@@ -5,11 +5,19 @@ A passage too long to be read at once is read in several windows, which overlap.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xqg_repro.core.settings import ReaderConfig
+from xqg_repro.core.errors import InputError
+from xqg_repro.models.loading import TOKENS_PER_BATCH, chosen_device, load_model, move, resolve_model
+from xqg_repro.models.loading import token_batches as batches
+from xqg_repro.models.settings import ReaderConfig
+
+if TYPE_CHECKING:
+    import torch
+
 
 FIRST = 0
 """The position of a window's first token, which stands for *no answer here*."""
@@ -48,7 +56,7 @@ def windows(
     Args:
         tokenizer: a fast one, which knows tokens' characters.
         questions, passages: of equal number; a question is cut at ``question_max_length`` tokens.
-        config: lengths, see :class:`~xqg_repro.core.settings.ReaderConfig`.
+        config: lengths, see :class:`~xqg_repro.models.settings.ReaderConfig`.
     """
     found = tokenizer(
         [cut(tokenizer, question, config.question_max_length) for question in questions],
@@ -84,3 +92,116 @@ def padded(tokenizer: Any, some: Sequence[Window]) -> dict[str, Any]:
     """Windows as one batch of tensors, each int64 of shape (windows, T)."""
     names = some[0].inputs
     return dict(tokenizer.pad({name: [w.inputs[name] for w in some] for name in names}, return_tensors="pt"))
+
+
+PAIRS_AT_ONCE = 2048
+
+
+class Span(NamedTuple):
+    """A stretch of a passage: its characters from ``start`` to ``end``, and how well it answers."""
+
+    start: int
+    end: int
+    score: float
+
+
+class SpanReader:
+    """A question-answering model that marks the answer to a question in a passage.
+
+    Args:
+        config: what decides the answer.
+        device: a torch device; ``None`` takes a GPU if there is one.
+
+    Raises:
+        InputError: the model is no question-answering model, or reads fewer tokens than ``max_length``.
+    """
+
+    def __init__(self, config: ReaderConfig, device: str | None = None) -> None:
+        import torch
+
+        folder = resolve_model(config.model)
+        self.config = config
+        self._tokenizer, self._model = load_model(
+            folder,
+            getattr(torch, config.precision.value),
+            "AutoModelForQuestionAnswering",
+            "a question-answering model",
+        )
+        check_reads(self._tokenizer, self._model, config, folder)
+        self.device = chosen_device(device)
+        move(self._model, self.device)
+
+    def read(
+        self, questions: Sequence[str], passages: Sequence[str], progress: Callable[[int], object] = lambda number: None
+    ) -> list[Span | None]:
+        """The best span of each pair; ``None`` where a passage has no text.
+
+        Args:
+            questions, passages: of equal number.
+            progress: told how many pairs were read, each time that some were.
+        """
+        found: list[Span | None] = []
+        for at in range(0, len(questions), PAIRS_AT_ONCE):
+            asked, texts = questions[at : at + PAIRS_AT_ONCE], passages[at : at + PAIRS_AT_ONCE]
+            found += self._read(asked, texts)
+            progress(len(asked))
+        return found
+
+    def _read(self, questions: Sequence[str], passages: Sequence[str]) -> list[Span | None]:
+        import torch
+
+        best: list[Span | None] = [None] * len(questions)
+        every = list(windows(self._tokenizer, questions, passages, self.config))
+        for batch in batches([len(w) for w in every], TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]):
+            some = [every[i] for i in batch]
+            with torch.inference_mode():
+                output = self._model(**{name: t.to(self.device) for name, t in padded(self._tokenizer, some).items()})
+            logits = output.start_logits.float().cpu(), output.end_logits.float().cpu()
+            for window, span in zip(some, best_spans(some, *logits, self.config.answer_max_length), strict=True):
+                held = best[window.pair]
+                if span and (held is None or (-span.score, span.start) < (-held.score, held.start)):
+                    best[window.pair] = span
+        return best
+
+
+def check_reads(tokenizer: Any, model: Any, config: ReaderConfig, folder: Path) -> None:
+    """Raise :class:`InputError` where a model cannot read windows of ``max_length``, or knows no tokens' characters."""
+    limit = min(getattr(model.config, "max_position_embeddings", config.max_length), tokenizer.model_max_length)
+    if config.max_length > limit:
+        problem = f"reads at most {limit} tokens, but the maximum length is {config.max_length}"
+        raise InputError(problem, path=folder, mend="lower --max-length")
+    if not tokenizer.is_fast:
+        raise InputError("has no fast tokenizer, which a reader needs", path=folder, mend="add its tokenizer.json")
+
+
+def best_spans(some: Sequence[Window], start: torch.Tensor, end: torch.Tensor, longest: int) -> list[Span | None]:
+    """The best span of each window's passage; ``None`` where none of its tokens are in the window.
+
+    Args:
+        some: B windows.
+        start, end: logits, float32, shape (B, T), T at least the longest window.
+        longest: of a span, in tokens.
+    """
+    import torch
+
+    size = start.shape[1]
+    # a token without a character is not to begin or end with
+    mine = [[bool(at and at[1] > at[0]) for at in window.offsets] for window in some]
+    outside = ~torch.tensor([row + [False] * (size - len(row)) for row in mine])
+    starts, ends = (logits.masked_fill(outside, float("-inf")) for logits in (start, end))
+    allowed = torch.ones(size, size, dtype=torch.bool).triu().tril(longest - 1)
+    scores = (starts[:, :, None] + ends[:, None, :]).masked_fill(~allowed, float("-inf"))
+    best, places = scores.flatten(1).max(dim=1)
+    totals = best - start[:, FIRST] - end[:, FIRST]
+    found: list[Span | None] = []
+    for window, score, place in zip(some, totals.tolist(), places.tolist(), strict=True):
+        if score == float("-inf"):
+            found.append(None)
+        else:
+            first, last = (window.offsets[i] for i in divmod(place, size))
+            found.append(Span(first[0], last[1], score))
+    return found
+
+
+SEEN = "questions.txt"
+"""File of a reader's folder: ids of the questions that it was trained on, a line each, for whoever reports scores."""

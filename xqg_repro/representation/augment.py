@@ -14,11 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import XOR_LANGUAGES, Aggregate, Augmentation, EncoderConfig
-from xqg_repro.core.stages import Manifest, atomic_write, fingerprint, produce, stage_output, write_array
-from xqg_repro.models.encoder import TextEncoder, model_fingerprint
-from xqg_repro.representation.encode import encoder_of, narrowed, read_shards
-from xqg_repro.representation.queries import PassageQueries, queries_fingerprint, read_queries
+from xqg_repro.core.files import atomic_write, write_array
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.shards import narrowed, read_shards
+from xqg_repro.core.stages import Manifest, fingerprint, produce, stage_output
+from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.generator import PassageQueries
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.representation.encode import encoder_of
+from xqg_repro.representation.queries import queries_fingerprint, read_queries
+from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.representation.sums import Layout, Sums, read_sums, sum_shard
 
 

@@ -8,24 +8,25 @@ bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import EncoderConfig, parse
-from xqg_repro.core.stages import Manifest, atomic_write, produce, read_text, write_array
-from xqg_repro.models.encoder import TextEncoder, model_fingerprint
+from xqg_repro.core.files import atomic_write, write_array
+from xqg_repro.core.settings import parse
+from xqg_repro.core.shards import check_dtype, narrowed
+from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    pass
 
 SHARD_SIZE = 50_000
-DTYPES = ("float32", "float16")
 
 
 def encode(
@@ -96,50 +97,6 @@ def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size:
     return total
 
 
-def check_dtype(dtype: str) -> None:
-    """Raise :class:`InputError` unless embeddings can be stored in this number format."""
-    if dtype not in DTYPES:
-        raise InputError(f"embeddings cannot be stored as {dtype!r}", mend=f"choose from: {', '.join(DTYPES)}")
-
-
-def narrowed(array: np.ndarray, dtype: DTypeLike, what: str) -> np.ndarray:
-    """The array in another float type; :class:`InputError` instead of infinities where numbers are too large for it."""
-    try:
-        with np.errstate(over="raise"):
-            return array.astype(dtype, copy=False)
-    except FloatingPointError:
-        raise InputError(f"{what} do not fit into {np.dtype(dtype)}", mend="store them as float32") from None
-
-
 def encoder_of(manifest: Manifest) -> EncoderConfig:
     """The encoder settings that a manifest of ``encode`` (or of a stage behind it) records."""
     return parse(EncoderConfig, dict(manifest.parameters["encoder"]), "manifest.json")
-
-
-def read_shards(folder: str | Path) -> Iterator[tuple[list[str], np.ndarray]]:
-    """The shards of a folder of embeddings, in order: docids and memory-mapped vectors (float, (n, dimension)).
-
-    Raises:
-        InputError: there is no shard, or docids and vectors of a shard differ in number; the files are named.
-    """
-    paths = sorted(Path(folder).glob("*.npy"))
-    if not paths:
-        raise InputError("holds no embeddings", path=folder, mend="run xqg-repro encode first")
-    for path in paths:
-        ids_path = path.with_suffix(".docid")
-        if not ids_path.exists():
-            raise InputError("is missing beside its vectors", path=ids_path, mend="run the encoding again with --force")
-        docids = read_text(ids_path).split("\n")[:-1]
-        try:
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(
-                f"cannot be read as an array: {error}", path=path, mend="run the encoding again with --force"
-            ) from None
-        if vectors.ndim != 2 or len(docids) != len(vectors):
-            raise InputError(
-                f"has {len(docids)} docids for an array of shape {vectors.shape} in {path.name}",
-                path=ids_path,
-                mend="run the encoding again with --force",
-            )
-        yield docids, vectors

@@ -14,35 +14,25 @@ same bytes on the same machine, after a kill too.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
-from xqg_repro.core.settings import GeneratorConfig, Precision
 from xqg_repro.core.stages import MANIFEST, Manifest, produce
-from xqg_repro.models.encoder import chosen_device, load_model, model_fingerprint, move, resolve_model, token_batches
-from xqg_repro.representation.queries import PassageQueries, line_shards, read_queries
+from xqg_repro.models.generator import TOKENS_PER_BATCH, Passage, PassageQueries, QueryGenerator, resolved
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import GeneratorConfig
+from xqg_repro.representation.queries import line_shards, read_queries
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 SHARD_SIZE = 1_000
-TOKENS_PER_BATCH = 65_536
-
-
-class Passage(Protocol):
-    """What a query is generated for: an ir-datasets document, whose ``title`` may be absent."""
-
-    doc_id: str
-    text: str
 
 
 def generate(
@@ -144,200 +134,3 @@ def _counts(passages: Iterable[PassageQueries]) -> Counter[str]:
             counts["duplicate"] += len(texts) - len(set(texts))
             counts["wrong_script"] += sum(not is_in_script(text, language) for text in texts)
     return counts
-
-
-def resolved(config: GeneratorConfig, device: str | None = None) -> GeneratorConfig:
-    """The settings with a precision that suits the device, where they leave it open, and a prompt that was checked.
-
-    Raises:
-        InputError: the prompt has a place for something that a passage does not have, or is the same in two languages.
-    """
-    try:
-        prompts = {config.prompt_for(language, "", "") for language in config.languages}
-    except (LookupError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"the prompt {config.prompt!r} cannot be filled in: {error!r}",
-            mend="it may hold {language}, {title} and {text}",
-        ) from None
-    if len(prompts) < len(config.languages):
-        raise InputError(
-            f"the prompt {config.prompt!r} is the same in two languages",
-            mend="put {language} into it, and name each language once",
-        )
-    if config.precision is not None:
-        return config
-    precision = Precision.BFLOAT16 if _has_bfloat16(chosen_device(device)) else Precision.FLOAT32
-    return dataclasses.replace(config, precision=precision)
-
-
-def start_token(settings: Any) -> int:
-    """The token that starts a decoder, by its model's configuration."""
-    start = getattr(settings, "decoder_start_token_id", None)
-    return settings.pad_token_id if start is None else start
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether the hardware computes in bfloat16 by itself (emulated, it is slower than float32)."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    # there is no public question for this; where the private one is gone, float32 is always right
-    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.startswith("cpu") and ask is not None and bool(ask())
-
-
-class QueryGenerator:
-    """A tokenizer and a sequence-to-sequence model that write queries, by the settings of a :class:`GeneratorConfig`.
-
-    Args:
-        config: what decides the queries.
-        device: a torch device; ``None`` takes a GPU if there is one.
-        tokens_per_batch: upper bound of a batch's size, where each query counts as its padded prompt and its maximum
-            length; changes speed and memory only.
-    """
-
-    def __init__(
-        self, config: GeneratorConfig, device: str | None = None, tokens_per_batch: int = TOKENS_PER_BATCH
-    ) -> None:
-        import torch
-
-        folder = resolve_model(config.model)
-        self.config, self.device = resolved(config, device), chosen_device(device)
-        self.tokens_per_batch = tokens_per_batch
-        dtype = getattr(torch, str(self.config.precision))
-        self._tokenizer, self._model = load_model(
-            folder, dtype, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
-        )
-        move(self._model, self.device)
-        settings = self._model.config
-        self._start = start_token(settings)
-        ends = settings.eos_token_id
-        self._ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=self.device)
-
-    def generate(
-        self, passages: Sequence[Passage], report: Callable[[int, int], None] = lambda queries, tokens: None
-    ) -> list[PassageQueries]:
-        """Write ``config.queries`` queries for each passage in each of ``config.languages``.
-
-        Args:
-            passages: at least with ``doc_id`` and ``text``.
-            report: receives the numbers of queries and tokens of each batch.
-        """
-        found = [PassageQueries(passage.doc_id, {}) for passage in passages]
-        for language in self.config.languages if passages else ():
-            tokens = self._tokenizer(
-                [self.config.prompt_for(language, getattr(p, "title", None), p.text) for p in passages],
-                truncation=True,
-                max_length=self.config.prompt_max_length,
-                return_token_type_ids=False,
-                return_attention_mask=False,
-            )["input_ids"]
-            sizes = [(len(ids) + self.config.query_max_length) * self.config.queries for ids in tokens]
-            for batch in token_batches(sizes, self.tokens_per_batch):
-                draws = [self._draws(passages[i].doc_id, language) for i in batch]
-                queries = self._sample([tokens[i] for i in batch], np.concatenate(draws), report)
-                for position, texts in zip(batch, queries, strict=True):
-                    found[position].queries[language] = texts
-        return found
-
-    def _draws(self, docid: str, language: str) -> np.ndarray:
-        """Numbers in (0, 1] that choose the tokens: float32, shape (queries, steps)."""
-        ranks, steps = range(self.config.queries), self.config.query_max_length
-        keys = [f"{self.config.seed}|{docid}|{language}|{rank}".encode() for rank in ranks]
-        bits = b"".join(hashlib.shake_256(key).digest(4 * steps) for key in keys)
-        return ((np.frombuffer(bits, "<u4").reshape(-1, steps) + 1.0) / 2**32).astype(np.float32)
-
-    def _sample(
-        self, prompts: list[list[int]], draws: np.ndarray, report: Callable[[int, int], None]
-    ) -> list[tuple[str, ...]]:
-        """The queries of a batch of prompts; draws as :meth:`_draws` gives them, of all prompts one below another."""
-        import torch
-
-        count = self.config.queries
-        with torch.inference_mode():
-            padded = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
-            mask = padded["attention_mask"]
-            # the encoder reads a prompt once, however many queries are written for it
-            states = self._model.get_encoder()(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state
-            rows = self._decode(
-                states.repeat_interleave(count, 0),
-                mask.repeat_interleave(count, 0),
-                torch.from_numpy(draws).to(self.device),
-            )
-        report(len(rows), sum(map(len, rows)))
-        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        lines = [" ".join(text.split()) for text in texts]
-        return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
-
-    def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
-        """Sample token by token; the rows that have ended leave the batch, so that nothing is computed for them.
-
-        Args:
-            states: the encoder's, shape (rows, tokens, hidden size).
-            mask: of the prompts, shape (rows, tokens).
-            draws: numbers in (0, 1], float32, shape (rows, steps).
-
-        Returns:
-            the tokens of each row, the one that ends it included.
-        """
-        import torch
-        from transformers.modeling_outputs import BaseModelOutput
-
-        found: list[list[int]] = [[] for _ in range(len(states))]
-        rows = torch.arange(len(states), device=self.device)  # those that go on
-        last, cache = torch.full_like(rows, self._start), None
-        for step in range(draws.shape[1]):
-            output = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=mask,
-                decoder_input_ids=last[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            last, cache = choose(output.logits[:, -1], draws[rows, step], self.config), output.past_key_values
-            for row, token in zip(rows.tolist(), last.tolist(), strict=True):
-                found[row].append(token)
-            goes_on = torch.isin(last, self._ends, invert=True)
-            if not goes_on.any():
-                break
-            if not goes_on.all():
-                kept = goes_on.nonzero()[:, 0]
-                cache.batch_select_indices(kept)
-                rows, last, states, mask = rows[kept], last[kept], states[kept], mask[kept]
-        return found
-
-
-def choose(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:
-    """Sample a token for each row by inverting the distribution function.
-
-    Args:
-        scores: logits, shape (rows, vocabulary).
-        draws: numbers in (0, 1], shape (rows,): the share of the probability, in the tokens' numerical order, at which
-            the chosen token lies.
-        config: the temperature, top-k and top-p, which apply in this order as in transformers.
-
-    Returns:
-        token numbers, int64, shape (rows,).
-
-    Raises:
-        InputError: the scores are not numbers.
-    """
-    import torch
-
-    values, tokens = scores.float() / config.temperature, None
-    if config.top_k or config.top_p < 1:
-        values, tokens = values.topk(min(config.top_k or values.shape[1], values.shape[1]))
-    shares = values.softmax(-1)
-    if config.top_p < 1:
-        shares = shares.masked_fill(shares.cumsum(-1) - shares >= config.top_p, 0)
-    if tokens is not None:
-        # in the tokens' own order: in that of their shares, rounding would make near-equal ones change places
-        tokens, order = tokens.sort(-1)
-        shares = shares.gather(-1, order)
-    cumulative = shares.cumsum(-1)
-    total = cumulative[:, -1:]
-    if not torch.isfinite(total).all():
-        raise InputError("the generator's scores are not numbers", mend="try another precision, such as float32")
-    positions = (cumulative < draws[:, None] * total).sum(-1, keepdim=True)
-    return (positions if tokens is None else tokens.gather(-1, positions))[:, 0]

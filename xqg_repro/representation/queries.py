@@ -12,11 +12,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import LANGUAGE_NAMES
-from xqg_repro.core.stages import MANIFEST, atomic_write, digest, fingerprint, input_digest, verify
+from xqg_repro.core.files import atomic_write, digest, input_digest
+from xqg_repro.core.languages import LANGUAGE_NAMES
+from xqg_repro.core.stages import MANIFEST, fingerprint, verify
+from xqg_repro.models.generator import PassageQueries
 
 
 class Line(Protocol):
@@ -27,21 +29,6 @@ class Line(Protocol):
 
 
 L = TypeVar("L", bound=Line)
-
-
-class PassageQueries(NamedTuple):
-    """A passage's queries: language → queries in rank order."""
-
-    docid: str
-    queries: dict[str, tuple[str, ...]]
-
-    def line(self) -> str:
-        """The line of a file, without its end.
-
-        >>> PassageQueries("7", {"fi": ("Missä Turku on?",)}).line()
-        '{"docid": "7", "generated_queries": {"fi": ["Missä Turku on?"]}}'
-        """
-        return json.dumps({"docid": self.docid, "generated_queries": self.queries}, ensure_ascii=False)
 
 
 def query_files(source: str | Path) -> list[Path]:

@@ -26,10 +26,14 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import LANGUAGE_NAMES, XOR_LANGUAGES, EncoderConfig
-from xqg_repro.core.stages import Manifest, atomic_write, produce, read_text, verify, write_array
-from xqg_repro.models.encoder import TextEncoder, model_fingerprint
-from xqg_repro.representation.queries import PassageQueries, queries_fingerprint, read_queries
+from xqg_repro.core.files import atomic_write, read_text, write_array
+from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES
+from xqg_repro.core.stages import Manifest, produce, verify
+from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.generator import PassageQueries
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.representation.queries import queries_fingerprint, read_queries
 from xqg_repro.representation.sumstore import StoredSums, check_dtype, write_sums
 
 SHARD_SIZE = 10_000

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import write_array
-from xqg_repro.representation.encode import narrowed
+from xqg_repro.core.files import write_array
+from xqg_repro.core.shards import narrowed
 
 DTYPES = ("float32", "float16", "int8")
 

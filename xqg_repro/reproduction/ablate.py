@@ -20,13 +20,17 @@ import numpy as np
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import atomic_write, read_text
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, check_matplotlib, plot_lines
-from xqg_repro.core.settings import AVERAGE, Augmentation, EncoderConfig, MeasureConfig
-from xqg_repro.core.stages import Manifest, atomic_write, fingerprint, produce, read_text, verify
+from xqg_repro.core.shards import narrowed
+from xqg_repro.core.stages import Manifest, fingerprint, produce, verify
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
+from xqg_repro.evaluation.printing import MeasureConfig, printed
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import (
     check_same_encoder,
     combine,
@@ -35,9 +39,8 @@ from xqg_repro.representation.augment import (
     placed,
     resolved,
 )
-from xqg_repro.representation.encode import narrowed
+from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Sums, read_sums
-from xqg_repro.reproduction.verdict import printed
 from xqg_repro.retrieval.runfile import Hit, rank
 
 if TYPE_CHECKING:
@@ -50,7 +53,7 @@ _ROUNDING = 2e-6  # two scores that a run prints as equal, with six decimals, di
 
 
 class Vary(StrEnum):
-    """What takes one value after another, by its name in :class:`~xqg_repro.core.settings.Augmentation`."""
+    """What takes one value after another, by its name in :class:`~xqg_repro.representation.settings.Augmentation`."""
 
     ALPHA = "alpha"
     QUERIES = "queries"

@@ -15,10 +15,13 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE, XOR_LANGUAGES, Benchmark, load_preset, parse, read_yaml, resource
+from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
+from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.core.tables import Table
-from xqg_repro.evaluation.compare import LEVEL, Result, System, compare, p_text
-from xqg_repro.reproduction.verdict import printed
+from xqg_repro.evaluation.compare import LEVEL, Result, System, compare
+from xqg_repro.evaluation.printing import p_text, printed
+from xqg_repro.models.settings import load_preset
+from xqg_repro.reproduction.benchmark import Benchmark
 
 
 class Status(StrEnum):

@@ -18,22 +18,13 @@ from pathlib import Path
 from threading import Thread
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import (
-    Benchmark,
-    Condition,
-    GeneratorConfig,
-    Precision,
-    load_benchmark,
-    load_generator,
-    load_preset,
-    load_reader,
-    read_yaml,
-    resource,
-)
-from xqg_repro.core.stages import input_digest, read_json
+from xqg_repro.core.files import input_digest, read_json
+from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
-from xqg_repro.models.encoder import PACKAGED, chosen_device, resolve_model
+from xqg_repro.models.loading import PACKAGED, chosen_device, resolve_model
+from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
 from xqg_repro.representation.queries import query_files
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.estimates import (
     Figures,
     array_size,
@@ -237,7 +228,7 @@ def _device() -> Fact:
         import torch
     except (ImportError, OSError) as error:
         return Fact("device", "none", f"torch cannot be imported: {error}")
-    from xqg_repro.representation.generate import resolved
+    from xqg_repro.models.generator import resolved
 
     device = chosen_device(None)
     name = f"{device} ({torch.cuda.get_device_name()})" if device == "cuda" else device
@@ -295,7 +286,7 @@ def _data_files() -> Iterator[FoundFile]:
     """Every file that ``resources/collections/files.yaml`` lists, where it lies and whether it is the right one."""
     import ir_datasets
 
-    from xqg_repro.collection.handlers import DataFile, data_files
+    from xqg_repro.collection.files import DataFile, data_files
 
     class LocalFile(DataFile):
         """A data file whose ``path`` neither fetches nor checks it."""

@@ -17,18 +17,12 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from xqg_repro import collection
-from xqg_repro.core.settings import (
-    XOR_LANGUAGES,
-    Benchmark,
-    Condition,
-    EncoderConfig,
-    load_preset,
-    parse,
-    read_yaml,
-    resource,
-)
-from xqg_repro.core.stages import read_json
+from xqg_repro.core.files import read_json
+from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.models.settings import EncoderConfig, load_preset
 from xqg_repro.reproduction import tasks as commands
+from xqg_repro.reproduction.benchmark import Benchmark, Condition
 
 BYTES = 4
 """Of a number in the default format, float32."""
@@ -113,7 +107,7 @@ def random_encoder(folder: Path, **sizes: int) -> EncoderConfig:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel, logging
 
-    from xqg_repro.models.encoder import resolve_model
+    from xqg_repro.models.loading import resolve_model
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_model(load_preset("xdr-mini").model))
     logging.disable_progress_bar()

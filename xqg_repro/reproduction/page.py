@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from xqg_repro.core import plots
-from xqg_repro.core.settings import AVERAGE, LANGUAGE_NAMES, Benchmark, Condition, MeasureConfig
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.languages import AVERAGE, LANGUAGE_NAMES
 from xqg_repro.core.tables import Cell, superscript
 from xqg_repro.core.templates import template
 from xqg_repro.evaluation import significance
 from xqg_repro.evaluation.compare import Comparison, System, compare
+from xqg_repro.evaluation.printing import MeasureConfig
+from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.claims import Evidence, are_about, claims_table
 from xqg_repro.reproduction.run import plan
 from xqg_repro.reproduction.tasks import Command, two_click_commands

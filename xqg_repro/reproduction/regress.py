@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError, nearest
-from xqg_repro.core.settings import Benchmark, Condition, load_benchmark, parse, read_yaml, resource
-from xqg_repro.core.stages import file_digest
+from xqg_repro.core.files import file_digest
+from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.report import Report
 from xqg_repro.reproduction.run import plan, run_condition
 from xqg_repro.reproduction.tasks import Command, Step, run_path

@@ -10,13 +10,14 @@ from functools import cached_property
 from pathlib import Path
 
 from xqg_repro import __version__
-from xqg_repro.core.settings import Benchmark
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
 from xqg_repro.evaluation.compare import Comparison, System, compare
+from xqg_repro.evaluation.printing import printed
+from xqg_repro.reproduction.benchmark import Benchmark
 from xqg_repro.reproduction.claims import Evidence, are_about, claims_table, claims_text
 from xqg_repro.reproduction.run import Outcome, collected, plan
 from xqg_repro.reproduction.tasks import run_path
-from xqg_repro.reproduction.verdict import Check, Verdict, printed
+from xqg_repro.reproduction.verdict import Check, Verdict
 from xqg_repro.retrieval.metadata import Measurement, commit, environment, read_measurement
 
 

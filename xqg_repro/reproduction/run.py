@@ -15,10 +15,12 @@ from statistics import fmean
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE, Benchmark, Condition
-from xqg_repro.core.stages import Manifest, file_digest, note_path
+from xqg_repro.core.files import file_digest
+from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.stages import Manifest, note_path
 from xqg_repro.evaluation.evaluate import Scores, evaluate, evaluate_answers, read_scores
 from xqg_repro.reproduction import tasks as commands
+from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Command, Step
 from xqg_repro.reproduction.verdict import Verdict, judge
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PurePath, PurePosixPath
 
-from xqg_repro.core.settings import Aggregate, Augmentation, Benchmark, Condition
+from xqg_repro.representation.settings import Aggregate, Augmentation
+from xqg_repro.reproduction.benchmark import Benchmark, Condition
 
 
 class Step(StrEnum):

@@ -6,7 +6,7 @@ import math
 from enum import StrEnum
 from typing import NamedTuple
 
-from xqg_repro.core.settings import MeasureConfig
+from xqg_repro.evaluation.printing import MeasureConfig, printed
 
 
 class Verdict(StrEnum):
@@ -27,15 +27,6 @@ class Check(NamedTuple):
     def __str__(self) -> str:
         first = f"{self.verdict} {self.text}" if self.verdict else self.text
         return "\n    ".join([first, *self.details])
-
-
-def printed(score: float, measure: MeasureConfig) -> str:
-    """A score in [0, 1] as tables print it.
-
-    >>> printed(0.44149, MeasureConfig(scale=100, digits=1))
-    '44.1'
-    """
-    return f"{score * measure.scale:.{measure.digits}f}"
 
 
 def judge(score: float, expected: float, measure: MeasureConfig) -> Verdict:

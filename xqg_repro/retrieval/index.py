@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import Manifest, atomic_write, fingerprint, produce, stage_output
-from xqg_repro.representation.encode import read_shards
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.shards import read_shards
+from xqg_repro.core.stages import Manifest, fingerprint, produce, stage_output
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.settings import read_yaml
-from xqg_repro.core.stages import Manifest, atomic_write
+from xqg_repro.core.stages import Manifest
 
 PACKAGES = ("torch", "transformers", "faiss-cpu", "pyserini", "ir-datasets", "ir-measures")
 """The packages whose versions are recorded."""

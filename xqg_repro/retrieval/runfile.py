@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import atomic_write, read_text
+from xqg_repro.core.files import atomic_write, read_text
+from xqg_repro.core.ids import check_id
 
 COLUMNS = "qid Q0 docid rank score tag"
 
@@ -56,22 +57,6 @@ def write_run(run: Mapping[str, Iterable[Hit]], path: str | Path, tag: str) -> N
                         mend="the embeddings hold NaN or infinity; encode again",
                     )
                 file.write(f"{qid} Q0 {hit.docid} {position} {hit.score:.6f} {tag}\n")
-
-
-def check_id(name: str, path: str | Path, line: int | None = None) -> None:
-    """Raise :class:`InputError` for a name that cannot be an id or the tag in a TREC run."""
-    if not is_id(name):
-        why = "holds half a character" if name.split() == [name] else "is empty or holds white space"
-        raise InputError(f"{name!r} cannot be an id or tag in a TREC run: it {why}", path=path, line=line)
-
-
-def is_id(name: str) -> bool:
-    """Whether a name can stand in a run: not empty, no white space, no half of a surrogate pair (as JSON can have).
-
-    >>> is_id("q-1"), is_id("q 1"), is_id("")
-    (True, False, False)
-    """
-    return name.split() == [name] and not any("\ud800" <= char <= "\udfff" for char in name)
 
 
 def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:

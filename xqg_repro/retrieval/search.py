@@ -8,28 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xqg_repro import collection
+from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import EncoderConfig
-from xqg_repro.core.stages import (
-    MANIFEST,
-    Manifest,
-    atomic_write,
-    check_output,
-    digest,
-    file_digest,
-    fingerprint,
-    note_path,
-    noted,
-    read_text,
-    write_note,
-)
-from xqg_repro.models.encoder import QueryEncoder, model_fingerprint
+from xqg_repro.core.files import digest, file_digest
+from xqg_repro.core.stages import MANIFEST, Manifest, check_output, fingerprint, note_path, noted, write_note
+from xqg_repro.models.encoder import QueryEncoder
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.index import check_index
 from xqg_repro.retrieval.metadata import write_metadata
-from xqg_repro.retrieval.runfile import Hit, check_id, write_run
+from xqg_repro.retrieval.runfile import Hit, write_run
 
 DEPTH = 100
 QUERIES_PER_BATCH = 512
@@ -89,51 +79,6 @@ def search(
     write_note(output, wanted, {"questions": len(run)})
     log(f"search: wrote {output} (questions {len(run):,}, depth {depth})")
     return output
-
-
-def read_topics(topics: str) -> tuple[dict[str, str], str]:
-    """Questions by id, and their fingerprint, of an ir-datasets id or of a TSV file (``qid<TAB>text``).
-
-    Raises:
-        InputError: the topics are unknown or empty, or a line has other than two columns or repeats an id.
-    """
-    path = Path(topics)
-    if path.suffix in (".tsv", ".txt") or path.is_file():
-        queries = _read_topics_file(path)
-        version = digest(queries)
-    else:
-        dataset = collection.load(topics, needs=["queries"])
-        queries = {query.query_id: query.default_text() for query in dataset.queries_iter()}
-        version = collection.fingerprint(dataset, "queries")
-    if not queries:
-        raise InputError("holds no questions", path=topics)
-    return queries, version
-
-
-def _read_topics_file(path: Path) -> dict[str, str]:
-    queries: dict[str, str] = {}
-    for number, line in enumerate(read_text(path, "topics file").split("\n"), 1):
-        if not line:
-            continue
-        columns = line.split("\t")
-        if len(columns) != 2 or not all(column.strip() for column in columns):
-            raise InputError("is not qid<TAB>text", path=path, line=number)
-        check_id(columns[0], path, number)
-        if columns[0] in queries:
-            raise InputError(f"repeats the id {columns[0]}", path=path, line=number)
-        queries[columns[0]] = columns[1]
-    return queries
-
-
-def write_topics(queries: dict[str, str], path: str | Path) -> int:
-    """Write questions as ``qid<TAB>text`` and return their number; white space within a text becomes single spaces."""
-    for qid, text in queries.items():
-        check_id(qid, path)
-        if not text.strip():
-            raise InputError(f"question {qid} is blank", path=path)
-    with atomic_write(path) as file:
-        file.writelines(f"{qid}\t{' '.join(text.split())}\n" for qid, text in queries.items())
-    return len(queries)
 
 
 def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:

@@ -12,10 +12,10 @@ import numpy as np
 from xqg_repro import collection
 from xqg_repro.collection.xquad import NAME
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import digest
+from xqg_repro.core.files import digest
 
 if TYPE_CHECKING:
-    from xqg_repro.collection.handlers import Passage
+    from xqg_repro.collection.records import Passage
 
 
 @dataclass(frozen=True)

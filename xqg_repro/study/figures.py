@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, heat_map, plot_lines
-from xqg_repro.core.settings import AVERAGE
-from xqg_repro.core.stages import atomic_write
 from xqg_repro.study.settings import NONE
 from xqg_repro.study.summary import Summary
 

@@ -5,7 +5,7 @@ Of the first k paragraphs, that span is the answer whose ``span score + weight Â
 articles. So
 every question needs spans in a few paragraphs only, in all those that some method finds; each is read once.
 
-A reader that was trained on questions of this data names them (:data:`~xqg_repro.train.reader.SEEN`); it never reads
+A reader that was trained on questions of this data names them (:data:`~xqg_repro.models.reader.SEEN`); it never reads
 for a question of an article that it has seen. A question for which no reader is left has no EM and no F1.
 """
 
@@ -20,17 +20,17 @@ import numpy as np
 from tqdm import tqdm
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import ReaderConfig
-from xqg_repro.core.stages import Manifest, atomic_write, digest, produce, read_text
+from xqg_repro.core.files import atomic_write, digest, read_text
+from xqg_repro.core.stages import Manifest, produce
 from xqg_repro.evaluation.measures.match import match_score
-from xqg_repro.models.encoder import model_fingerprint, resolve_model
-from xqg_repro.retrieval.read import SpanReader
+from xqg_repro.models.loading import model_fingerprint, resolve_model
+from xqg_repro.models.reader import SEEN, SpanReader
+from xqg_repro.models.settings import ReaderConfig
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.folds import cross_validate, split
 from xqg_repro.study.results import Pair, Results
 from xqg_repro.study.scoring import Found
 from xqg_repro.study.settings import Study
-from xqg_repro.train.reader import SEEN
 
 SPANS = np.dtype(
     [

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from xqg_repro.core.files import atomic_write, digest, file_digest, write_array
 from xqg_repro.core.plots import check_matplotlib
-from xqg_repro.core.settings import EncoderConfig, ReaderConfig
-from xqg_repro.core.stages import Manifest, atomic_write, digest, file_digest, fingerprint, produce, verify, write_array
-from xqg_repro.models.encoder import model_fingerprint
+from xqg_repro.core.stages import Manifest, fingerprint, produce, verify
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig, ReaderConfig
 from xqg_repro.representation.queries import queries_fingerprint
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.figures import write_figures

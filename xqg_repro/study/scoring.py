@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xqg_repro.core.settings import Aggregate
+from xqg_repro.representation.settings import Aggregate
 from xqg_repro.study.settings import Method, Study
 from xqg_repro.study.sources import Added
 

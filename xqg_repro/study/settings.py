@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xqg_repro.core.errors import InputError, nearest
-from xqg_repro.core.settings import Aggregate, parse, read_yaml, resource
+from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.representation.settings import Aggregate
 
 FILE = "study.yaml"
 NONE = "none"

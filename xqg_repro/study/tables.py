@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import Cell, Table
-from xqg_repro.evaluation.compare import p_text
+from xqg_repro.evaluation.printing import p_text
 from xqg_repro.study.settings import Bound
 from xqg_repro.study.summary import Summary, read_summary
 

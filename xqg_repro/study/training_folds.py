@@ -11,7 +11,8 @@ import numpy as np
 
 from xqg_repro.collection.xquad import NAME, Answer, located_answers
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import Manifest, atomic_write, produce
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.stages import Manifest, produce
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import split
 

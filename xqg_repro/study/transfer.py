@@ -10,12 +10,14 @@ import numpy as np
 
 from xqg_repro.collection.xquad import NAME
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import AVERAGE, EncoderConfig
+from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.stages import Manifest, verify
 from xqg_repro.core.tables import Table
-from xqg_repro.evaluation.compare import p_text
+from xqg_repro.evaluation.printing import p_text
 from xqg_repro.evaluation.significance import Correction, Test, corrected, p_value
-from xqg_repro.models.encoder import TextEncoder, model_fingerprint
+from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import split
 from xqg_repro.study.scoring import MEASURES, ranks

@@ -11,11 +11,14 @@ import numpy as np
 
 from xqg_repro.collection.xquad import NAME
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.languages import sentences
-from xqg_repro.core.settings import EncoderConfig
-from xqg_repro.core.stages import Manifest, digest, produce, write_array
-from xqg_repro.models.encoder import TextEncoder, model_fingerprint
-from xqg_repro.representation.encode import encode, read_shards
+from xqg_repro.core.shards import read_shards
+from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.representation.encode import encode
 from xqg_repro.representation.queries import read_queries
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source, Study

@@ -15,7 +15,7 @@ import shutil
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import atomic_write
+from xqg_repro.core.files import atomic_write
 
 MARK = ".whole"
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.plots import curves
-from xqg_repro.core.stages import atomic_write
 
 
 class Point(NamedTuple):

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError, shown
+from xqg_repro.core.files import digest, file_digest, read_text
 from xqg_repro.core.settings import resource
-from xqg_repro.core.stages import digest, file_digest, read_text
 from xqg_repro.train.recipe import Recipe
 
 TRAINING = "training"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import Precision
-from xqg_repro.core.stages import Manifest, atomic_write
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.stages import Manifest
+from xqg_repro.models.settings import Precision
 from xqg_repro.retrieval.metadata import commit
 from xqg_repro.train import distributed as ranks
 from xqg_repro.train.curve import Point, points, write_curve

@@ -24,24 +24,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
+from xqg_repro.collection.topics import write_topics
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import (
-    Manifest,
-    atomic_write,
-    check_output,
-    digest,
-    file_digest,
-    fingerprint,
-    note_path,
-    noted,
-    produce,
-    write_note,
-)
+from xqg_repro.core.files import atomic_write, digest, file_digest
+from xqg_repro.core.ids import check_id
+from xqg_repro.core.stages import Manifest, check_output, fingerprint, note_path, noted, produce, write_note
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import scorable
 from xqg_repro.retrieval import jvm
-from xqg_repro.retrieval.runfile import Hit, Run, check_id, rank, read_run
-from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search, write_topics
+from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
+from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
 from xqg_repro.train.data import TrainingPassage, relevant_passages, training_file, training_passage
 
 DEPTH = 100

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import Manifest, atomic_write
+from xqg_repro.core.files import atomic_write
+from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
-from xqg_repro.models.encoder import load_model, model_fingerprint, resolve_model
-from xqg_repro.models.reader import padded, windows
-from xqg_repro.retrieval.read import SpanReader, check_reads
+from xqg_repro.models.loading import load_model, model_fingerprint, resolve_model
+from xqg_repro.models.reader import SEEN, SpanReader, check_reads, padded, windows
 from xqg_repro.train import distributed as ranks
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
@@ -36,9 +36,6 @@ from xqg_repro.train.loop import (
     whole_batches,
 )
 from xqg_repro.train.recipe import ReaderRecipe
-
-SEEN = "questions.txt"
-"""File of a reader's folder: ids of the questions that it was trained on, a line each, for whoever reports scores."""
 
 BATCHES_SORTED = 16
 """So many batches are drawn together and sorted by length, so that little is spent on padding."""

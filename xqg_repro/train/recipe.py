@@ -11,16 +11,8 @@ from typing import Any, TypeVar
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import (
-    EncoderConfig,
-    GeneratorConfig,
-    Pooling,
-    Precision,
-    ReaderConfig,
-    parse,
-    read_yaml,
-    resource,
-)
+from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Pooling, Precision, ReaderConfig
 
 
 class Family(StrEnum):
@@ -136,7 +128,7 @@ class EncoderRecipe(Recipe):
 
     Attributes:
         pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
-            :class:`~xqg_repro.core.settings.EncoderConfig`.
+            :class:`~xqg_repro.models.settings.EncoderConfig`.
         names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
         negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
         temperature: τ.
@@ -184,7 +176,7 @@ class GeneratorRecipe(Recipe):
     """Everything that decides a trained query generator. The defaults are the paper's.
 
     Attributes:
-        prompt: as in :class:`~xqg_repro.core.settings.GeneratorConfig`.
+        prompt: as in :class:`~xqg_repro.models.settings.GeneratorConfig`.
         prompt_max_length, query_max_length: in tokens, special tokens included.
         adafactor: optimise with Adafactor, relative to the size of each weight, in place of AdamW.
         names_epochs: passes over the names for each pass over ``data``, mixed into it.
@@ -216,7 +208,7 @@ class ReaderRecipe(Recipe):
 
     Attributes:
         max_length, stride, question_max_length, answer_max_length: as in
-            :class:`~xqg_repro.core.settings.ReaderConfig`.
+            :class:`~xqg_repro.models.settings.ReaderConfig`.
         negatives: passages a question, drawn anew each epoch, that do not hold its answer and teach to give none.
     """
 

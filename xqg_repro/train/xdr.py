@@ -11,15 +11,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xqg_repro.core.stages import Manifest, digest
-from xqg_repro.models.encoder import (
-    TextEncoder,
-    check_length,
-    load_model,
-    model_fingerprint,
-    passage_text,
-    resolve_model,
-)
+from xqg_repro.core.files import digest
+from xqg_repro.core.stages import Manifest
+from xqg_repro.models.encoder import TextEncoder, passage_text
+from xqg_repro.models.loading import check_length, load_model, model_fingerprint, resolve_model
 from xqg_repro.train import distributed as ranks
 from xqg_repro.train.checks import counted
 from xqg_repro.train.curve import Point

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import is_in_script
-from xqg_repro.core.settings import LANGUAGE_NAMES, XOR_LANGUAGES, GeneratorConfig, Precision
-from xqg_repro.core.stages import Manifest, digest
-from xqg_repro.models.encoder import load_model, model_fingerprint, resolve_model
-from xqg_repro.representation.generate import QueryGenerator
+from xqg_repro.core.files import digest
+from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, is_in_script
+from xqg_repro.core.stages import Manifest
+from xqg_repro.models.generator import QueryGenerator
+from xqg_repro.models.loading import load_model, model_fingerprint, resolve_model
+from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train import distributed as ranks
 from xqg_repro.train.checks import counted
 from xqg_repro.train.curve import Point

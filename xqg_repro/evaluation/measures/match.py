@@ -34,8 +34,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import read_text
 from xqg_repro.core.languages import SCRIPTS
-from xqg_repro.core.stages import read_text
 
 if TYPE_CHECKING:
     import ir_measures

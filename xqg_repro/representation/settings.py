@@ -1,0 +1,42 @@
+"""How query sums are added to passages: one dataclass, light enough for the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import _member
+
+
+class Aggregate(StrEnum):
+    """What is added to a passage: the sum over its queries, as in the paper, or their mean."""
+
+    SUM = "sum"
+    MEAN = "mean"
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How query sums are added to passages: ``(1-α)·p + α·Σq``. The defaults are the paper's.
+
+    Attributes:
+        alpha: α in [0, 1]; 0 leaves the passages as they are.
+        aggregate: see :class:`Aggregate`.
+        languages: whose queries are added; empty for all that there are.
+        queries: the first so many a language; 0 for all that there are.
+        normalize: divide the result by its L2 norm; ``None`` does as the encoder does.
+    """
+
+    alpha: float = 0.01
+    aggregate: Aggregate = Aggregate.SUM
+    languages: tuple[str, ...] = ()
+    queries: int = 0
+    normalize: bool | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "aggregate", _member(Aggregate, self.aggregate, "aggregate"))
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"α is {self.alpha}", mend="it must lie between 0 and 1")
+        if self.queries < 0:
+            raise InputError(f"the first {self.queries} queries cannot be added", mend="0 stands for all of them")
