@@ -44,7 +44,7 @@ def fill(text: str) -> str:
     def replace(match: re.Match[str]) -> str:
         kind, _, argument = match[2].partition(":")
         if kind not in _PARTS:
-            raise InputError(f"nothing generates {match[2]!r}", mend=f"known: {', '.join(_PARTS)}")
+            raise InputError(f"nothing generates {match[2]!r}", hint=f"known: {', '.join(_PARTS)}")
         return f"{match[1]}{_PARTS[kind](argument)}\n{match[3]}"
 
     return _BLOCK.sub(replace, text)
@@ -131,9 +131,9 @@ def errors(_: str) -> str:
         raised = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "InputError"]
         rows = []
         for call in sorted(raised, key=lambda call: call.lineno):
-            mend = next((keyword.value for keyword in call.keywords if keyword.arg == "mend"), ast.Constant(""))
+            hint = next((keyword.value for keyword in call.keywords if keyword.arg == "mend"), ast.Constant(""))
             if (problem := _wording(call.args[0])) != "…":
-                rows.append([f"`{problem}`", html.escape(_wording(mend), quote=False)])
+                rows.append([f"`{problem}`", html.escape(_wording(hint), quote=False)])
         if rows:
             table = Table(["message", "what to do"], rows, left=2).markdown()
             parts.append(f"### {path.relative_to(package).as_posix()}\n\n{table}")
@@ -211,7 +211,7 @@ def main() -> None:
     """Write topic files, generated pages and generated parts; the working directory is a checkout's root."""
     argparse.ArgumentParser(description=main.__doc__).parse_args()
     if not Path("docs", "regressions").is_dir():
-        raise InputError("is not a checkout's root", path=Path.cwd(), mend="run make docs there")
+        raise InputError("is not a checkout's root", path=Path.cwd(), hint="run make docs there")
     collection.register()
     benchmark = load_benchmark("xor-mini")
     for language in benchmark.languages:

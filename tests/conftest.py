@@ -282,7 +282,7 @@ def embeddings(mini_data: Mini, config: Any, tmp_path_factory: pytest.TempPathFa
     from xqg_repro.representation.encode import encode
 
     folder = tmp_path_factory.mktemp("encoded") / "embeddings"
-    encode(mini_data.docs, config, folder, shard_size=16, device="cpu", log=silent)
+    encode(mini_data.docs, config, folder, shard_size=16, device="cpu")
     return folder
 
 
@@ -343,7 +343,7 @@ def summed(passages: Sequence[PassageQueries], config: Any, folder: Path, **sett
 
     queries = write_queries(passages, folder.with_name(f"{folder.name}.jsonl"))
     settings = {"languages": LANGUAGES, "count": COUNT, "per_language": True, "shard_size": 7} | settings
-    sum_queries(queries, config, folder, device="cpu", log=silent, **settings)
+    sum_queries(queries, config, folder, device="cpu", **settings)
     return folder
 
 

@@ -21,7 +21,7 @@ from disk import PASSAGES, QUERIES, RANKS, WIDTHS, Formats, section
 from xqg_repro.core.files import atomic_write, write_array
 from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.core.shards import read_shards
-from xqg_repro.core.stages import MANIFEST, Manifest, produce
+from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.core.tables import Table
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import augment
@@ -60,7 +60,7 @@ def measure(folder: Path, passages: int, dimension: int, rounds: int) -> list[Se
     timed = Section("Augmenting one shard", _timed(ways, costs, sizes, len(docids), dimension, rounds))
     for dtype, factory in FACTORIES.items():
         place = folder / f"sums of the last rank, {dtype}"
-        build_index(place / "augmented", place / "index", factory=factory, log=lambda message: None)
+        build_index(place / "augmented", place / "index", factory=factory)
     measured = {name: size / passages for name, size in _components(folder).items()}
     computed = Formats(dimension, sum(map(len, docids)) / passages).components()
     return [timed, section(measured, computed, passages, dimension)]
@@ -108,7 +108,7 @@ def _stage(
         write(partial)
         return counts
 
-    produce(folder, manifest, build)
+    build_stage(folder, manifest, build)
 
 
 def reference(place: Path) -> None:
@@ -127,7 +127,7 @@ def reference(place: Path) -> None:
 
 def ours(place: Path) -> None:
     """The stage ``augment``, with its checksums and its flushing to the disk."""
-    augment(place / "passages", place / "sums", place / "augmented", HOW, log=lambda message: None)
+    augment(place / "passages", place / "sums", place / "augmented", HOW)
 
 
 def in_child(action: Callable[[Path], None], place: Path) -> tuple[float, float]:

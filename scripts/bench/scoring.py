@@ -39,7 +39,7 @@ def rankings(data: Path, questions: int, depth: int) -> list[Ranked]:
     """Rankings of windows that all differ."""
     paths = [path for path in sorted(data.glob("xquad.*.json")) if path.stem != "xquad.th"]  # Thai writes no spaces
     if not paths:
-        raise InputError("holds no xquad.*.json", path=data, mend="name a folder with XQuAD's files: --data")
+        raise InputError("holds no xquad.*.json", path=data, hint="name a folder with XQuAD's files: --data")
     paragraphs = [
         (paragraph["context"], [answer["text"] for qa in paragraph["qas"] for answer in qa["answers"]])
         for path in paths
@@ -51,7 +51,7 @@ def rankings(data: Path, questions: int, depth: int) -> list[Ranked]:
     starts = range(len(words) - WORDS)
     windows = [" ".join(words[start : start + length]) for start in starts for length in (WORDS, WORDS - 1)]
     if len(windows) < questions * depth:
-        raise InputError(f"{data} has too little text", mend="take fewer questions: --questions")
+        raise InputError(f"{data} has too little text", hint="take fewer questions: --questions")
     windows = draw.sample(windows, questions * depth)
     found = []
     for number in range(questions):

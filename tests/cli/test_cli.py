@@ -21,7 +21,7 @@ from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Precision, load_preset
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
-from xqg_repro.reproduction.tasks import Command, augmentation_options, passage_commands, run_path, topic_commands
+from xqg_repro.reproduction.tasks import Command, augmentation_options, indexing_tasks, query_tasks, run_path
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, load_recipe
 
 VERBS = ["generate", "encode", "sum", "augment", "index", "search", "evaluate", "compare", "claims", "ablate"]
@@ -39,9 +39,9 @@ def shipped_commands() -> list[Command]:
         benchmark = load_benchmark(path.stem)
         for condition in benchmark.conditions:
             for model in ("", "some/model"):
-                found += passage_commands(benchmark, condition, "out put", model)
+                found += indexing_tasks(benchmark, condition, "out put", model)
             for topics in benchmark.topic_sets():
-                found += topic_commands(benchmark, condition, topics, "out put")
+                found += query_tasks(benchmark, condition, topics, "out put")
     return found
 
 
@@ -150,7 +150,7 @@ def test_an_input_error_is_status_2_and_one_line(
 
 
 def test_an_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def interrupt(arguments: list[str], log: cli.Log) -> None:
+    def interrupt(arguments: list[str]) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run", interrupt)
@@ -206,7 +206,7 @@ def test_options_override_a_presets_settings(monkeypatch: pytest.MonkeyPatch) ->
         "xqg_repro.representation.encode.encode", lambda collection, config, *_, **__: seen.append(config)
     )
     options = "--preset mbert --encoder m --pooling mean --normalize --no-title --query-prefix q:"
-    cli.run(["encode", "--collection", "xquad/en", "--output", "out", *options.split()], print)
+    cli.main(["encode", "--collection", "xquad/en", "--output", "out", *options.split()])
     config = seen[0]
     assert (config.model, config.pooling, config.normalize) == ("m", "mean", True)
     assert (config.title_separator, config.query_prefix, config.query_max_length) == (None, "q:", 32)
@@ -227,7 +227,7 @@ def handed(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], tuple[tuple[
             return SimpleNamespace(text=lambda: "the table")
 
         monkeypatch.setattr(f"xqg_repro.{function}", record)
-        cli.run(shlex.split(line), print)
+        cli.main(shlex.split(line))
         (call,) = calls
         assert call[1].pop("log") is print
         return call
@@ -395,8 +395,8 @@ def test_runs_are_named_after_benchmark_condition_and_topics() -> None:
 def test_stages_hand_their_outputs_on() -> None:
     benchmark = load_benchmark("xquad")
     condition = benchmark.condition("e5-small")
-    encode, index = passage_commands(benchmark, condition, "out")
-    search, evaluate = topic_commands(benchmark, condition, "xquad/en/ar", "out")
+    encode, index = indexing_tasks(benchmark, condition, "out")
+    search, evaluate = query_tasks(benchmark, condition, "xquad/en/ar", "out")
     assert index.option("--embeddings") == encode.option("--output")
     assert search.option("--index") == index.option("--output")
     assert evaluate.option("--run") == search.option("--output")
@@ -412,7 +412,7 @@ def benchmark_of(*conditions: Condition, **settings: Any) -> Benchmark:
 
 
 def planned(condition: Condition, model: str = "", **settings: Any) -> list[Command]:
-    return passage_commands(benchmark_of(condition, **settings), condition, "out", model)
+    return indexing_tasks(benchmark_of(condition, **settings), condition, "out", model)
 
 
 def generated(name: str = "augmented", how: Augmentation | None = None, **settings: Any) -> Condition:
@@ -484,9 +484,7 @@ def test_sums_are_kept_apart_where_an_augmentation_takes_some_languages() -> Non
     plain, some = generated(), generated("some", Augmentation(languages=("fi",)))
     for conditions in ((plain, some), (some, plain)):
         benchmark = benchmark_of(*conditions)
-        sums = [
-            c for condition in conditions for c in passage_commands(benchmark, condition, "out") if c.stage == "sum"
-        ]
+        sums = [c for condition in conditions for c in indexing_tasks(benchmark, condition, "out") if c.stage == "sum"]
         # one folder, made once
         assert sums[0] == sums[1] and "--per-language" in sums[0].arguments
 
@@ -502,7 +500,7 @@ def test_conditions_share_what_they_have_in_common_and_no_more() -> None:
     benchmark = benchmark_of(*conditions)
     made: dict[str, set[Command]] = {}
     for condition in conditions:
-        for command in passage_commands(benchmark, condition, "out"):
+        for command in indexing_tasks(benchmark, condition, "out"):
             made.setdefault(command.option("--output"), set()).add(command)
     assert all(len(commands) == 1 for commands in made.values())
     stages = [next(iter(commands)).stage for commands in made.values()]
@@ -533,7 +531,7 @@ def test_options_of_an_augmentation_mean_the_same(handed: Handed, how: Augmentat
 
 
 def test_an_error_shows_place_problem_and_mend() -> None:
-    assert str(InputError("bad", path="f", line=2, mend="mend it")) == "f:2: bad (mend it)"
+    assert str(InputError("bad", path="f", line=2, hint="mend it")) == "f:2: bad (mend it)"
     assert str(InputError("bad", path="f")) == "f: bad"
     assert str(InputError("bad")) == "bad"
 

@@ -13,7 +13,7 @@ import pytest
 from xqg_repro.core import stages as artifacts
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
-from xqg_repro.core.stages import MANIFEST, Manifest, check_output, fingerprint, noted, produce, verify
+from xqg_repro.core.stages import MANIFEST, Manifest, build_stage, check_output, fingerprint, matching_manifest, verify
 
 FILES = {"00.txt": "first\n", "01.txt": "second\n", "02.txt": "third\n"}
 WANTED = Manifest("stage", {"size": 2, "pooling": "cls"}, {"source": "abc"})
@@ -158,7 +158,7 @@ def test_a_note_that_cannot_be_read_says_what_to_delete(tmp_path: Path) -> None:
     (tmp_path / "run.txt").write_text("")
     (tmp_path / "run.txt.json").write_text("{}")
     with pytest.raises(InputError, match=r"run.txt.json: cannot be read as a manifest.*delete this file"):
-        noted(tmp_path / "run.txt", WANTED)
+        matching_manifest(tmp_path / "run.txt", WANTED)
 
 
 @pytest.mark.parametrize("text", [b"{", b"[]", b"{}", b'{"stage": "s", "surprise": 1}', b"\xff"])
@@ -176,8 +176,8 @@ def test_a_folder_without_a_manifest_is_named(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_follows_the_files_of_equal_identity(tmp_path: Path) -> None:
-    produce(tmp_path / "a", WANTED, Build({"f": "1"}))
-    produce(tmp_path / "b", WANTED, Build({"f": "2"}))
+    build_stage(tmp_path / "a", WANTED, Build({"f": "1"}))
+    build_stage(tmp_path / "b", WANTED, Build({"f": "2"}))
     assert fingerprint(tmp_path / "a") != fingerprint(tmp_path / "b")
 
 
@@ -185,7 +185,7 @@ def test_the_fingerprint_follows_the_files_of_equal_identity(tmp_path: Path) -> 
 
 
 def test_a_produced_folder_holds_the_files_and_a_manifest_of_them(tmp_path: Path) -> None:
-    manifest = produce(tmp_path / "out", WANTED, Build())
+    manifest = build_stage(tmp_path / "out", WANTED, Build())
     assert set(contents(tmp_path / "out")) == {*FILES, MANIFEST}
     assert manifest == Manifest.read(tmp_path / "out")
     assert {name: entry["bytes"] for name, entry in manifest.files.items()} == {n: len(t) for n, t in FILES.items()}
@@ -193,9 +193,9 @@ def test_a_produced_folder_holds_the_files_and_a_manifest_of_them(tmp_path: Path
 
 
 def test_a_matching_folder_is_reused_without_building(tmp_path: Path) -> None:
-    first = produce(tmp_path / "out", WANTED, Build())
+    first = build_stage(tmp_path / "out", WANTED, Build())
     again, log = Build(), []
-    assert produce(tmp_path / "out", WANTED, again, log=log.append) == first
+    assert build_stage(tmp_path / "out", WANTED, again) == first
     assert again.calls == 0
     assert len(log) == 1 and "there already" in log[0]
 
@@ -211,9 +211,9 @@ def test_a_matching_folder_is_reused_without_building(tmp_path: Path) -> None:
 def test_a_changed_parameter_or_input_is_logged_and_the_folder_made_anew(
     tmp_path: Path, changed: Manifest, name: str, unchanged: list[str]
 ) -> None:
-    produce(tmp_path / "out", WANTED, Build({"old.txt": "old"}))
+    build_stage(tmp_path / "out", WANTED, Build({"old.txt": "old"}))
     again, log = Build({"new.txt": "new"}), []
-    produce(tmp_path / "out", changed, again, log=log.append)
+    build_stage(tmp_path / "out", changed, again)
     assert again.calls == 1
     assert set(contents(tmp_path / "out")) == {"new.txt", MANIFEST}
     reason = log[0].partition("made anew")[2]
@@ -223,23 +223,23 @@ def test_a_changed_parameter_or_input_is_logged_and_the_folder_made_anew(
 
 def test_a_parameter_that_json_stores_in_another_type_does_not_count_as_changed(tmp_path: Path) -> None:
     log: list[str] = []
-    produce(tmp_path / "out", Manifest("stage", {"languages": ("ar", "fi"), "size": 1}), Build())
-    produce(tmp_path / "out", Manifest("stage", {"languages": ("ar", "fi"), "size": 2}), Build(), log=log.append)
+    build_stage(tmp_path / "out", Manifest("stage", {"languages": ("ar", "fi"), "size": 1}), Build())
+    build_stage(tmp_path / "out", Manifest("stage", {"languages": ("ar", "fi"), "size": 2}), Build())
     assert "size" in log[0] and "languages" not in log[0]
 
 
 def test_force_makes_a_matching_folder_anew(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     again, log = Build(), []
-    produce(tmp_path / "out", WANTED, again, force=True, log=log.append)
+    build_stage(tmp_path / "out", WANTED, again, force=True)
     assert again.written == [*FILES]
     assert "--force" in log[0]
 
 
 def test_force_mends_a_damaged_folder(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     (tmp_path / "out" / "01.txt").unlink()
-    produce(tmp_path / "out", WANTED, Build(), force=True)
+    build_stage(tmp_path / "out", WANTED, Build(), force=True)
     assert (tmp_path / "out" / "01.txt").read_text() == FILES["01.txt"]
 
 
@@ -247,7 +247,7 @@ def test_force_mends_a_damaged_folder(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_stage_folder_is_never_deleted(tmp_path: Path, force: bool) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError) as caught:
-        produce(tmp_path, WANTED, Build(), force=force)
+        build_stage(tmp_path, WANTED, Build(), force=force)
     assert caught.value.path == tmp_path
     assert contents(tmp_path) == {"thesis.tex": b"years of work"}
 
@@ -256,27 +256,27 @@ def test_a_partial_folder_that_no_stage_made_is_never_deleted(tmp_path: Path) ->
     (tmp_path / "out.partial").mkdir()
     (tmp_path / "out.partial" / "thesis.tex").write_text("years of work")
     with pytest.raises(InputError, match=r"out\.partial"):
-        produce(tmp_path / "out", WANTED, Build())
+        build_stage(tmp_path / "out", WANTED, Build())
     assert contents(tmp_path / "out.partial") == {"thesis.tex": b"years of work"}
 
 
 def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     assert verify(tmp_path / "out", checksums=True).counts == {"files": 3}
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(InputError, match="out"):
-        produce(tmp_path / "out", WANTED, Build())
+        build_stage(tmp_path / "out", WANTED, Build())
     assert (tmp_path / "out").read_text() == "a file"
 
 
 def test_a_linked_output_folder_can_be_made_anew(tmp_path: Path) -> None:
     (tmp_path / "large_disk").mkdir()
     (tmp_path / "out").symlink_to(tmp_path / "large_disk")
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     assert verify(tmp_path / "out").identity == WANTED.identity
 
 
@@ -289,38 +289,38 @@ def test_a_linked_output_folder_can_be_made_anew(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_of_a_reused_folder_is_named(tmp_path: Path, damage, problem: str) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     damage(tmp_path / "out" / "01.txt")
     with pytest.raises(InputError, match=problem) as caught:
-        produce(tmp_path / "out", WANTED, Build())
+        build_stage(tmp_path / "out", WANTED, Build())
     assert caught.value.path == tmp_path / "out" / "01.txt"
-    assert "--force" in caught.value.mend
+    assert "--force" in caught.value.hint
 
 
 def test_checksums_find_a_change_that_keeps_the_size(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     (tmp_path / "out" / "01.txt").write_text("Second\n")
     with pytest.raises(InputError, match="is not the file"):
         verify(tmp_path / "out", checksums=True)
 
 
 def test_a_manifest_that_is_not_json_stops_the_reuse(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     (tmp_path / "out" / MANIFEST).write_text("{")
     again = Build()
     with pytest.raises(InputError, match="cannot be read as a manifest"):
-        produce(tmp_path / "out", WANTED, again)
+        build_stage(tmp_path / "out", WANTED, again)
     assert again.calls == 0
 
 
 def test_equal_stages_give_equal_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        produce(tmp_path / name, WANTED, Build())
+        build_stage(tmp_path / name, WANTED, Build())
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
 
 
 def test_a_manifest_holds_neither_time_nor_host(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     stored = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert set(stored) == {"stage", "parameters", "inputs", "counts", "files", "format"}
     assert all(set(entry) == {"bytes", "sha256"} for entry in stored["files"].values())
@@ -331,7 +331,7 @@ def test_a_manifest_holds_neither_time_nor_host(tmp_path: Path) -> None:
 
 def interrupted(folder: Path, wanted: Manifest = WANTED, cut_before: str = "02.txt") -> None:
     with pytest.raises(KeyboardInterrupt):
-        produce(folder, wanted, Build(cut_before=cut_before))
+        build_stage(folder, wanted, Build(cut_before=cut_before))
 
 
 def test_a_killed_run_leaves_nothing_under_the_final_name(tmp_path: Path) -> None:
@@ -340,7 +340,7 @@ def test_a_killed_run_leaves_nothing_under_the_final_name(tmp_path: Path) -> Non
 
 
 def test_a_killed_run_leaves_the_old_folder(tmp_path: Path) -> None:
-    before = produce(tmp_path / "out", Manifest("stage", {"size": 1}), Build())
+    before = build_stage(tmp_path / "out", Manifest("stage", {"size": 1}), Build())
     interrupted(tmp_path / "out")
     assert verify(tmp_path / "out", checksums=True) == before
 
@@ -348,38 +348,38 @@ def test_a_killed_run_leaves_the_old_folder(tmp_path: Path) -> None:
 def test_a_killed_run_resumes_behind_its_last_whole_file(tmp_path: Path) -> None:
     interrupted(tmp_path / "out")
     again = Build()
-    produce(tmp_path / "out", WANTED, again)
+    build_stage(tmp_path / "out", WANTED, again)
     assert again.written == ["02.txt"]
 
 
 def test_a_resumed_run_ends_with_the_bytes_of_an_undisturbed_one(tmp_path: Path) -> None:
-    produce(tmp_path / "undisturbed", WANTED, Build())
+    build_stage(tmp_path / "undisturbed", WANTED, Build())
     interrupted(tmp_path / "out")
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     assert contents(tmp_path / "out") == contents(tmp_path / "undisturbed")
 
 
 def test_whole_files_of_another_identity_are_not_resumed(tmp_path: Path) -> None:
     interrupted(tmp_path / "out", Manifest("stage", {"size": 1}))
     again = Build()
-    produce(tmp_path / "out", WANTED, again)
+    build_stage(tmp_path / "out", WANTED, again)
     assert again.written == [*FILES]
 
 
 def test_force_does_not_resume_what_was_not_forced(tmp_path: Path) -> None:
     interrupted(tmp_path / "out")
     again = Build()
-    produce(tmp_path / "out", WANTED, again, force=True)
+    build_stage(tmp_path / "out", WANTED, again, force=True)
     assert again.written == [*FILES]
 
 
 @pytest.mark.parametrize("force", [True, False])
 def test_a_forced_run_that_was_killed_is_resumed(tmp_path: Path, force: bool) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     with pytest.raises(KeyboardInterrupt):
-        produce(tmp_path / "out", WANTED, Build(cut_before="02.txt"), force=True)
+        build_stage(tmp_path / "out", WANTED, Build(cut_before="02.txt"), force=True)
     again = Build()
-    produce(tmp_path / "out", WANTED, again, force=force)
+    build_stage(tmp_path / "out", WANTED, again, force=force)
     assert again.written == (["02.txt"] if force else [])  # without force, the whole folder is reused
 
 
@@ -388,26 +388,26 @@ def test_a_folder_that_another_process_makes_is_left_to_it(tmp_path: Path) -> No
         before = contents(folder)
         for force in (False, True):
             with pytest.raises(InputError, match="out: is being made by another process"):
-                produce(tmp_path / "out", WANTED, Build(), force=force)
+                build_stage(tmp_path / "out", WANTED, Build(), force=force)
         assert contents(folder) == before
         return Build()(folder)
 
-    produce(tmp_path / "out", WANTED, build)
+    build_stage(tmp_path / "out", WANTED, build)
     assert set(contents(tmp_path / "out")) == {*FILES, MANIFEST}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_what_a_killed_run_left_of_the_stale_folder_is_removed(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     (tmp_path / "out.stale").mkdir()
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     interrupted(tmp_path / "out")
     (tmp_path / "out.partial" / ".02.txt.123.tmp").write_text("thi")
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     assert set(contents(tmp_path / "out")) == {*FILES, MANIFEST}
 
 
@@ -421,9 +421,9 @@ def test_a_run_killed_before_the_last_rename_resumes(tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(artifacts.os, "replace", killed)
-        produce(tmp_path / "out", WANTED, Build())
+        build_stage(tmp_path / "out", WANTED, Build())
     again = Build()
-    produce(tmp_path / "out", WANTED, again)
+    build_stage(tmp_path / "out", WANTED, again)
     assert again.written == []
 
 
@@ -435,11 +435,11 @@ def test_a_run_killed_while_the_stale_folder_is_removed_can_be_repeated(
             (Path(folder) / MANIFEST).unlink()
             raise KeyboardInterrupt
 
-    produce(tmp_path / "out", Manifest("stage", {"size": 1}), Build())
+    build_stage(tmp_path / "out", Manifest("stage", {"size": 1}), Build())
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", killed)
-        produce(tmp_path / "out", WANTED, Build())
-    produce(tmp_path / "out", WANTED, Build())
+        build_stage(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     assert verify(tmp_path / "out").identity == WANTED.identity
 
 
@@ -449,7 +449,7 @@ def test_a_run_killed_while_the_stale_folder_is_removed_can_be_repeated(
 @pytest.mark.parametrize("size", [0, 100])
 def test_a_full_disk_is_an_input_error_and_leaves_nothing_under_the_final_name(tmp_path: Path, size: int) -> None:
     with pytest.raises(InputError, match="could not be written"), file_size_limit(size):
-        produce(tmp_path / "out", WANTED, Build({"a.txt": "x" * 99, "b.txt": "x" * 101}))
+        build_stage(tmp_path / "out", WANTED, Build({"a.txt": "x" * 99, "b.txt": "x" * 101}))
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.rglob("*.tmp"))
 
@@ -457,17 +457,17 @@ def test_a_full_disk_is_an_input_error_and_leaves_nothing_under_the_final_name(t
 def test_a_stage_goes_on_when_the_disk_has_space_again(tmp_path: Path) -> None:
     files = {"a.txt": "x" * 99, "b.txt": "x" * 101}
     with pytest.raises(InputError), file_size_limit(100):
-        produce(tmp_path / "out", WANTED, Build(files))
+        build_stage(tmp_path / "out", WANTED, Build(files))
     again = Build(files)
-    produce(tmp_path / "out", WANTED, again)
+    build_stage(tmp_path / "out", WANTED, again)
     assert again.written == ["b.txt"]
 
 
 def test_the_output_of_another_stage_is_never_replaced(tmp_path: Path) -> None:
-    produce(tmp_path / "out", WANTED, Build())
+    build_stage(tmp_path / "out", WANTED, Build())
     before = contents(tmp_path / "out")
     with pytest.raises(InputError, match="holds the output of stage, which index does not replace"):
-        produce(tmp_path / "out", Manifest("index"), Build(), force=True)
+        build_stage(tmp_path / "out", Manifest("index"), Build(), force=True)
     assert contents(tmp_path / "out") == before
 
 
@@ -476,5 +476,5 @@ def test_a_stage_that_fails_before_its_first_file_leaves_nothing(tmp_path: Path)
         raise InputError("no model")
 
     with pytest.raises(InputError, match="no model"):
-        produce(tmp_path / "out", WANTED, refuse)
+        build_stage(tmp_path / "out", WANTED, refuse)
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY, silent
+from conftest import REPOSITORY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,7 +29,7 @@ def write(path: Path, text: str) -> Path:
 def converted(source: Path, form: str, topics: str = "") -> tuple[str, Conversion]:
     """The run's text, without the tag's column, and the counts."""
     output = source.with_name("converted.txt")
-    done = convert(source, output, form, "new", topics, log=silent)
+    done = convert(source, output, form, "new", topics)
     read_run(output)
     return output.read_text(encoding="utf-8").replace(" new\n", "\n"), done
 
@@ -38,7 +38,7 @@ def refused(source: Path, form: str, topics: str = "") -> InputError:
     """The error, after which nothing was written."""
     before = sorted(source.parent.iterdir())
     with pytest.raises(InputError) as caught:
-        convert(source, source.with_name("converted.txt"), form, "new", topics, log=silent)
+        convert(source, source.with_name("converted.txt"), form, "new", topics)
     assert sorted(source.parent.iterdir()) == before
     assert "\n" not in str(caught.value)
     return caught.value
@@ -68,7 +68,7 @@ def test_tevatrons_lines_may_be_unsorted(tmp_path: Path, between: str, end: str)
 def test_ties_are_ordered_by_docid_and_counted(tmp_path: Path) -> None:
     source = write(tmp_path / "run.tsv", "q1 b 0.5\nq1 a 0.5\nq2 b 0.50000001\nq2 a 0.5\nq3 a 0.5\nq3 b 0.5\n")
     log: list[str] = []
-    done = convert(source, tmp_path / "out", Form.TEVATRON, "t", log=log.append)
+    done = convert(source, tmp_path / "out", Form.TEVATRON, "t")
     assert [hit.docid for hits in read_run(tmp_path / "out").values() for hit in hits] == list("ababab")
     assert (done.reordered, done.merged) == (2, 1)
     assert log[1:] == ["runfile: warning: 1 questions have scores that differ after six decimals only"]
@@ -85,7 +85,7 @@ def test_a_thousand_ranks_keep_their_order(tmp_path: Path) -> None:
     docids = [f"d{i}" for i in range(5000)]
     random.Random(1).shuffle(docids)
     source = write(tmp_path / "run.tsv", "".join(f"q {docid} {i}\n" for i, docid in enumerate(docids, 1)))
-    convert(source, tmp_path / "out", "msmarco", "t", log=silent)
+    convert(source, tmp_path / "out", "msmarco", "t")
     assert [hit.docid for hit in read_run(tmp_path / "out")["q"]] == docids
 
 
@@ -113,7 +113,7 @@ def test_trec_ranks_that_say_nothing_are_passed_over(tmp_path: Path) -> None:
 
 def test_our_own_runs_stay_as_they_are(tmp_path: Path) -> None:
     packed = REPOSITORY / "runs" / "run.xor-mini.xdr-mini.dev.txt.gz"
-    done = convert(packed, tmp_path / "out", "trec", "xdr-mini", "xor-mini/dev", log=silent)
+    done = convert(packed, tmp_path / "out", "trec", "xdr-mini", "xor-mini/dev")
     assert (tmp_path / "out").read_bytes() == gzip.decompress(packed.read_bytes())
     assert done == Conversion(1400, 140_000, 0, 0, 0, 0, ("xdr-mini",), 0)
 
@@ -195,7 +195,7 @@ def test_questions_of_the_topics_that_are_missing_are_counted(tmp_path: Path, to
 def test_a_tag_that_is_none_is_refused(tmp_path: Path, tag: str) -> None:
     source = write(tmp_path / "run", "q1 a 0.5\n")
     with pytest.raises(InputError, match="cannot be an id or tag"):
-        convert(source, tmp_path / "out", "tevatron", tag, log=silent)
+        convert(source, tmp_path / "out", "tevatron", tag)
     assert not (tmp_path / "out").exists()
 
 
@@ -203,17 +203,17 @@ def test_a_tag_that_is_none_is_refused(tmp_path: Path, tag: str) -> None:
 def test_the_source_is_not_replaced(tmp_path: Path, output: str) -> None:
     source = write(tmp_path / "run", "q1 a 0.5\n")
     with pytest.raises(InputError, match="would be"):
-        convert(source, tmp_path / output, "tevatron", "t", log=silent)
+        convert(source, tmp_path / output, "tevatron", "t")
     assert source.read_text() == "q1 a 0.5\n" and not (tmp_path / "out.gz").exists()
 
 
 def test_odd_ids_and_tags_are_kept(tmp_path: Path) -> None:
     source = write(tmp_path / "run", "".join(f"{name} {name} 0.5\n" for name in ODD))
     for tag in ODD:
-        convert(source, tmp_path / "out", "tevatron", tag, log=silent)
+        convert(source, tmp_path / "out", "tevatron", tag)
         assert read_run(tmp_path / "out") == {name: [Hit(name, 0.5)] for name in ODD}
-        assert list(check(tmp_path / "out", log=silent).tags) == [tag]
-        assert "\x1b" not in check(tmp_path / "out", log=silent).table().text()
+        assert list(check(tmp_path / "out").tags) == [tag]
+        assert "\x1b" not in check(tmp_path / "out").table().text()
 
 
 names = st.text(st.characters(exclude_categories=("Z", "C")), min_size=1, max_size=4)
@@ -238,7 +238,7 @@ def test_every_form_of_a_run_gives_the_run(tmp_path_factory: pytest.TempPathFact
     for form, written in lines.items():
         source = write(folder / "source", "".join(f"{line}\n" for line in written))
         try:
-            convert(source, folder / "found", form, "t", log=silent)
+            convert(source, folder / "found", form, "t")
         except InputError as error:
             assert "ranks, not scores" in str(error)
             continue
@@ -297,7 +297,7 @@ def test_real_questions_are_known_by_their_texts(shared_data: Path, tmp_path: Pa
     for item in items:
         item["ctxs"][0]["text"] = ""
     source = write(tmp_path / "dpr.json", json.dumps(items))
-    done = convert(source, tmp_path / "out", "dpr", "t", "xor-tydi/dev", log=silent)
+    done = convert(source, tmp_path / "out", "dpr", "t", "xor-tydi/dev")
     assert read_run(tmp_path / "out") == {qid: [Hit(qid, 1.5)] for qid in asked}
     assert done == Conversion(2110, 2110, 0, 0, 0, 8, (), 0)
 
@@ -379,7 +379,7 @@ def test_a_question_that_json_repeats_is_refused(tmp_path: Path) -> None:
 def test_check_says_what_a_run_holds(tmp_path: Path, topics: str) -> None:
     source = write(tmp_path / "run", "q2 Q0 a 1 2 s\nq2 Q0 b 2 1 t\nq1 Q0 a 1 2 t\n")
     log: list[str] = []
-    summary = check(source, topics, log=log.append)
+    summary = check(source, topics)
     assert (summary.depths, summary.tags, summary.missing) == ({"q2": 2, "q1": 1}, {"s": 1, "t": 2}, ("q3",))
     assert log == [
         "runfile: warning: the run has 2 tags where one is usual",
@@ -387,7 +387,7 @@ def test_check_says_what_a_run_holds(tmp_path: Path, topics: str) -> None:
     ]
     assert [row[1] for row in summary.table().rows] == ["2", "3", "1", "2", "1", "1", "2"]
     log.clear()
-    assert check(write(source, "q1 Q0 a 1 2 t\n"), log=log.append).missing is None and log == []
+    assert check(write(source, "q1 Q0 a 1 2 t\n")).missing is None and log == []
 
 
 @pytest.mark.parametrize(
@@ -400,7 +400,7 @@ def test_check_says_what_a_run_holds(tmp_path: Path, topics: str) -> None:
 )
 def test_check_refuses_what_is_no_run(tmp_path: Path, topics: str, text: str, problem: str, line: int | None) -> None:
     with pytest.raises(InputError, match=problem) as caught:
-        check(write(tmp_path / "run", text), topics, log=silent)
+        check(write(tmp_path / "run", text), topics)
     assert caught.value.line == line
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import ir_datasets
 import pytest
-from conftest import REPOSITORY, Mini, silent
+from conftest import REPOSITORY, Mini
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -70,7 +70,7 @@ def write_json(path: Path, value: Any) -> Path:
 def written(run: dict[str, list[Hit]], topics: str, folder: Path) -> Path:
     """The submission of a run."""
     write_run(run, folder / "run.txt", "tag")
-    write_submission(folder / "run.txt", topics, folder / "submission.json", log=silent)
+    write_submission(folder / "run.txt", topics, folder / "submission.json")
     return folder / "submission.json"
 
 
@@ -130,7 +130,7 @@ def test_tokens_are_counted_not_words(tmp_path: Path) -> None:
 def test_what_is_short_and_what_is_absent_is_told(toy: str, tmp_path: Path) -> None:
     write_run({"q1": ranking("p0", "p1", "p2", "p3", "p4"), "q2": ranking("p0")}, tmp_path / "run", "t")
     log: list[str] = []
-    summary = write_submission(tmp_path / "run", toy, tmp_path / "out.json", log=log.append)
+    summary = write_submission(tmp_path / "run", toy, tmp_path / "out.json")
     assert (summary.below(5000), summary.below(2000), summary.empty) == (["q2", "q3"], ["q2", "q3"], ["q3"])
     assert summary.extents == {"q1": Extent("ar", 5, 5000), "q2": Extent("fi", 1, 1000), "q3": Extent("te", 0, 0)}
     assert log == [
@@ -168,8 +168,8 @@ def test_a_run_that_does_not_fit_is_refused_and_nothing_written(
 ) -> None:
     (tmp_path / "run").write_text(line)
     with pytest.raises(InputError, match=problem) as caught:
-        write_submission(tmp_path / "run", toy, tmp_path / "out.json", log=silent)
-    assert caught.value.path == tmp_path / "run" and caught.value.mend
+        write_submission(tmp_path / "run", toy, tmp_path / "out.json")
+    assert caught.value.path == tmp_path / "run" and caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
@@ -186,7 +186,7 @@ def test_a_run_is_not_replaced_by_its_submission(toy: str, tmp_path: Path) -> No
     before = (tmp_path / "run").read_bytes()
     for output in ("run", "link", "out.json.gz"):
         with pytest.raises(InputError, match=r"would be (replaced|written without compression)"):
-            write_submission(tmp_path / "run", toy, tmp_path / output, log=silent)
+            write_submission(tmp_path / "run", toy, tmp_path / output)
     assert (tmp_path / "run").read_bytes() == before and not (tmp_path / "out.json.gz").exists()
 
 
@@ -230,7 +230,7 @@ def test_a_submission_has_the_official_scores_of_its_run(
     golden: dict[str, Any], golden_run: tuple[str, Path], tmp_path: Path
 ) -> None:
     topics, run = golden_run
-    write_submission(run, topics, tmp_path / "s.json", log=silent)
+    write_submission(run, topics, tmp_path / "s.json")
     ours = evaluate(run, topics, ["R2kt", "R5kt"])
     for name, official in (("R2kt", "R@2kt"), ("R5kt", "R@5kt")):
         found = {}
@@ -249,7 +249,7 @@ def test_golden_predictions_are_the_run_cut_at_5000_tokens(
     golden: dict[str, Any], golden_run: tuple[str, Path], tmp_path: Path
 ) -> None:
     topics, run = golden_run
-    write_submission(run, topics, tmp_path / "s.json", log=silent)
+    write_submission(run, topics, tmp_path / "s.json")
     submitted = {item["id"]: item["ctxs"] for item in items_of(tmp_path / "s.json")}
     cut = 0
     for prediction in golden["predictions"]:
@@ -266,8 +266,8 @@ def test_golden_predictions_are_the_run_cut_at_5000_tokens(
 @pytest.mark.integration
 def test_golden_run_comes_back_from_its_submission(golden_run: tuple[str, Path], tmp_path: Path) -> None:
     topics, run = golden_run
-    write_submission(run, topics, tmp_path / "s.json", log=silent)
-    returned = submission_to_run(tmp_path / "s.json", topics, tmp_path / "back.txt", log=silent)
+    write_submission(run, topics, tmp_path / "s.json")
+    returned = submission_to_run(tmp_path / "s.json", topics, tmp_path / "back.txt")
     before, after = read_run(run), read_run(tmp_path / "back.txt")
     assert set(before) == set(after)
     for qid, hits in after.items():
@@ -284,9 +284,9 @@ def test_the_embedded_collections_run_comes_back_with_its_scores(tmp_path: Path)
     run = tmp_path / "run.txt"
     run.write_text("".join(line for line in lines if line.split()[0] in qids))
     log: list[str] = []
-    write_submission(run, "xor-mini/dev", tmp_path / "s.json", log=log.append)
+    write_submission(run, "xor-mini/dev", tmp_path / "s.json")
     assert len(qids) == 20 and "1,400 questions, 1,380 not in the run" in log[0]
-    submission_to_run(tmp_path / "s.json", "xor-mini/dev", tmp_path / "back.txt", "back", log=silent)
+    submission_to_run(tmp_path / "s.json", "xor-mini/dev", tmp_path / "back.txt", "back")
     before, after = read_run(run), read_run(tmp_path / "back.txt")
     assert {qid: [hit.docid for hit in hits] for qid, hits in after.items()} == {
         qid: [hit.docid for hit in hits[: len(after[qid])]] for qid, hits in before.items()
@@ -312,7 +312,7 @@ def test_no_text_breaks_a_submission_or_the_run_made_from_it(tmp_path: Path) -> 
         tuple(passages[docids.index(hit.docid)].text for hit in hits) for hits in run.values()
     ]
     tag = "<script>\"'\u200f" + "x" * 10_000
-    submission_to_run(path, topics, tmp_path / "back", tag, log=silent)
+    submission_to_run(path, topics, tmp_path / "back", tag)
     assert {qid: [hit.docid for hit in hits] for qid, hits in read_run(tmp_path / "back").items()} == {
         qid: [hit.docid for hit in hits] for qid, hits in run.items()
     }
@@ -327,7 +327,7 @@ def test_any_texts_come_back(tmp_path_factory: pytest.TempPathFactory, texts: li
     folder = tmp_path_factory.getbasetemp()
     path = written({"q": ranking(*(doc.doc_id for doc in passages))}, topics, folder)
     assert [list(item.ctxs) for item in read_submission(path, topics)] == [texts]
-    submission_to_run(path, topics, folder / "back", log=silent)
+    submission_to_run(path, topics, folder / "back")
     assert [hit.docid for hit in read_run(folder / "back")["q"]] == [doc.doc_id for doc in passages]
 
 
@@ -335,7 +335,7 @@ def test_any_texts_come_back(tmp_path_factory: pytest.TempPathFactory, texts: li
 def test_a_tag_that_is_none_is_refused(toy: str, tmp_path: Path, tag: str) -> None:
     path = write_json(tmp_path / "s.json", [{"id": "q1", "lang": "ar", "ctxs": ["e"]}])
     with pytest.raises(InputError, match="cannot be an id or tag"):
-        submission_to_run(path, toy, tmp_path / "run", tag, log=silent)
+        submission_to_run(path, toy, tmp_path / "run", tag)
     assert not (tmp_path / "run").exists()
 
 
@@ -383,7 +383,7 @@ def test_a_bad_item_is_named(tmp_path: Path, value: Any, problem: str) -> None:
     path = write_json(tmp_path / "s.json", value)
     with pytest.raises(InputError, match=problem) as caught:
         read_submission(path)
-    assert caught.value.path == path and caught.value.mend
+    assert caught.value.path == path and caught.value.hint
     assert str(caught.value).count("\n") == 0
 
 
@@ -440,7 +440,7 @@ def test_real_questions_are_known_and_the_training_files_arabic_is_told(shared_d
 
     dev = lines("xor_dev_retrieve_eng_span_v1_1.jsonl")
     log: list[str] = []
-    summary = check(submitted(dev), "xor-tydi/dev", log=log.append)
+    summary = check(submitted(dev), "xor-tydi/dev")
     shown = {row[0]: row[1] for row in summary.table().rows}
     assert shown == {
         **dict(zip(XOR_LANGUAGES, ("350", "312", "360", "296", "299", "255", "238"), strict=True)),
@@ -456,7 +456,7 @@ def test_real_questions_are_known_and_the_training_files_arabic_is_told(shared_d
 
     log.clear()
     train = lines("xor_train_retrieve_eng_span.jsonl")
-    assert len(check(submitted(train), "xor-tydi/train", log=log.append).extents) == 15_250
+    assert len(check(submitted(train), "xor-tydi/train").extents) == 15_250
     assert "2,574 questions have the language ' ar'" in log[0]
     assert read_submission(submitted(train))[0].lang == train[0]["lang"].strip()
 
@@ -491,7 +491,7 @@ def test_a_summary_counts_per_language(tmp_path: Path) -> None:
 def test_a_shared_text_takes_the_first_passage_that_is_not_used(toy: str, tmp_path: Path) -> None:
     a, b = ("a " * 1000).strip(), ("b " * 1000).strip()
     value = [{"id": "q2", "lang": "fi", "ctxs": [b, a, b]}, {"id": "q1", "lang": "ar", "ctxs": [b, "e"]}]
-    returned = submission_to_run(write_json(tmp_path / "s.json", value), toy, tmp_path / "run", "t", log=silent)
+    returned = submission_to_run(write_json(tmp_path / "s.json", value), toy, tmp_path / "run", "t")
     assert (tmp_path / "run").read_text() == (
         "q2 Q0 p1 1 3.000000 t\nq2 Q0 p0 2 2.000000 t\nq2 Q0 p3 3 1.000000 t\n"
         "q1 Q0 p1 1 2.000000 t\nq1 Q0 p5 2 1.000000 t\n"
@@ -512,7 +512,7 @@ def test_a_shared_text_takes_the_first_passage_that_is_not_used(toy: str, tmp_pa
 def test_a_text_that_the_collection_lacks_is_named(toy: str, tmp_path: Path, ctxs: list[str], problem: str) -> None:
     value = [{"id": "q1", "lang": "ar", "ctxs": ["e"]}, {"id": "q2", "lang": "fi", "ctxs": ctxs}]
     with pytest.raises(InputError, match=problem) as caught:
-        submission_to_run(write_json(tmp_path / "s.json", value), toy, tmp_path / "run", log=silent)
+        submission_to_run(write_json(tmp_path / "s.json", value), toy, tmp_path / "run")
     assert caught.value.path == tmp_path / "s.json" and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
 
@@ -522,14 +522,14 @@ def test_a_submission_is_not_replaced_by_its_run(toy: str, tmp_path: Path) -> No
     before = path.read_bytes()
     for output in (path, tmp_path / "run.gz"):
         with pytest.raises(InputError, match="would be"):
-            submission_to_run(path, toy, output, log=silent)
+            submission_to_run(path, toy, output)
     assert path.read_bytes() == before and [other.name for other in tmp_path.iterdir()] == ["s.json"]
 
 
 def test_a_submission_without_passages_is_no_run(toy: str, tmp_path: Path) -> None:
     path = write_json(tmp_path / "s.json", [{"id": "q1", "lang": "ar", "ctxs": []}])
     with pytest.raises(InputError, match="no passage for any question"):
-        submission_to_run(path, toy, tmp_path / "run", log=silent)
+        submission_to_run(path, toy, tmp_path / "run")
 
 
 def test_the_collection_is_read_once(mini_data: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -539,7 +539,7 @@ def test_the_collection_is_read_once(mini_data: Mini, tmp_path: Path, monkeypatc
     passes: list[int] = []
     real = TsvPassages.docs_iter
     monkeypatch.setattr(TsvPassages, "docs_iter", lambda self: passes.append(1) or real(self))
-    submission_to_run(path, mini_data.topics, tmp_path / "back", log=silent)
+    submission_to_run(path, mini_data.topics, tmp_path / "back")
     assert passes == [1]
     assert {qid: [hit.docid for hit in hits] for qid, hits in read_run(tmp_path / "back").items()} == {
         qid: [docid, "3", "2"] for qid, docid in mini_data.qrels

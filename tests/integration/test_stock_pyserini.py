@@ -45,11 +45,11 @@ def stock(tmp_path: Path) -> Callable[..., Run]:
 def test_stock_pyserini_gives_our_run(
     mini_data: Mini, tiny_model: Path, tmp_path: Path, stock: Callable[..., Run], factory: str
 ) -> None:
-    encode(mini_data.docs, EncoderConfig(str(tiny_model)), tmp_path / "e", shard_size=16, device="cpu", log=silent)
-    build_index(tmp_path / "e", tmp_path / "i", factory=factory, log=silent)
+    encode(mini_data.docs, EncoderConfig(str(tiny_model)), tmp_path / "e", shard_size=16, device="cpu")
+    build_index(tmp_path / "e", tmp_path / "i", factory=factory)
     queries, _ = read_topics(mini_data.topics)
     write_topics(queries, tmp_path / "topics.tsv")
-    ours = read_run(search(tmp_path / "i", mini_data.topics, tmp_path / "ours.txt", depth=20, device="cpu", log=silent))
+    ours = read_run(search(tmp_path / "i", mini_data.topics, tmp_path / "ours.txt", depth=20, device="cpu"))
     theirs = stock(tmp_path / "i", tmp_path / "topics.tsv", tiny_model, "--pooling", "cls")
     assert theirs.keys() == ours.keys() == queries.keys()
     for qid, hits in ours.items():

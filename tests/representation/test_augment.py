@@ -7,19 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import (
-    COUNT,
-    LANGUAGES,
-    Mini,
-    contents,
-    described_anew,
-    killed,
-    made_up,
-    silent,
-    summed,
-    together,
-    write_queries,
-)
+from conftest import COUNT, LANGUAGES, Mini, contents, described_anew, killed, made_up, summed, together, write_queries
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -31,7 +19,7 @@ from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.representation import augment as stage
-from xqg_repro.representation.augment import augment, augment_in_one_stream, combine
+from xqg_repro.representation.augment import augment, augment_streaming, combine
 from xqg_repro.representation.encode import encode, encoder_of
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.retrieval.index import build_index
@@ -130,7 +118,7 @@ def test_alpha_outside_its_range_is_refused(alpha: float) -> None:
 def test_augmented_embeddings_are_the_references(
     embeddings: Path, sums: Path, vectors: np.ndarray, tmp_path: Path, how: Augmentation, of: tuple[Any, Any]
 ) -> None:
-    manifest = augment(embeddings, sums, tmp_path / "a", how, log=silent)
+    manifest = augment(embeddings, sums, tmp_path / "a", how)
     (before, p), (docids, augmented) = together(embeddings), together(tmp_path / "a")
     expected = (1 - how.alpha) * p + how.alpha * vectors[:, of[0]][:, :, of[1]].sum((1, 2))
     assert docids == before
@@ -145,7 +133,7 @@ def test_mean_and_normalisation_are_what_the_settings_say(
     embeddings: Path, sums: Path, vectors: np.ndarray, tmp_path: Path
 ) -> None:
     how = Augmentation(0.4, Aggregate.MEAN, normalize=True)
-    augment(embeddings, sums, tmp_path / "a", how, log=silent)
+    augment(embeddings, sums, tmp_path / "a", how)
     expected = 0.6 * together(embeddings)[1] + 0.4 * vectors.mean((1, 2))
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(together(tmp_path / "a")[1], expected, atol=1e-5)
@@ -155,10 +143,10 @@ def test_result_is_normalised_as_the_encoder_does(
     mini_data: Mini, generated: list[PassageQueries], tiny_model: Path, tmp_path: Path
 ) -> None:
     config = EncoderConfig(str(tiny_model), normalize=True)
-    encode(mini_data.docs, config, tmp_path / "e", device="cpu", log=silent)
+    encode(mini_data.docs, config, tmp_path / "e", device="cpu")
     folder = summed(generated, config, tmp_path / "s", per_language=False, every_rank=False)
     for normalize in (None, False):
-        augment(tmp_path / "e", folder, tmp_path / str(normalize), Augmentation(0.1, normalize=normalize), log=silent)
+        augment(tmp_path / "e", folder, tmp_path / str(normalize), Augmentation(0.1, normalize=normalize))
     lengths = {name: np.linalg.norm(together(tmp_path / name)[1], axis=1) for name in ("None", "False")}
     np.testing.assert_allclose(lengths["None"], 1, atol=1e-5)
     assert np.abs(lengths["False"] - 1).min() > 1e-3
@@ -179,9 +167,9 @@ def test_alpha_of_nought_gives_the_bytes_of_the_passages(
         np.save(path, np.load(path).astype(dtype))
     described_anew(source)
     folder = summed(generated if order == "same" else generated[::-1], config, tmp_path / "s")
-    augment(source, folder, tmp_path / "a", Augmentation(0, normalize=True), log=silent)
+    augment(source, folder, tmp_path / "a", Augmentation(0, normalize=True))
     assert shards_of(tmp_path / "a") == shards_of(source)
-    augment(source, folder, tmp_path / "a", Augmentation(0.01), log=silent)
+    augment(source, folder, tmp_path / "a", Augmentation(0.01))
     assert shards_of(tmp_path / "a") != shards_of(source)
     assert together(tmp_path / "a")[1].dtype == dtype
 
@@ -194,7 +182,7 @@ def test_order_of_the_sums_does_not_matter(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    augment(embeddings, sums, tmp_path / "a", Augmentation(0.2), log=silent)
+    augment(embeddings, sums, tmp_path / "a", Augmentation(0.2))
     others = made_up(["x", "y"])
     mixed = summed([*others, *generated[40:], *generated[:40][::-1]], config, tmp_path / "mixed")
     longer = summed([*generated, *others], config, tmp_path / "longer")
@@ -202,7 +190,7 @@ def test_order_of_the_sums_does_not_matter(
         seen: list[bool] = []
         original = stage._in_step
         monkeypatch.setattr(stage, "_in_step", lambda *a, f=original, seen=seen: seen.append(f(*a)) or seen[-1])
-        augment(embeddings, folder, tmp_path / "b", Augmentation(0.2), log=silent)
+        augment(embeddings, folder, tmp_path / "b", Augmentation(0.2))
         monkeypatch.undo()
         assert seen == [in_step]
         np.testing.assert_allclose(together(tmp_path / "b")[1], together(tmp_path / "a")[1], atol=1e-6)
@@ -220,10 +208,10 @@ def test_passages_without_queries_are_refused_or_left_as_they_are(
     with pytest.raises(
         InputError, match=r"no queries for 3 of the passages, the first of which is 5 .*--allow-missing"
     ):
-        augment(embeddings, folder, tmp_path / "a", how, log=silent)
+        augment(embeddings, folder, tmp_path / "a", how)
     assert not (tmp_path / "a").exists() and not (tmp_path / "a.partial").exists()
-    assert augment(embeddings, folder, tmp_path / "a", how, allow_missing=True, log=silent).counts["missing"] == 3
-    augment(embeddings, sums, tmp_path / "whole", how, log=silent)
+    assert augment(embeddings, folder, tmp_path / "a", how, allow_missing=True).counts["missing"] == 3
+    augment(embeddings, sums, tmp_path / "whole", how)
     plain, augmented, whole = (together(path)[1] for path in (embeddings, tmp_path / "a", tmp_path / "whole"))
     left, partly = [4, 6, 8], 10
     np.testing.assert_array_equal(augmented[left], plain[left])
@@ -232,7 +220,7 @@ def test_passages_without_queries_are_refused_or_left_as_they_are(
     rest = np.setdiff1d(np.arange(60), [*left, partly])
     np.testing.assert_allclose(augmented[rest], whole[rest], atol=1e-5)
     with pytest.raises(InputError, match="no queries for 3 of"):
-        augment(embeddings, folder, tmp_path / "a", how, log=silent)  # what was allowed once is not for ever
+        augment(embeddings, folder, tmp_path / "a", how)  # what was allowed once is not for ever
 
 
 def test_passages_all_without_queries_can_be_left_as_they_are(
@@ -241,7 +229,7 @@ def test_passages_all_without_queries_can_be_left_as_they_are(
     # the first passage has a line, but no query in the language that is added
     folder = summed(made_up(["1"], ["fi"]), config, tmp_path / "s", allow_missing=True)
     how = Augmentation(0.5, languages=("ru",))
-    manifest = augment(embeddings, folder, tmp_path / "a", how, allow_missing=True, log=silent)
+    manifest = augment(embeddings, folder, tmp_path / "a", how, allow_missing=True)
     assert manifest.counts["missing"] == 60
     assert shards_of(tmp_path / "a") == shards_of(embeddings)
 
@@ -258,7 +246,7 @@ def test_sums_by_other_settings_are_refused(
 ) -> None:
     folder = summed(made_up(["1"]), EncoderConfig(str(tiny_model), **change), tmp_path / "s")
     with pytest.raises(InputError, match=problem) as caught:
-        augment(embeddings, folder, tmp_path / "a", Augmentation(), allow_missing=True, log=silent)
+        augment(embeddings, folder, tmp_path / "a", Augmentation(), allow_missing=True)
     assert caught.value.path == folder
     assert not (tmp_path / "a").exists()
 
@@ -267,7 +255,7 @@ def test_sums_by_another_model_are_refused(embeddings: Path, model_folder: Calla
     other = model_folder("bert", seed=2)
     folder = summed(made_up(["1"]), EncoderConfig(str(other)), tmp_path / "s")
     with pytest.raises(InputError, match=rf"another model \({other}\) than the embeddings'"):
-        augment(embeddings, folder, tmp_path / "a", Augmentation(), allow_missing=True, log=silent)
+        augment(embeddings, folder, tmp_path / "a", Augmentation(), allow_missing=True)
 
 
 @pytest.mark.parametrize(
@@ -281,25 +269,25 @@ def test_augmentation_that_the_sums_cannot_give_is_refused(
     embeddings: Path, sums: Path, tmp_path: Path, how: Augmentation, problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
-        augment(embeddings, sums, tmp_path / "a", how, log=silent)
+        augment(embeddings, sums, tmp_path / "a", how)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_folders_of_other_stages_are_refused(embeddings: Path, sums: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is the output of encode, not query sums"):
-        augment(embeddings, embeddings, tmp_path / "a", Augmentation(), log=silent)
+        augment(embeddings, embeddings, tmp_path / "a", Augmentation())
     with pytest.raises(InputError, match="is the output of sum, not of encode"):
-        augment(sums, sums, tmp_path / "a", Augmentation(), log=silent)
-    augment(embeddings, sums, tmp_path / "a", Augmentation(), log=silent)
+        augment(sums, sums, tmp_path / "a", Augmentation())
+    augment(embeddings, sums, tmp_path / "a", Augmentation())
     with pytest.raises(InputError, match="is the output of augment, not of encode"):
-        augment(tmp_path / "a", sums, tmp_path / "b", Augmentation(), log=silent)
+        augment(tmp_path / "a", sums, tmp_path / "b", Augmentation())
 
 
 def test_manifest_keeps_what_index_and_search_need(
     embeddings: Path, sums: Path, config: EncoderConfig, tmp_path: Path
 ) -> None:
-    augment(embeddings, sums, tmp_path / "a", Augmentation(0.2, languages=("te", "ru")), log=silent)
-    build_index(tmp_path / "a", tmp_path / "i", log=silent)
+    augment(embeddings, sums, tmp_path / "a", Augmentation(0.2, languages=("te", "ru")))
+    build_index(tmp_path / "a", tmp_path / "i")
     source, index = Manifest.read(embeddings), Manifest.read(tmp_path / "i")
     assert encoder_of(index) == config
     assert index.inputs["model"] == source.inputs["model"]
@@ -312,7 +300,7 @@ def test_settings_that_mean_the_same_reuse_the_folder(embeddings: Path, sums: Pa
     lines: list[str] = []
     same = [Augmentation(), Augmentation(queries=3), Augmentation(languages=("te", "fi", "ru"), normalize=False)]
     for how in [*same, Augmentation(0.02)]:
-        augment(embeddings, sums, tmp_path / "a", how, log=lines.append)
+        augment(embeddings, sums, tmp_path / "a", how)
     there = f"augment: {tmp_path / 'a'} is there already"
     assert lines[1:3] == [there, there]
     assert lines[3].endswith("is made anew (changed: augmentation)")
@@ -322,16 +310,16 @@ def test_augmentation_follows_its_sums(
     embeddings: Path, sums: Path, generated: list[PassageQueries], config: EncoderConfig, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    augment(embeddings, sums, tmp_path / "a", Augmentation(), log=silent)
+    augment(embeddings, sums, tmp_path / "a", Augmentation())
     changed = summed([*generated[:-1], *made_up(["60"], count=4)], config, tmp_path / "s", per_language=False)
-    augment(embeddings, changed, tmp_path / "a", Augmentation(), log=lines.append)
+    augment(embeddings, changed, tmp_path / "a", Augmentation())
     assert "is made anew (changed: " in lines[0] and "sums" in lines[0]
 
 
 def test_failed_run_goes_on_behind_its_last_whole_shard(
     embeddings: Path, sums: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    augment(embeddings, sums, tmp_path / "whole", Augmentation(0.2), log=silent)
+    augment(embeddings, sums, tmp_path / "whole", Augmentation(0.2))
     done: list[int] = []
 
     def counting(p: np.ndarray, *rest: Any) -> np.ndarray:
@@ -343,10 +331,10 @@ def test_failed_run_goes_on_behind_its_last_whole_shard(
     monkeypatch.setattr(stage, "combine", counting)
     stop = True
     with pytest.raises(KeyboardInterrupt):
-        augment(embeddings, sums, tmp_path / "a", Augmentation(0.2), log=silent)
+        augment(embeddings, sums, tmp_path / "a", Augmentation(0.2))
     assert not (tmp_path / "a").exists()
     stop = False
-    augment(embeddings, sums, tmp_path / "a", Augmentation(0.2), log=silent)
+    augment(embeddings, sums, tmp_path / "a", Augmentation(0.2))
     assert done == [16, 16, 16, 12]
     assert contents(tmp_path / "a") == contents(tmp_path / "whole")
 
@@ -356,7 +344,7 @@ def test_full_disk_ends_augment_with_nothing_half_written(
     embeddings: Path, sums: Path, tmp_path: Path, disk_of: Callable[[int], Any], free: int
 ) -> None:
     with disk_of(free), pytest.raises(InputError, match=r"00000\.npy: could not be written.*free some space"):
-        augment(embeddings, sums, tmp_path / "a", Augmentation(), log=silent)
+        augment(embeddings, sums, tmp_path / "a", Augmentation())
     assert {path.name for path in (tmp_path / "a.partial").iterdir()} == {".identity", "00000.docid"}
     assert not (tmp_path / "a").exists()
 
@@ -365,10 +353,10 @@ def test_damaged_embeddings_name_the_file(embeddings: Path, sums: Path, tmp_path
     copy = shutil.copytree(embeddings, tmp_path / "e")
     (copy / "00001.docid").write_text("1\n")
     with pytest.raises(InputError, match="is not the file that its manifest describes") as caught:
-        augment(copy, sums, tmp_path / "a", Augmentation(), log=silent)
+        augment(copy, sums, tmp_path / "a", Augmentation())
     assert caught.value.path == copy / "00001.docid"
     with pytest.raises(InputError, match="has 1 docids for an array"):
-        augment(described_anew(copy), sums, tmp_path / "a", Augmentation(), log=silent)
+        augment(described_anew(copy), sums, tmp_path / "a", Augmentation())
 
 
 @pytest.mark.integration
@@ -376,7 +364,7 @@ def test_killed_stream_ends_with_the_bytes_of_an_undisturbed_one(
     generated: list[PassageQueries], mini_data: Mini, config: EncoderConfig, tmp_path: Path
 ) -> None:
     queries, passages = write_queries(generated, tmp_path / "queries.jsonl"), tmp_path / "passages"
-    encode(mini_data.docs, config, passages, shard_size=1, device="cpu", log=silent)
+    encode(mini_data.docs, config, passages, shard_size=1, device="cpu")
     program = (
         "from xqg_repro.core.settings import Augmentation\n"
         "from xqg_repro.representation.augment import augment_in_one_stream\n"
@@ -386,6 +374,6 @@ def test_killed_stream_ends_with_the_bytes_of_an_undisturbed_one(
     killed(program, tmp_path / "killed")
     how = Augmentation(0.1, languages=LANGUAGES, queries=COUNT)
     for output in ("killed", "whole"):
-        augment_in_one_stream(passages, queries, tmp_path / output, how, device="cpu", log=silent)
+        augment_streaming(passages, queries, tmp_path / output, how, device="cpu")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert not (tmp_path / "killed.partial").exists()

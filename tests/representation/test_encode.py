@@ -16,7 +16,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from conftest import PASSAGES_FILE, Mini, contents, described_anew, silent, together, write_passages
+from conftest import PASSAGES_FILE, Mini, contents, described_anew, together, write_passages
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.shards import read_shards
@@ -52,7 +52,7 @@ def test_shards_hold_the_encoders_vectors(mini_data: Mini, embeddings: Path, con
 def test_several_shards_equal_one_shard(
     mini_data: Mini, embeddings: Path, config: EncoderConfig, tmp_path: Path
 ) -> None:
-    encode(mini_data.docs, config, tmp_path / "one", device="cpu", log=silent)
+    encode(mini_data.docs, config, tmp_path / "one", device="cpu")
     (ids, vectors), *more = read_shards(tmp_path / "one")
     assert not more
     assert ids == together(embeddings)[0]
@@ -68,14 +68,14 @@ def test_manifest_says_what_the_embeddings_are(embeddings: Path, config: Encoder
 
 def test_matching_embeddings_are_reused(mini_data: Mini, damaged: Path, config: EncoderConfig) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in damaged.iterdir()}
-    encode(mini_data.docs, config, damaged, shard_size=16, device="cpu", log=silent)
+    encode(mini_data.docs, config, damaged, shard_size=16, device="cpu")
     assert {path.name: path.stat().st_mtime_ns for path in damaged.iterdir()} == before
 
 
 def test_other_settings_make_the_embeddings_anew(mini_data: Mini, damaged: Path, tiny_model: Path) -> None:
     lines: list[str] = []
     mean = EncoderConfig(str(tiny_model), Pooling.MEAN)
-    encode(mini_data.docs, mean, damaged, shard_size=16, device="cpu", log=lines.append)
+    encode(mini_data.docs, mean, damaged, shard_size=16, device="cpu")
     assert lines[0] == f"encode: {damaged} is made anew (changed: encoder)"
     assert encoder_of(Manifest.read(damaged)) == mean
 
@@ -94,7 +94,7 @@ def test_failed_run_goes_on_behind_its_last_whole_shard(
 
     monkeypatch.setattr(TextEncoder, "encode_passages", failing)
     with pytest.raises(KeyboardInterrupt):
-        encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu", log=silent)
+        encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu")
     assert not (tmp_path / "e").exists()
 
     def counting(self: TextEncoder, titles: Any, texts: Any) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_failed_run_goes_on_behind_its_last_whole_shard(
         return original(self, titles, texts)
 
     monkeypatch.setattr(TextEncoder, "encode_passages", counting)
-    encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu", log=silent)
+    encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu")
     assert encoded == [16, 16, 16, 12]
     assert contents(tmp_path / "e") == contents(embeddings)
 
@@ -120,14 +120,14 @@ def test_encode_refuses(
     mini_data: Mini, config: EncoderConfig, tmp_path: Path, dataset: str, settings: dict[str, Any], problem: str
 ) -> None:
     with pytest.raises(InputError, match=problem):
-        encode(dataset, config, tmp_path / "e", log=silent, **settings)
+        encode(dataset, config, tmp_path / "e", **settings)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_float16_halves_the_files_and_rounds_the_vectors(
     mini_data: Mini, embeddings: Path, config: EncoderConfig, tmp_path: Path
 ) -> None:
-    manifest = encode(mini_data.docs, config, tmp_path / "e", shard_size=16, dtype="float16", device="cpu", log=silent)
+    manifest = encode(mini_data.docs, config, tmp_path / "e", shard_size=16, dtype="float16", device="cpu")
     docids, vectors = together(tmp_path / "e")
     assert vectors.dtype == np.float16
     np.testing.assert_array_equal(vectors, together(embeddings)[1].astype(np.float16))
@@ -142,7 +142,7 @@ def test_another_number_format_makes_the_embeddings_anew(
 ) -> None:
     lines: list[str] = []
     for dtype in ("float16", "float32"):
-        encode(mini_data.docs, config, damaged, shard_size=16, dtype=dtype, device="cpu", log=lines.append)
+        encode(mini_data.docs, config, damaged, shard_size=16, dtype=dtype, device="cpu")
         assert lines[-2] == f"encode: {damaged} is made anew (changed: dtype)"
     assert contents(damaged) == contents(embeddings)
 
@@ -153,7 +153,7 @@ def test_embeddings_beyond_float16_are_refused(
     original = TextEncoder.encode_passages
     monkeypatch.setattr(TextEncoder, "encode_passages", lambda *texts: 1e5 * original(*texts))
     with pytest.raises(InputError, match=r"the embeddings do not fit into float16 \(store them as float32\)"):
-        encode(mini_data.docs, config, tmp_path / "e", dtype="float16", device="cpu", log=silent)
+        encode(mini_data.docs, config, tmp_path / "e", dtype="float16", device="cpu")
     assert not (tmp_path / "e").exists()
     assert not list(tmp_path.rglob("*.npy"))
 
@@ -163,7 +163,7 @@ def test_full_disk_ends_encode_with_nothing_half_written(
     mini_data: Mini, config: EncoderConfig, tmp_path: Path, disk_of: Callable[[int], Any], free: int
 ) -> None:
     with disk_of(free), pytest.raises(InputError, match=r"00000\.npy: could not be written.*free some space"):
-        encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu", log=silent)
+        encode(mini_data.docs, config, tmp_path / "e", shard_size=16, device="cpu")
     assert {path.name for path in (tmp_path / "e.partial").iterdir()} == {".identity", "00000.docid"}
     assert not (tmp_path / "e").exists()
 
@@ -230,7 +230,7 @@ def test_folder_without_shards_is_refused(tmp_path: Path) -> None:
 
 
 def test_index_holds_the_vectors_and_docids_in_order(embeddings: Path, tmp_path: Path) -> None:
-    manifest = build_index(embeddings, tmp_path / "i", log=silent)
+    manifest = build_index(embeddings, tmp_path / "i")
     index = faiss.read_index(str(tmp_path / "i" / "index"))
     docids, vectors = together(embeddings)
     assert index.metric_type == faiss.METRIC_INNER_PRODUCT
@@ -243,8 +243,8 @@ def test_index_holds_the_vectors_and_docids_in_order(embeddings: Path, tmp_path:
 def test_float16_embeddings_are_indexed(
     mini_data: Mini, config: EncoderConfig, embeddings: Path, tmp_path: Path
 ) -> None:
-    encode(mini_data.docs, config, tmp_path / "e", shard_size=16, dtype="float16", device="cpu", log=silent)
-    build_index(tmp_path / "e", tmp_path / "i", log=silent)
+    encode(mini_data.docs, config, tmp_path / "e", shard_size=16, dtype="float16", device="cpu")
+    build_index(tmp_path / "e", tmp_path / "i")
     index = faiss.read_index(str(tmp_path / "i" / "index"))
     np.testing.assert_array_equal(index.reconstruct_n(0, 60), together(embeddings)[1].astype(np.float16))
     assert encoder_of(Manifest.read(tmp_path / "i")) == config
@@ -252,7 +252,7 @@ def test_float16_embeddings_are_indexed(
 
 def test_float16_index_is_smaller_and_near(embeddings: Path, tmp_path: Path) -> None:
     for factory in ("Flat", "SQfp16"):
-        build_index(embeddings, tmp_path / factory, factory=factory, log=silent)
+        build_index(embeddings, tmp_path / factory, factory=factory)
     vectors = together(embeddings)[1]
     half = faiss.read_index(str(tmp_path / "SQfp16" / "index"))
     np.testing.assert_allclose(half.reconstruct_n(0, 60), vectors, rtol=1e-3, atol=1e-3)
@@ -269,7 +269,7 @@ def test_docid_that_cannot_be_is_refused(damaged: Path, tmp_path: Path, docids: 
     path = damaged / "00003.docid"
     path.write_text(docids + path.read_text().split("\n", 1)[1])
     with pytest.raises(InputError, match=problem):
-        build_index(described_anew(damaged), tmp_path / "i", log=silent)
+        build_index(described_anew(damaged), tmp_path / "i")
     assert not (tmp_path / "i").exists()
 
 
@@ -277,13 +277,13 @@ def test_a_missing_shard_is_no_smaller_index(damaged: Path, tmp_path: Path) -> N
     for end in ("npy", "docid"):
         (damaged / f"00001.{end}").unlink()
     with pytest.raises(InputError, match=r"00001\.docid: is missing from its stage folder"):
-        build_index(damaged, tmp_path / "i", log=silent)
+        build_index(damaged, tmp_path / "i")
 
 
 def test_other_stages_outputs_are_no_embeddings(embeddings: Path, tmp_path: Path) -> None:
-    build_index(embeddings, tmp_path / "i", log=silent)
+    build_index(embeddings, tmp_path / "i")
     with pytest.raises(InputError, match="is the output of index, not of encode or augment"):
-        build_index(tmp_path / "i", tmp_path / "again", log=silent)
+        build_index(tmp_path / "i", tmp_path / "again")
 
 
 def test_an_embedding_that_is_no_number_names_the_text(
@@ -299,7 +299,7 @@ def test_an_embedding_that_is_no_number_names_the_text(
 
     monkeypatch.setattr(encoders, "pool", spoilt)
     with pytest.raises(InputError, match="an embedding that is infinite or not a number"):
-        encode(mini_data.docs, config, tmp_path / "e", device="cpu", log=silent)
+        encode(mini_data.docs, config, tmp_path / "e", device="cpu")
     with pytest.raises(InputError, match=re.escape(repr(f"T {text}")[:20])):
         encoders.TextEncoder(config, "cpu").encode_passages(["T"], [text])
 
@@ -311,17 +311,17 @@ def test_the_same_model_elsewhere_is_the_same(
     copy = shutil.copytree(tiny_model, tmp_path / "copy")
     moved = dataclasses.replace(config, model=str(copy))
     for how in (config, moved):
-        encode(mini_data.docs, how, tmp_path / "e", device="cpu", log=lines.append)
+        encode(mini_data.docs, how, tmp_path / "e", device="cpu")
     assert lines[-1] == f"encode: {tmp_path / 'e'} is there already"
     assert encoder_of(Manifest.read(tmp_path / "e")) == moved  # so that later stages find it
     shutil.copy(copy / "config.json", copy / "vocab.txt")
-    encode(mini_data.docs, moved, tmp_path / "e", device="cpu", log=lines.append)
+    encode(mini_data.docs, moved, tmp_path / "e", device="cpu")
     assert any("is made anew (changed: model)" in line for line in lines)
 
 
 @pytest.mark.parametrize("lines", [59, 61])
 def test_index_with_another_number_of_docids_names_the_file(embeddings: Path, tmp_path: Path, lines: int) -> None:
-    build_index(embeddings, tmp_path / "i", log=silent)
+    build_index(embeddings, tmp_path / "i")
     (tmp_path / "i" / "docid").write_text("".join(f"{i}\n" for i in range(lines)))
     with pytest.raises(InputError, match=f"has {lines} docids for 60 vectors") as caught:
         check_index(tmp_path / "i")
@@ -330,14 +330,14 @@ def test_index_with_another_number_of_docids_names_the_file(embeddings: Path, tm
 
 @pytest.mark.parametrize("name", ["index", "docid"])
 def test_index_without_a_file_is_refused(embeddings: Path, tmp_path: Path, name: str) -> None:
-    build_index(embeddings, tmp_path / "i", log=silent)
+    build_index(embeddings, tmp_path / "i")
     (tmp_path / "i" / name).unlink()
     with pytest.raises(InputError, match=f"has no file '{name}'"):
         check_index(tmp_path / "i")
 
 
 def test_truncated_index_is_refused(embeddings: Path, tmp_path: Path) -> None:
-    build_index(embeddings, tmp_path / "i", log=silent)
+    build_index(embeddings, tmp_path / "i")
     path = tmp_path / "i" / "index"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="cannot be read as a FAISS index") as caught:
@@ -347,7 +347,7 @@ def test_truncated_index_is_refused(embeddings: Path, tmp_path: Path) -> None:
 
 def test_unknown_factory_is_refused(embeddings: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="NoSuchFactory"):
-        build_index(embeddings, tmp_path / "i", factory="NoSuchFactory", log=silent)
+        build_index(embeddings, tmp_path / "i", factory="NoSuchFactory")
 
 
 @pytest.mark.parametrize("free", [500, 4096, 7700])
@@ -356,21 +356,21 @@ def test_full_disk_ends_index_with_nothing_under_the_final_name(
 ) -> None:
     # a short write may show only when the file is closed, so the end of the file is tried too (it has 7,725 bytes)
     with disk_of(free), pytest.raises(InputError, match=r"index: could not be written.*free some space"):
-        build_index(embeddings, tmp_path / "i", log=silent)
+        build_index(embeddings, tmp_path / "i")
     assert not (tmp_path / "i").exists()
 
 
 def test_index_follows_its_embeddings(mini_data: Mini, damaged: Path, tiny_model: Path, tmp_path: Path) -> None:
-    build_index(damaged, tmp_path / "i", log=silent)
+    build_index(damaged, tmp_path / "i")
     config = EncoderConfig(str(tiny_model), Pooling.MEAN)
-    encode(mini_data.docs, config, damaged, shard_size=16, device="cpu", log=silent)
+    encode(mini_data.docs, config, damaged, shard_size=16, device="cpu")
     lines: list[str] = []
     for _ in range(2):
-        build_index(damaged, tmp_path / "i", log=lines.append)
+        build_index(damaged, tmp_path / "i")
     assert "is made anew" in lines[0] and "wrote" in lines[1] and lines[2].endswith("is there already")
     assert encoder_of(Manifest.read(tmp_path / "i")) == config
 
 
 def test_index_of_a_folder_that_is_no_stage_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.json"):
-        build_index(tmp_path, tmp_path / "i", log=silent)
+        build_index(tmp_path, tmp_path / "i")

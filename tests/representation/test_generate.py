@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mini, contents, silent
+from conftest import Mini, contents
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import parse
@@ -51,7 +51,7 @@ def written(settings: GeneratorConfig, passages: list[Any]) -> list[PassageQueri
 def folder(mini_data: Mini, settings: GeneratorConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection's queries in shards of 25, 25 and 10. Never to be written to."""
     output = tmp_path_factory.mktemp("generated") / "queries"
-    generate(mini_data.docs, settings, output, shard_size=25, device="cpu", log=silent)
+    generate(mini_data.docs, settings, output, shard_size=25, device="cpu")
     return output
 
 
@@ -253,7 +253,7 @@ def test_shards_hold_the_collection_in_order(
 def test_several_shards_equal_one_shard(
     mini_data: Mini, folder: Path, settings: GeneratorConfig, tmp_path: Path
 ) -> None:
-    manifest = generate(mini_data.docs, settings, tmp_path / "one", device="cpu", log=silent)
+    manifest = generate(mini_data.docs, settings, tmp_path / "one", device="cpu")
     assert len(manifest.files) == 1
     assert lines(tmp_path / "one") == lines(folder)
 
@@ -277,7 +277,7 @@ def test_queries_are_reused_until_a_setting_changes(
     copy = shutil.copytree(folder, tmp_path / "copy")
     log: list[str] = []
     for config in (settings, dataclasses.replace(settings, queries=1, query_max_length=2)):
-        generate(mini_data.docs, config, copy, shard_size=25, device="cpu", log=log.append)
+        generate(mini_data.docs, config, copy, shard_size=25, device="cpu")
     assert log[0].endswith("is there already") and log[1].endswith("is made anew (changed: generator)")
     assert len(list(read_queries(copy, settings.languages, 1))) == 60
 
@@ -296,8 +296,8 @@ def test_counts_tell_empty_repeated_and_foreign_queries(
 
     monkeypatch.setattr(QueryGenerator, "generate", known)
     with pytest.raises(KeyboardInterrupt):
-        generate(mini_data.docs, settings, tmp_path / "q", shard_size=20, device="cpu", log=silent)
-    manifest = generate(mini_data.docs, settings, tmp_path / "q", shard_size=20, device="cpu", log=silent)
+        generate(mini_data.docs, settings, tmp_path / "q", shard_size=20, device="cpu")
+    manifest = generate(mini_data.docs, settings, tmp_path / "q", shard_size=20, device="cpu")
     assert made == [20, 20, 20, 20]  # the whole shards were kept, and count
     assert manifest.counts == {
         "passages": 60,
@@ -320,7 +320,7 @@ def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(
         try:
             signal.alarm(60)
             torch.set_num_threads(1)  # a forked process has none of the other threads
-            generate(mini_data.docs, settings, output, shard_size=4, device="cpu", log=silent)
+            generate(mini_data.docs, settings, output, shard_size=4, device="cpu")
         finally:
             os._exit(0 if output.exists() else 1)
 
@@ -350,7 +350,7 @@ def test_full_disk_ends_with_nothing_half_written(
     mini_data: Mini, settings: GeneratorConfig, tmp_path: Path, disk_of: Callable[[int], Any]
 ) -> None:
     with disk_of(1000), pytest.raises(InputError, match=r"00000\.jsonl: could not be written.*free some space"):
-        generate(mini_data.docs, settings, tmp_path / "q", shard_size=20, device="cpu", log=silent)
+        generate(mini_data.docs, settings, tmp_path / "q", shard_size=20, device="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -415,7 +415,7 @@ def test_file_that_holds_no_weights_is_refused(tiny_generator: Path, tmp_path: P
 
 def test_encoder_is_refused_as_a_generator(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"as a sequence-to-sequence model: .*BertConfig") as caught:
-        generate(mini_data.docs, GeneratorConfig(str(tiny_model)), tmp_path / "q", device="cpu", log=silent)
+        generate(mini_data.docs, GeneratorConfig(str(tiny_model)), tmp_path / "q", device="cpu")
     assert caught.value.path == tiny_model
     assert list(tmp_path.iterdir()) == []
 
@@ -443,7 +443,7 @@ def test_generate_refuses(
 ) -> None:
     config = dataclasses.replace(settings, **changes)
     with pytest.raises(InputError, match=problem):
-        generate(mini_data.docs, config, tmp_path / "q", **{"device": "cpu", **options}, log=silent)
+        generate(mini_data.docs, config, tmp_path / "q", **{"device": "cpu", **options})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -460,7 +460,7 @@ def test_precision_that_is_left_open_follows_the_hardware(
 
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: able)
     config = dataclasses.replace(settings, precision=None, queries=1, query_max_length=1)
-    generate(mini_data.docs, config, tmp_path / "q", device="cpu", log=silent)
+    generate(mini_data.docs, config, tmp_path / "q", device="cpu")
     chosen = "bfloat16" if able else "float32"
     assert Manifest.read(tmp_path / "q").parameters["generator"]["precision"] == chosen
     assert QueryGenerator(config, "cpu")._model.dtype == getattr(torch, chosen)
@@ -468,5 +468,5 @@ def test_precision_that_is_left_open_follows_the_hardware(
     assert resolved(config, "mps").precision == "float32"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not able)
     lines: list[str] = []
-    generate(mini_data.docs, config, tmp_path / "q", device="cpu", log=lines.append)
+    generate(mini_data.docs, config, tmp_path / "q", device="cpu")
     assert lines == [f"generate: {tmp_path / 'q'} is there already"]  # on other hardware, too

@@ -10,7 +10,7 @@ import pytest
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.representation.queries import queries_fingerprint, query_files, read_queries
 
@@ -118,7 +118,9 @@ def test_fingerprint_of_a_stage_folder_is_its_manifests(tmp_path: Path) -> None:
     def make(seed: int) -> str:
         folder = tmp_path / str(seed)
         wanted = Manifest("generate", {"seed": seed})
-        produce(folder, wanted, lambda partial: {"passages": len([write_items(partial / "0.jsonl", item(fi=["a"]))])})
+        build_stage(
+            folder, wanted, lambda partial: {"passages": len([write_items(partial / "0.jsonl", item(fi=["a"]))])}
+        )
         return queries_fingerprint(folder)
 
     assert make(1) != make(2)

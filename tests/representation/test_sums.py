@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import COUNT, LANGUAGES, contents, killed, made_up, silent, write_queries
+from conftest import COUNT, LANGUAGES, contents, killed, made_up, write_queries
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
-from xqg_repro.core.shards import narrowed, read_shards
+from xqg_repro.core.shards import cast_finite, read_shards
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
@@ -32,7 +32,12 @@ PASSAGES = 22
 
 
 def run(queries: Path, config: EncoderConfig, output: Path, **settings: Any) -> Manifest:
-    settings = {"languages": LANGUAGES, "count": COUNT, "shard_size": 8, "device": "cpu", "log": silent} | settings
+    settings = {
+        "languages": LANGUAGES,
+        "count": COUNT,
+        "shard_size": 8,
+        "device": "cpu",
+    } | settings
     return sum_queries(queries, config, output, **settings)
 
 
@@ -133,9 +138,9 @@ def test_float16_halves_the_files_and_not_the_precision_of_adding_up(
 
 def test_numbers_beyond_float16_are_refused() -> None:
     array = np.array([1.0, 70000.0], dtype=np.float32)
-    assert narrowed(array, "float32", "the sums") is array
+    assert cast_finite(array, "float32", "the sums") is array
     with pytest.raises(InputError, match="the sums do not fit into float16"):
-        narrowed(array, "float16", "the sums")
+        cast_finite(array, "float16", "the sums")
 
 
 # int8
@@ -227,7 +232,7 @@ def test_augmentation_by_int8_is_close_to_that_by_float32(
     for dtype in ("float32", "int8"):
         run(generated, config, tmp_path / dtype, per_language=True, dtype=dtype)
         how = Augmentation(0.1, languages=("ru", "te"), queries=2)
-        augment(embeddings, tmp_path / dtype, tmp_path / f"a {dtype}", how, log=silent)
+        augment(embeddings, tmp_path / dtype, tmp_path / f"a {dtype}", how)
         results[dtype] = np.concatenate([vectors for _, vectors in read_shards(tmp_path / f"a {dtype}")])
     # α times half a scale for each of two languages
     bound = 0.1 * scales_of(tmp_path / "int8")[:, [0, 2], 1].sum(1, keepdims=True) / 2 + 1e-5
@@ -258,7 +263,7 @@ def test_interrupted_int8_shard_is_written_again(
 
 def test_embeddings_cannot_be_stored_as_int8(tmp_path: Path, config: EncoderConfig) -> None:
     with pytest.raises(InputError, match="embeddings cannot be stored as 'int8'"):
-        encode("xor-mini", config, tmp_path / "e", dtype="int8", log=silent)
+        encode("xor-mini", config, tmp_path / "e", dtype="int8")
 
 
 # properties, with an encoder that needs no model
@@ -360,13 +365,13 @@ def test_matching_sums_are_reused_and_others_made_anew(
     queries: Path, passages: list[PassageQueries], config: EncoderConfig, folder: Path, tmp_path: Path
 ) -> None:
     copy, lines = shutil.copytree(folder, tmp_path / "s"), []
-    run(queries, config, copy, per_language=True, log=lines.append)
+    run(queries, config, copy, per_language=True)
     assert lines == [f"sum: {copy} is there already"]
     changed = write_queries(passages[1:], tmp_path / "changed.jsonl")
-    run(changed, config, copy, per_language=True, log=lines.append)
+    run(changed, config, copy, per_language=True)
     assert lines[1] == f"sum: {copy} is made anew (changed: queries)"
     assert together(copy)[0][0] == "2"
-    run(changed, config, copy, per_language=True, dtype="float16", log=lines.append)
+    run(changed, config, copy, per_language=True, dtype="float16")
     assert lines[3] == f"sum: {copy} is made anew (changed: dtype)"
 
 

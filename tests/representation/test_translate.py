@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Mini, contents, silent
+from conftest import Mini, contents
 
 from xqg_repro import cli
 from xqg_repro.collection import xquad
@@ -111,7 +111,7 @@ def passages(mini_data: Mini) -> list[Any]:
 def folder(mini_data: Mini, settings: TranslatorConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The collection's translations in shards of 25, 25 and 10. Never to be written to."""
     output = tmp_path_factory.mktemp("translated") / "out"
-    translate(mini_data.docs, ("fi", "ru"), settings, output, shard_size=25, device="cpu", log=silent)
+    translate(mini_data.docs, ("fi", "ru"), settings, output, shard_size=25, device="cpu")
     return output
 
 
@@ -214,7 +214,7 @@ def test_passages_whose_translation_did_not_end_are_named(nllb: Path, tmp_path: 
     translator = Translator(with_codes(nllb, translation_max_length=2), ("ru", "ar"), "cpu")
     assert translator.translate(docs(LONG, ""))[0].unfinished == ["ru", "ar"]
     assert translator.translate(docs(LONG, ""))[1] == PassageTranslations("1", {"ru": "", "ar": ""}, [])
-    counts = translate(mini_data.docs, ("ar",), with_codes(nllb, translation_max_length=2), tmp_path / "t", log=silent)
+    counts = translate(mini_data.docs, ("ar",), with_codes(nllb, translation_max_length=2), tmp_path / "t")
     unfinished = [passage.docid for passage in read_translations(tmp_path / "t") if passage.unfinished]
     assert counts.counts["unfinished"] == len(unfinished) > 50
 
@@ -245,7 +245,7 @@ def test_shards_hold_the_collection_in_order(
 def test_several_shards_equal_one_shard(
     mini_data: Mini, folder: Path, settings: TranslatorConfig, tmp_path: Path
 ) -> None:
-    translate(mini_data.docs, ("fi", "ru"), settings, tmp_path / "one", shard_size=60, device="cpu", log=silent)
+    translate(mini_data.docs, ("fi", "ru"), settings, tmp_path / "one", shard_size=60, device="cpu")
     assert lines(tmp_path / "one") == lines(folder)
 
 
@@ -258,7 +258,7 @@ def test_translations_are_reused_until_a_setting_changes(
         (("ru",), settings),
         (("ru",), dataclasses.replace(settings, beams=2)),
     ):
-        translate(mini_data.docs, languages, config, copy, shard_size=25, device="cpu", log=log.append)
+        translate(mini_data.docs, languages, config, copy, shard_size=25, device="cpu")
     assert log[0].endswith("is there already")
     assert log[1].endswith("is made anew (changed: languages)")
     assert log[3].endswith("is made anew (changed: translator)")
@@ -278,7 +278,7 @@ def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(
     monkeypatch.setattr(Translator, "translate", interrupted)
 
     def start() -> None:
-        translate(mini_data.docs, ("fi", "ru"), settings, tmp_path / "t", shard_size=25, device="cpu", log=silent)
+        translate(mini_data.docs, ("fi", "ru"), settings, tmp_path / "t", shard_size=25, device="cpu")
 
     with pytest.raises(KeyboardInterrupt):
         start()
@@ -296,7 +296,7 @@ def test_counts_tell_empty_and_foreign_translations(
         ]
 
     monkeypatch.setattr(Translator, "translate", known)
-    manifest = translate(mini_data.docs, ("fi", "ru"), settings, tmp_path / "t", device="cpu", log=silent)
+    manifest = translate(mini_data.docs, ("fi", "ru"), settings, tmp_path / "t", device="cpu")
     expected = {"passages": 60, "translations": 120, "empty": 60, "unfinished": 0, "wrong_script": 1}
     assert manifest.counts == expected
 
@@ -350,13 +350,13 @@ def test_translate_refuses(
 ) -> None:
     config = dataclasses.replace(settings, **changes)
     with pytest.raises(InputError, match=problem):
-        translate(mini_data.docs, languages, config, tmp_path / "t", device="cpu", log=silent)
+        translate(mini_data.docs, languages, config, tmp_path / "t", device="cpu")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_shard_holds_a_passage_at_least(mini_data: Mini, settings: TranslatorConfig, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot hold 0 passages"):
-        translate(mini_data.docs, ("fi",), settings, tmp_path / "t", shard_size=0, log=silent)
+        translate(mini_data.docs, ("fi",), settings, tmp_path / "t", shard_size=0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, contents, described_anew, made_up, silent, summed
+from conftest import Mini, contents, described_anew, made_up, summed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +47,7 @@ def scored(embeddings: Path, sums: Path, mini_data: Mini, tmp_path: Path) -> Cal
 
     def run(vary: str, **settings: Any) -> Ablation:
         given = {"embeddings": embeddings, "sums": sums, "topics": mini_data.topics, "output": tmp_path / "a"}
-        return ablate(Vary(vary), **{**given, "measures": MEASURES, "device": "cpu", "log": silent, **settings})
+        return ablate(Vary(vary), **{**given, "measures": MEASURES, "device": "cpu", **settings})
 
     return run
 
@@ -77,8 +77,8 @@ def ordinary(
     """The run of the ordinary stages, with FAISS in place of Pyserini."""
     import faiss
 
-    augment(*sources, folder / "augmented", how, log=silent)
-    build_index(folder / "augmented", folder / "index", log=silent)
+    augment(*sources, folder / "augmented", how)
+    build_index(folder / "augmented", folder / "index")
     docids = (folder / "index" / "docid").read_text().splitlines()
     index = faiss.read_index(str(folder / "index" / "index"))
     questions = TextEncoder(config, "cpu").encode_queries([question["question"] for question in mini.questions])
@@ -173,7 +173,7 @@ def test_sums_of_the_last_rank_are_set_against_the_plain_passages(
 def test_alphas_and_measures_are_the_papers_unless_others_are_named(
     mini_data: Mini, embeddings: Path, sums: Path, plain: None, tmp_path: Path
 ) -> None:
-    ablation = ablate(Vary.ALPHA, embeddings, sums, mini_data.topics, tmp_path / "a", device="cpu", log=silent)
+    ablation = ablate(Vary.ALPHA, embeddings, sums, mini_data.topics, tmp_path / "a", device="cpu")
     assert {measure: [*rows] for measure, rows in ablation.scores.items()} == {"R2kt": [*ALPHAS], "R5kt": [*ALPHAS]}
     assert {0.0, Augmentation().alpha} < set(ALPHAS)
 
@@ -299,14 +299,14 @@ def test_other_models_are_refused(
 ) -> None:
     model = shutil.copytree(model_folder("bert", seed=2), tmp_path / "model")
     own = EncoderConfig(str(model))
-    encode(mini_data.docs, own, tmp_path / "e", device="cpu", log=silent)
+    encode(mini_data.docs, own, tmp_path / "e", device="cpu")
     ours = summed(made_up(docid for docid, *_ in mini_data.passages), own, tmp_path / "s")
     for folders in ((tmp_path / "e", sums), (embeddings, ours)):
         with pytest.raises(InputError, match="holds sums by another model"):
-            ablate(Vary.ALPHA, *folders, mini_data.topics, tmp_path / "a", log=silent)
+            ablate(Vary.ALPHA, *folders, mini_data.topics, tmp_path / "a")
     shutil.copy(model_folder("bert", seed=3) / "model.safetensors", model)
     with pytest.raises(InputError, match=r"was made with another model than .* is now"):
-        ablate(Vary.ALPHA, tmp_path / "e", ours, mini_data.topics, tmp_path / "a", log=silent)
+        ablate(Vary.ALPHA, tmp_path / "e", ours, mini_data.topics, tmp_path / "a")
 
 
 # the folder
@@ -332,7 +332,9 @@ def test_matching_folder_is_read_back_and_others_are_made_anew(
     scored: Callable[..., Ablation], plain: None, tmp_path: Path
 ) -> None:
     lines: list[str] = []
-    settings: dict[str, Any] = {"values": [0, 0.1], "log": lines.append}
+    settings: dict[str, Any] = {
+        "values": [0, 0.1],
+    }
     first = scored("alpha", **settings)
     # the number of queries that there are, and an α that is varied anyway
     assert scored("alpha", **settings | {"values": [0.1, 0], "how": Augmentation(0.5, queries=3)}) == first

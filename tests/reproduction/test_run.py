@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import Mini, silent, small_tokenizer
+from conftest import Mini, small_tokenizer
 
 from xqg_repro import cli
 from xqg_repro.cli import two_click
@@ -56,7 +56,7 @@ class Stages:
         self.unreadable = False
         self.ran: list[list[str]] = []
 
-    def __call__(self, arguments: Sequence[str], log: cli.Log) -> None:
+    def __call__(self, arguments: Sequence[str]) -> None:
         asked = cli.parser().parse_args(arguments)
         self.ran.append(list(arguments))
         language = getattr(asked, "topics", "").rpartition("/")[2]
@@ -264,7 +264,7 @@ def test_the_average_without_a_missing_language_is_not_taken_for_the_average(
 def test_a_collection_that_cannot_be_had_is_status_2(
     stages: Stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(arguments: Sequence[str], log: cli.Log) -> None:
+    def fail(arguments: Sequence[str]) -> None:
         raise InputError("could not be downloaded", path="passages.tsv")
 
     monkeypatch.setattr(cli, "run", fail)
@@ -405,8 +405,8 @@ def test_what_is_forced_is_made_anew_once(augmented: Stages) -> None:
 def test_a_stage_that_cannot_run_is_status_2(
     augmented: Stages, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
-    def fail(arguments: Sequence[str], log: cli.Log) -> None:
-        augmented(arguments, log)
+    def fail(arguments: Sequence[str]) -> None:
+        augmented(arguments)
         if arguments[0] == stage:
             raise InputError("has 4 Russian queries where 5 are due", path="shard_1.jsonl", line=3)
 
@@ -566,7 +566,7 @@ def write_answers(folder: str, answers: dict[str, str]) -> Path:
 def averages(folder: str) -> dict[str, float]:
     """Measure → the condition's average by what a folder holds."""
     benchmark = load_benchmark("mini.yaml")
-    scores = reproduce.collected(benchmark, benchmark.conditions[0], folder).scores
+    scores = reproduce.load_outcome(benchmark, benchmark.conditions[0], folder).scores
     return {measure: by_language["average"] for measure, by_language in scores.items()}
 
 
@@ -586,7 +586,7 @@ def test_answers_are_found_from_within_the_folder_of_runs(
     write_answers("out/answers", mini)
     monkeypatch.chdir("out/runs")
     benchmark = load_benchmark("../../mini.yaml")
-    assert set(reproduce.collected(benchmark, benchmark.conditions[0], ".").per_query) == {"R@1", "EM", "F1"}
+    assert set(reproduce.load_outcome(benchmark, benchmark.conditions[0], ".").per_query) == {"R@1", "EM", "F1"}
 
 
 def test_where_there_are_no_answers_their_scores_are_missing_and_fail(mini: dict[str, str]) -> None:
@@ -683,7 +683,7 @@ def test_a_reproduction_reads_its_runs_and_scores_the_answers(
     assert not Path("new", "answers").exists()
     assert reproduced("--output", "report.html") == 1  # a random reader has not the scores that are expected
     run, answers = Path("new", "runs", RUN), Path("new", "answers", ANSWERS)
-    alone = read(run, mini_data.topics, tiny_reader, "alone.json", depth=2, weight=0.25, log=silent)
+    alone = read(run, mini_data.topics, tiny_reader, "alone.json", depth=2, weight=0.25)
     assert answers.read_text() == alone.read_text()
     expected = evaluate_answers(alone, mini_data.topics).table("F1")
     shown = capsys.readouterr()

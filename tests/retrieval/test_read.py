@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, silent, small_tokenizer
+from conftest import Mini, small_tokenizer
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import note_path
+from xqg_repro.core.stages import manifest_path
 from xqg_repro.evaluation.evaluate import evaluate_answers
 from xqg_repro.models.reader import FIRST, Span, SpanReader, Window, best_spans, cut, padded, windows
 from xqg_repro.models.settings import ReaderConfig, load_reader
@@ -205,19 +205,17 @@ def test_read_writes_answers_that_evaluate_scores(
 ) -> None:
     settings = config(str(reader_folder))
     lines: list[str] = []
-    found = read(
-        run_file, mini_data.topics, settings, tmp_path / "answers.json", depth=3, device="cpu", log=lines.append
-    )
+    found = read(run_file, mini_data.topics, settings, tmp_path / "answers.json", depth=3, device="cpu")
     answers = answers_of(found)
     assert [*answers] == [q["id"] for q in mini_data.questions]
     assert answers[mini_data.questions[-1]["id"]] == "" and all(list(answers.values())[:-1])
     scores = evaluate_answers(found, mini_data.topics)
     assert {*scores.per_query} == {"EM", "F1"} and len(scores.per_query["EM"]) == len(mini_data.questions)
     made = found.read_bytes()
-    read(run_file, mini_data.topics, settings, found, depth=3, device="cpu", log=lines.append)
+    read(run_file, mini_data.topics, settings, found, depth=3, device="cpu")
     assert lines[-1].endswith("is there already") and found.read_bytes() == made
-    read(run_file, mini_data.topics, settings, found, depth=1, device="cpu", log=lines.append)
-    assert "wrote" in lines[-1] and note_path(found).exists()
+    read(run_file, mini_data.topics, settings, found, depth=1, device="cpu")
+    assert "wrote" in lines[-1] and manifest_path(found).exists()
 
 
 def test_answer_is_the_best_of_span_and_retrieval_score(
@@ -227,10 +225,8 @@ def test_answer_is_the_best_of_span_and_retrieval_score(
     settings = config(str(reader_folder))
     differ = 0
     for weight in (0.0, 1.0, 1e6):
-        path = read(
-            run_file, mini_data.topics, settings, tmp_path / f"{weight}.json", depth=3, weight=weight, device="cpu",
-            log=silent,
-        )  # fmt: skip
+        path = tmp_path / f"{weight}.json"
+        read(run_file, mini_data.topics, settings, path, depth=3, weight=weight, device="cpu")
         for i, question in enumerate(mini_data.questions[:-1]):
             some = [texts[(4 * i + j) % 60] for j in range(3)]
             spans = reader.read([question["question"]] * 3, some)
@@ -262,7 +258,6 @@ def test_what_cannot_be_read_is_refused(
             tmp_path / "answers.json",
             depth=change.get("depth", 1),
             device="cpu",
-            log=silent,
         )
     assert not (tmp_path / "answers.json").exists()
 
@@ -275,7 +270,7 @@ def test_an_encoder_is_no_reader(tiny_model: Path) -> None:
 def test_a_passage_that_the_collection_lacks_is_named(mini_data: Mini, reader_folder: Path, tmp_path: Path) -> None:
     write_run({mini_data.questions[0]["id"]: [Hit("999", 1.0)]}, tmp_path / "run.txt", "test")
     with pytest.raises(InputError, match="the collection has no passage '999'"):
-        read(tmp_path / "run.txt", mini_data.topics, config(str(reader_folder)), tmp_path / "a.json", log=silent)
+        read(tmp_path / "run.txt", mini_data.topics, config(str(reader_folder)), tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(
@@ -301,6 +296,6 @@ def test_command_reads(mini_data: Mini, reader_folder: Path, run_file: Path, tmp
     start = ["read", "--run", str(run_file), "--topics", mini_data.topics, "--output", str(tmp_path / "a.json")]
     lengths = ["--max-length", "24", "--stride", "6", "--question-max-length", "8", "--answer-max-length", "5"]
     assert cli.main([*start, "--reader", str(reader_folder), *lengths, "--depth", "2", "--weight", "0.5"]) == 0
-    note = json.loads(note_path(tmp_path / "a.json").read_text())
+    note = json.loads(manifest_path(tmp_path / "a.json").read_text())
     assert note["parameters"]["weight"] == 0.5 and note["parameters"]["reader"]["answer_max_length"] == 5
     assert cli.main(start) == 2

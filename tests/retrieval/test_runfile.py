@@ -59,7 +59,7 @@ def test_a_bad_line_is_named(tmp_path: Path, lines: list[str], line: int, proble
         read_run(path, ["q1", "q2"])
     assert (caught.value.path, caught.value.line) == (path, line)
     assert str(caught.value).startswith(f"{path}:{line}: ")
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("cut", [1, 2, 8, 14], ids=["line end", "tag", "score", "docid"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import Mini, silent
+from conftest import Mini
 
 from xqg_repro.collection.topics import read_topics, write_topics
 from xqg_repro.core.errors import InputError
@@ -30,8 +30,8 @@ from xqg_repro.retrieval.search import open_searcher, search
 def index(mini_data: Mini, config: EncoderConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of the mini collection, beside its embeddings. Never to be written to."""
     folder = tmp_path_factory.mktemp("indexed")
-    encode(mini_data.docs, config, folder / "embeddings", shard_size=16, device="cpu", log=silent)
-    build_index(folder / "embeddings", folder / "index", log=silent)
+    encode(mini_data.docs, config, folder / "embeddings", shard_size=16, device="cpu")
+    build_index(folder / "embeddings", folder / "index")
     return folder / "index"
 
 
@@ -79,7 +79,7 @@ def run(mini_data: Mini, tmp_path: Path) -> Callable[..., Path]:
     """``run(index)``: search the mini questions, five passages each."""
 
     def once(index: Path, **options: Any) -> Path:
-        settings = {"depth": 5, "device": "cpu", "log": silent, **options}
+        settings = {"depth": 5, "device": "cpu", **options}
         return search(index, mini_data.topics, tmp_path / "run.txt", **settings)
 
     return once
@@ -112,7 +112,7 @@ def assert_equal_runs(found: Run, expected: Run) -> None:
 def test_run_equals_brute_force(
     mini_data: Mini, index: Path, config: EncoderConfig, tmp_path: Path, depth: int
 ) -> None:
-    path = search(index, mini_data.topics, tmp_path / "run.txt", depth=depth, device="cpu", log=silent)
+    path = search(index, mini_data.topics, tmp_path / "run.txt", depth=depth, device="cpu")
     assert_equal_runs(read_run(path), expected_run(mini_data, index, config, depth))
 
 
@@ -181,8 +181,8 @@ def test_changed_index_is_searched_again(
 ) -> None:
     before = run(own_index).read_bytes()
     mean = EncoderConfig(str(tiny_model), Pooling.MEAN)
-    encode(mini_data.docs, mean, tmp_path / "embeddings", device="cpu", log=silent)
-    build_index(tmp_path / "embeddings", own_index, log=silent)
+    encode(mini_data.docs, mean, tmp_path / "embeddings", device="cpu")
+    build_index(tmp_path / "embeddings", own_index)
     assert run(own_index).read_bytes() != before
     assert len(brute) == 2
 
@@ -201,7 +201,7 @@ def test_changed_index_without_a_manifest_is_searched_again(
 def test_changed_topics_are_searched_again(index: Path, tmp_path: Path, brute: list[Path]) -> None:
     for text in ("ban", "der"):
         (tmp_path / "topics.tsv").write_text(f"1\t{text}\n")
-        search(index, str(tmp_path / "topics.tsv"), tmp_path / "run.txt", depth=5, device="cpu", log=silent)
+        search(index, str(tmp_path / "topics.tsv"), tmp_path / "run.txt", depth=5, device="cpu")
     assert len(brute) == 2
 
 

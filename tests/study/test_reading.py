@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import silent
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
@@ -152,12 +151,12 @@ def test_each_span_is_read_once_by_its_reader(
     of_question = (data.articles < 3).astype(np.int64)
     readers = Readers((ReaderConfig("a"), ReaderConfig("b")), of_question)
     wanted = wanted_pairs([found], data.own)
-    rows = read_spans(PAIR, wanted, readers, data, tmp_path / "spans", log=silent)
+    rows = read_spans(PAIR, wanted, readers, data, tmp_path / "spans")
     assert len(Fake.read_by) == len(wanted)
     assert {*Fake.read_by} == {("ab"[of_question[i]], data.questions["ar"][i]) for i in range(len(data.qids))}
     assert (rows["start"] == np.where(wanted[:, 1] == 0, -1, 0)).all()
     assert np.stack([rows["question"], rows["paragraph"]], axis=1).tolist() == wanted.tolist()
-    read_spans(PAIR, wanted, readers, data, tmp_path / "spans", log=silent)
+    read_spans(PAIR, wanted, readers, data, tmp_path / "spans")
     assert len(Fake.read_by) == len(wanted)  # reused
 
 
@@ -168,7 +167,7 @@ def test_questions_without_a_reader_have_no_scores(
     monkeypatch.setattr(reading, "model_fingerprint", lambda model: model)
     readers = Readers((ReaderConfig("a"),), np.where(data.articles < 3, 0, -1))
     wanted = wanted_pairs([found], data.own)
-    rows = read_spans(PAIR, wanted, readers, data, tmp_path / "spans", log=silent)
+    rows = read_spans(PAIR, wanted, readers, data, tmp_path / "spans")
     assert {*rows["question"].tolist()} == {*np.flatnonzero(data.articles < 3).tolist()}
     results = results_of(data, found)
     right = rows_of(data, wanted[np.isin(wanted[:, 0], rows["question"])])

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from conftest import contents, silent, small_tokenizer
+from conftest import contents, small_tokenizer
 
 from xqg_repro import cli, collection
 from xqg_repro.collection import xquad
@@ -573,7 +573,7 @@ def test_a_missing_file_is_named_before_anything_is_encoded(
     monkeypatch.setattr(DataFile, "_download", unreachable)
     files(lambda parsed: parsed.pop("th"))
     with pytest.raises(InputError, match=r"xquad\.th\.json is not here"):
-        run_study(load_study(CODES), EncoderConfig(str(encoder)), tmp_path / "out", log=silent)
+        run_study(load_study(CODES), EncoderConfig(str(encoder)), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -628,7 +628,7 @@ def test_embeddings_are_encoded_once(files: Callable[..., Path], encoder: Path, 
     said: list[str] = []
     for passages in (("en",), ("en", "ar")):
         said.clear()
-        run_study(load_study(CODES, passages), EncoderConfig(str(encoder)), tmp_path, device="cpu", log=said.append)
+        run_study(load_study(CODES, passages), EncoderConfig(str(encoder)), tmp_path, device="cpu")
     made = [line.split()[2] for line in said if "wrote" in line]
     assert made == [str(tmp_path / place) for place in ("embeddings/sentences.ar", "results")]
 
@@ -655,7 +655,7 @@ def translated(files: Callable[..., Path], tiny_generator: Path, tmp_path: Path)
         config = TranslatorConfig(
             str(tiny_generator), "{language} {text}", source, text_max_length=40, translation_max_length=9
         )
-        translate(f"xquad/{source}", languages, config, tmp_path / "translations", device="cpu", log=silent)
+        translate(f"xquad/{source}", languages, config, tmp_path / "translations", device="cpu")
         return tmp_path / "translations"
 
     return make
@@ -712,7 +712,7 @@ def test_translations_of_other_languages_are_refused(
 ) -> None:
     folder, study = translated(source, *into), load_study(CODES, passages, translated=True)
     with pytest.raises(InputError, match=problem) as caught:
-        run_study(study, EncoderConfig(str(encoder)), tmp_path / "out", translated=folder, log=silent)
+        run_study(study, EncoderConfig(str(encoder)), tmp_path / "out", translated=folder)
     assert caught.value.path == folder
     assert not (tmp_path / "out").exists()
 
@@ -775,7 +775,7 @@ def test_figures_are_drawn_and_an_unknown_part_is_refused(
     study = dataclasses.replace(
         load_study(CODES, ("en", "ar"), kept), measures=("R@1",), comparisons=(("queries-all", "none"),)
     )
-    found = run_study(study, EncoderConfig(str(encoder)), tmp_path, device="cpu", log=silent)
+    found = run_study(study, EncoderConfig(str(encoder)), tmp_path, device="cpu")
     with pytest.raises(InputError, match=r"no part 'nope'.*scores-R@1"):
         part(found, "nope")
     write_figures(found, tmp_path / "figures")

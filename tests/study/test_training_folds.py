@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, contents, silent, small_tokenizer
+from conftest import REPOSITORY, contents, small_tokenizer
 
 import docs
 from xqg_repro import cli, collection
@@ -112,7 +112,7 @@ def check_folds(folder: Path, folds: int, titles: int, ids: set[str]) -> None:
 
 def test_folds_are_split_by_article(files: Callable[..., None], tmp_path: Path) -> None:
     files()
-    counts = write_folds(tmp_path / "folds", ["ar", "en"], folds=3, seed=1, log=silent).counts
+    counts = write_folds(tmp_path / "folds", ["ar", "en"], folds=3, seed=1).counts
     assert counts == {"articles": 6, "questions": 36}
     ids = {f"{a}{p}{i}.{code}" for a in range(6) for p in range(2) for i in range(p + 1) for code in CODES}
     check_folds(tmp_path / "folds", 3, 6, ids)
@@ -122,7 +122,7 @@ def test_folds_hold_the_questions_in_their_languages_and_the_paragraphs_in_their
     files: Callable[..., None], tmp_path: Path
 ) -> None:
     files()
-    write_folds(tmp_path / "folds", ["ar"], folds=2, log=silent)
+    write_folds(tmp_path / "folds", ["ar"], folds=2)
     (found, *_) = [each for each in read(tmp_path / "folds" / "train.0.json") if each["title"] == "Article 2"] or [
         each for each in read(tmp_path / "folds" / "train.1.json") if each["title"] == "Article 2"
     ]
@@ -141,7 +141,7 @@ def test_folds_hold_the_questions_in_their_languages_and_the_paragraphs_in_their
 
 def test_folds_are_the_studys(files: Callable[..., None], tmp_path: Path) -> None:
     files()
-    write_folds(tmp_path / "folds", CODES, folds=3, seed=7, log=silent)
+    write_folds(tmp_path / "folds", CODES, folds=3, seed=7)
     data = load_data(CODES)
     fold = split(data.articles, 3, 7)
     for number in range(3):
@@ -152,16 +152,16 @@ def test_folds_are_the_studys(files: Callable[..., None], tmp_path: Path) -> Non
 def test_folds_are_reused_and_made_anew_for_other_data(files: Callable[..., None], tmp_path: Path) -> None:
     files()
     lines: list[str] = []
-    write_folds(tmp_path / "folds", CODES, folds=3, log=lines.append)
+    write_folds(tmp_path / "folds", CODES, folds=3)
     before = contents(tmp_path / "folds")
-    write_folds(tmp_path / "folds", CODES, folds=3, log=lines.append)
+    write_folds(tmp_path / "folds", CODES, folds=3)
     assert lines[1:] == [f"train-folds: {tmp_path / 'folds'} is there already"]
     assert contents(tmp_path / "folds") == before
-    write_folds(tmp_path / "folds", CODES, folds=2, log=lines.append)
+    write_folds(tmp_path / "folds", CODES, folds=2)
     assert lines[2].endswith("is made anew (changed: folds)")
     assert "train.2.json" not in contents(tmp_path / "folds")
     files(lambda parsed: parsed["ar"]["data"][0]["paragraphs"][0]["qas"][0].update(question="another?"))
-    write_folds(tmp_path / "folds", CODES, folds=2, log=lines.append)
+    write_folds(tmp_path / "folds", CODES, folds=2)
     assert lines[4].endswith("is made anew (changed: xquad)")
 
 
@@ -178,7 +178,7 @@ def test_an_answer_that_is_not_at_its_place_is_named(
     files(moved)
     problem = r"xquad\.en\.json: the answer 'enmi1' to question 311 is not where its answer_start says"
     with pytest.raises(InputError, match=problem):
-        write_folds(tmp_path / "folds", ["ar"], folds=2, log=silent)
+        write_folds(tmp_path / "folds", ["ar"], folds=2)
     assert not (tmp_path / "folds").exists()
     dataset = xquad.datasets()["xquad/en/ar"]
     assert {q.query_id: q.answers for q in dataset.queries_iter()}["311"] == ("enmi1",)  # others are not concerned
@@ -187,7 +187,7 @@ def test_an_answer_that_is_not_at_its_place_is_named(
 def test_a_place_that_is_no_number_is_not_squads_format(files: Callable[..., None], tmp_path: Path) -> None:
     files(lambda p: p["en"]["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].update(answer_start="3"))
     with pytest.raises(InputError, match=r"xquad\.en\.json: is not in SQuAD's format: TypeError"):
-        write_folds(tmp_path / "folds", ["ar"], folds=2, log=silent)
+        write_folds(tmp_path / "folds", ["ar"], folds=2)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_folds_that_cannot_be_are_refused(
 ) -> None:
     files()
     with pytest.raises(InputError, match=problem):
-        write_folds(tmp_path / "folds", languages, folds=folds, log=silent)
+        write_folds(tmp_path / "folds", languages, folds=folds)
     assert not (tmp_path / "folds").exists()
 
 
@@ -220,14 +220,14 @@ def test_the_command_writes_what_the_function_does(
     options = ["--passages", "ar", "--languages", "en", "ar", "--folds", "2", "--seed", "3"]
     assert cli.main(["train", "folds", *options, "--output", str(tmp_path / "one")]) == 0
     assert "train-folds: wrote" in capsys.readouterr().err
-    write_folds(tmp_path / "other", ["en", "ar"], passages="ar", folds=2, seed=3, log=silent)
+    write_folds(tmp_path / "other", ["en", "ar"], passages="ar", folds=2, seed=3)
     assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 
 @pytest.mark.integration
 def test_folds_of_the_real_data(shared_data: Path, tmp_path: Path) -> None:
     languages = ["en", "ar", "ru", "th"]
-    counts = write_folds(tmp_path / "folds", languages, folds=4, log=silent).counts
+    counts = write_folds(tmp_path / "folds", languages, folds=4).counts
     assert counts == {"articles": 48, "questions": 4 * 1190}
     articles = json.loads((shared_data / "xquad" / "xquad.en.json").read_text(encoding="utf-8"))["data"]
     check_folds(tmp_path / "folds", 4, 48, {f"{qa['id']}.{code}" for qa in asked_in(articles) for code in languages})
@@ -250,7 +250,7 @@ def test_answers_of_the_real_data_are_at_their_places(shared_data: Path, languag
 @pytest.fixture
 def folds(files: Callable[..., None], tmp_path: Path) -> Path:
     files()
-    write_folds(tmp_path / "folds", CODES, folds=3, log=silent)
+    write_folds(tmp_path / "folds", CODES, folds=3)
     return tmp_path / "folds"
 
 
@@ -271,8 +271,7 @@ def test_the_recipe_for_e5_trains_on_a_fold(folds: Path, start: Path, tmp_path: 
     recipe = recipe_for(folds, start)
     split = load_split(recipe)
     assert {example.lang for example in (*split.kept, *split.held_out)} == set(CODES)
-    lines: list[str] = []
-    made = train(recipe, tmp_path / "model", log=lines.append)
+    made = train(recipe, tmp_path / "model")
     assert (made.counts["questions"], made.counts["held_out"]) == (24, 12)
     rows = [line.split(",") for line in (tmp_path / "model" / "loss.csv").read_text().splitlines()[1:]]
     assert [row[0] for row in rows if row[3]] == ["2", "4"] and all(float(row[3]) > 0.05 for row in rows if row[3])
@@ -296,7 +295,7 @@ def test_model_and_data_are_named_on_the_command_line(folds: Path, start: Path, 
 
 @pytest.fixture
 def measured(folds: Path, start: Path, tmp_path: Path) -> dict[str, Any]:
-    train(recipe_for(folds, start), tmp_path / "model", log=silent)
+    train(recipe_for(folds, start), tmp_path / "model")
     return measure(start, tmp_path / "model", folds)
 
 
@@ -337,19 +336,19 @@ def test_p_values_are_corrected_over_the_languages(measured: dict[str, Any]) -> 
 
 
 def test_an_encoder_against_itself_differs_in_nothing(folds: Path, start: Path, tmp_path: Path) -> None:
-    train(recipe_for(folds, start), tmp_path / "model", log=silent)
+    train(recipe_for(folds, start), tmp_path / "model")
     rows = measure(tmp_path / "model", tmp_path / "model", folds)["rows"]
     assert {(row["before"] - row["after"], row["p"]) for row in rows} == {(0.0, 1.0)}
 
 
 def test_an_encoder_that_saw_the_held_out_articles_is_refused(folds: Path, start: Path, tmp_path: Path) -> None:
-    train(recipe_for(folds, start, steps=1), tmp_path / "model", log=silent)
+    train(recipe_for(folds, start, steps=1), tmp_path / "model")
     with pytest.raises(InputError, match=r"model: was not trained on .*train\.1\.json"):
         measure(start, tmp_path / "model", folds, 1)
     with pytest.raises(InputError, match=r"is not the output of a stage"):
         measure(start, start, folds)
     unmeasured = recipe_for(folds, start, steps=1, held_out_data="", evaluation_steps=0)
-    train(unmeasured, tmp_path / "unmeasured", log=silent)
+    train(unmeasured, tmp_path / "unmeasured")
     assert measure(start, tmp_path / "unmeasured", folds)["fold"] == 0
 
 
@@ -358,7 +357,7 @@ def test_folds_of_other_data_or_none_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=r"there is no fold 3 \(choose from 0 to 2\)"):
         measure(start, start, folds, 3)
-    train(recipe_for(folds, start, steps=1), tmp_path / "model", log=silent)
+    train(recipe_for(folds, start, steps=1), tmp_path / "model")
     with pytest.raises(InputError, match="is the output of train-xdr, not of train-folds"):
         measure(start, tmp_path / "model", tmp_path / "model")
     files(lambda parsed: parsed["ar"]["data"][0]["paragraphs"][0]["qas"][0].update(question="another?"))
@@ -386,7 +385,7 @@ def test_the_script_writes_the_figures_and_the_page_shows_them(
     output = tmp_path / "docs" / "fine-tuning" / "tiny.json"
     assert script.main([*named, "--output", str(output)]) == 2
     assert "xquad_encoder: error: " in capsys.readouterr().err and not output.exists()
-    train(recipe_for(folds, start), tmp_path / "model", log=silent)
+    train(recipe_for(folds, start), tmp_path / "model")
     assert script.main([*named, "--output", str(output)]) == 0
     table = capsys.readouterr().out.strip()
     monkeypatch.chdir(tmp_path)

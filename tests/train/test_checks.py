@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import ir_datasets
 import pytest
 import torch
-from conftest import Mini, silent
+from conftest import Mini
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -146,8 +145,8 @@ def recipe(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> EncoderRecipe:
     return EncoderRecipe(name="tiny", data=str(data), model=str(tiny_model), batch_size=4, negatives=1, steps=2)
 
 
-def trained(recipe: EncoderRecipe, tmp_path: Path, log: Callable[[str], None] = silent) -> None:
-    xdr.train(recipe, tmp_path / "model", log=log)
+def trained(recipe: EncoderRecipe, tmp_path: Path) -> None:
+    xdr.train(recipe, tmp_path / "model")
 
 
 @pytest.mark.parametrize("evaluation_steps", [0, 1])

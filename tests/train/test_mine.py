@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mini, contents, silent
+from conftest import Mini, contents
 
 from xqg_repro import cli, collection
 from xqg_repro.core.errors import InputError
@@ -26,7 +26,7 @@ ANSWERED = "q0"  # its answer is the first word of its positive
 @pytest.fixture(scope="module")
 def index(embeddings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("indexed") / "index"
-    build_index(embeddings, folder, log=silent)
+    build_index(embeddings, folder)
     return folder
 
 
@@ -63,7 +63,12 @@ def mined(mini_data: Mini, index: Path, searched: list[Path], tmp_path: Path) ->
 
     def once(name: str = "train", **settings: Any) -> tuple[Mined, Path]:
         output = tmp_path / f"{name}.jsonl"
-        settings = {"index": index, "depth": 60, "negatives": 60, "device": "cpu", "log": silent} | settings
+        settings = {
+            "index": index,
+            "depth": 60,
+            "negatives": 60,
+            "device": "cpu",
+        } | settings
         return mine(settings.pop("data", mini_data.topics), output, **settings), output
 
     return once
@@ -219,7 +224,7 @@ def test_the_same_is_not_mined_twice(
     said: list[str] = []
     first, path = mined()
     before = path.read_bytes()
-    again, _ = mined(log=said.append)
+    again, _ = mined()
     assert (again, said, searched) == (first, [f"mine: {path} is there already"], [index])
     mined(force=True)
     assert (len(searched), path.read_bytes()) == (2, before)
@@ -322,7 +327,10 @@ def test_a_file_without_positives_is_refused(
 
 @pytest.mark.integration
 def test_bm25_ranks_by_words_and_is_the_same_twice(mini_data: Mini, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"depth": 20, "negatives": 6, "log": silent}
+    settings: dict[str, Any] = {
+        "depth": 20,
+        "negatives": 6,
+    }
     first = mine(mini_data.topics, tmp_path / "a.jsonl", bm25=tmp_path / "lucene", **settings)
     found = lines(tmp_path / "a.jsonl")
     answers = {question["id"]: question["answers"] for question in mini_data.questions}
@@ -345,14 +353,14 @@ def test_bm25_ranks_by_words_and_is_the_same_twice(mini_data: Mini, tmp_path: Pa
 def test_bm25_index_is_reused_and_what_a_killed_run_left_is_not(mini_data: Mini, tmp_path: Path) -> None:
     said: list[str] = []
     docs, folder = collection.load(mini_data.docs), tmp_path / "lucene"
-    bm25_index(docs, folder, log=said.append)
+    bm25_index(docs, folder)
     partial = shutil.copytree(folder, tmp_path / "other.partial")
     (partial / "manifest.json").unlink()
     (partial / ".identity").write_text(Manifest.read(folder).identity)
     (partial / "_7.fdt").write_text("half a segment")
-    bm25_index(docs, tmp_path / "other", log=said.append)
+    bm25_index(docs, tmp_path / "other")
     assert set(contents(tmp_path / "other")) == set(contents(folder))
-    bm25_index(docs, folder, log=said.append)
+    bm25_index(docs, folder)
     assert [line.split(": ", 1)[1] for line in said] == [
         f"wrote {folder} (passages 60)",
         f"wrote {tmp_path / 'other'} (passages 60)",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import contents, silent
+from conftest import contents
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -166,7 +166,7 @@ def test_negatives_that_hold_the_answer_are_not_drawn(recipe: ReaderRecipe) -> N
 
 def test_a_reader_learns_and_the_same_recipe_gives_the_same_bytes(recipe: ReaderRecipe, tmp_path: Path) -> None:
     lines: list[str] = []
-    made = stage.train(recipe, tmp_path / "reader", log=lines.append)
+    made = stage.train(recipe, tmp_path / "reader")
     assert made.counts["questions"] == 12 and made.counts["held_out"] == 4 and made.counts["left_out"] == 0
     reader = SpanReader(recipe.reader(str(tmp_path / "reader")), "cpu")
     examples, _ = load_examples(recipe.data)
@@ -178,8 +178,8 @@ def test_a_reader_learns_and_the_same_recipe_gives_the_same_bytes(recipe: Reader
     assert "EM is" in card and "12 questions" in card
     assert any(line.startswith("train: EM of held-out questions") for line in lines)
     again = dataclasses.replace(recipe, steps=4, evaluation_steps=0)
-    stage.train(again, tmp_path / "one", log=silent)
-    stage.train(again, tmp_path / "two", log=silent)
+    stage.train(again, tmp_path / "one")
+    stage.train(again, tmp_path / "two")
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
@@ -187,7 +187,7 @@ def test_frozen_embeddings_stay_and_the_rest_learns(recipe: ReaderRecipe, tmp_pa
     from safetensors.numpy import load_file
 
     frozen = dataclasses.replace(recipe, steps=3, frozen_embeddings=True)
-    stage.train(frozen, tmp_path / "reader", log=silent)
+    stage.train(frozen, tmp_path / "reader")
     before = load_file(tmp_path / "encoder" / "model.safetensors")
     after = {name.removeprefix("bert."): w for name, w in load_file(tmp_path / "reader" / "model.safetensors").items()}
     same = {name for name, weight in before.items() if (after[name] == weight).all()}
@@ -198,7 +198,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(recipe: ReaderReci
     data = squad(RIVERS[:2])
     data["data"][0]["paragraphs"][0]["qas"][0]["answers"] = []
     Path(recipe.data).write_text(json.dumps(data), encoding="utf-8")
-    made = stage.train(dataclasses.replace(recipe, steps=1), tmp_path / "reader", log=silent)
+    made = stage.train(dataclasses.replace(recipe, steps=1), tmp_path / "reader")
     assert (made.counts["questions"], made.counts["left_out"]) == (3, 1)
     assert "(1 more have no answer in their passage)" in (tmp_path / "reader" / "README.md").read_text()
 
@@ -225,7 +225,7 @@ def test_what_cannot_be_trained_is_refused(
         paragraph["qas"][0]["answers"] = []
     Path("none.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match=message):
-        stage.train(dataclasses.replace(recipe, **change), tmp_path / "reader", log=silent)
+        stage.train(dataclasses.replace(recipe, **change), tmp_path / "reader")
     assert not (tmp_path / "reader").exists()
 
 

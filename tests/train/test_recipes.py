@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Mini, contents, silent
+from conftest import Mini, contents
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
@@ -110,8 +110,8 @@ def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(curve, "plot_curve", lambda _: "")
 
 
-def train(recipe: Recipe, output: Path, log: Callable[[str], None] = silent) -> Manifest:
-    return STAGES[type(recipe)].train(recipe, output, log=log)
+def train(recipe: Recipe, output: Path) -> Manifest:
+    return STAGES[type(recipe)].train(recipe, output)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
@@ -605,7 +605,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_leaves_the_last_checkpo
     with pytest.raises(InputError, match="the loss is nan at step 3 of 3, with these questions: ") as caught:
         train(recipe, tmp_path / "model")
     kept = tmp_path / "model.partial" / ".trainer" / "questions" / "checkpoint-2"
-    assert str(kept) in caught.value.mend and (kept / checkpoints.MARK).exists()
+    assert str(kept) in caught.value.hint and (kept / checkpoints.MARK).exists()
     known = [example.label for example in load_split(recipe).kept]
     asked = caught.value.problem.partition("questions: ")[2].split(", ")
     assert len(asked) == (4 if name == "xdr-mbert" else 2) and {*asked} <= {*known}

@@ -403,7 +403,7 @@ def test_a_character_that_no_training_text_has_is_unknown(word_pieces: Any) -> N
 @pytest.fixture(scope="module")
 def trained(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "model"
-    train(TINY, folder, log=lambda _: None)
+    train(TINY, folder)
     return folder
 
 
@@ -415,19 +415,19 @@ def test_trained_folder_is_an_encoder(trained: Path) -> None:
 
 def test_training_moves_the_weights(trained: Path, mini_data: Mini, tmp_path: Path) -> None:
     slower = dataclasses.replace(TINY, learning_rate=1e-9)
-    train(slower, tmp_path / "slow", log=lambda _: None)
+    train(slower, tmp_path / "slow")
     vectors = [TextEncoder(TINY.encoder(str(f)), "cpu").encode_queries(["ban"]) for f in (trained, tmp_path / "slow")]
     assert np.abs(vectors[0] - vectors[1]).max() > 0.01
 
 
 def test_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
-    train(TINY, tmp_path / "again", log=lambda _: None)
+    train(TINY, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(trained)
 
 
 def test_trained_folder_is_reused(trained: Path) -> None:
     lines: list[str] = []
-    train(TINY, trained, log=lines.append)
+    train(TINY, trained)
     assert lines == [f"train-xdr: {trained} is there already"]
 
 
@@ -443,7 +443,7 @@ def test_held_out_questions_are_measured_and_half_weights_saved(mini_data: Mini,
 
     recipe = dataclasses.replace(TINY, held_out=0.4, half_precision_weights=True, steps=1)
     lines: list[str] = []
-    counts = train(recipe, tmp_path / "model", log=lines.append).counts
+    counts = train(recipe, tmp_path / "model").counts
     assert counts["questions"] + counts["held_out"] == 14 and counts["held_out"] > 0
     assert lines[-2].startswith("train: held-out questions that rank their own passage first: ")
     weights = load_file(tmp_path / "model" / "model.safetensors")
@@ -459,7 +459,7 @@ def test_frozen_word_embeddings_stay_as_they_are(mini_data: Mini, tmp_path: Path
         for steps in (1, 3):
             # in the first step of a warm-up the learning rate is 0
             recipe = dataclasses.replace(TINY, frozen_embeddings=frozen, steps=steps, warmup_steps=1)
-            train(recipe, tmp_path / f"{frozen}{steps}", log=lambda _: None)
+            train(recipe, tmp_path / f"{frozen}{steps}")
             found.append(load_file(tmp_path / f"{frozen}{steps}" / "model.safetensors"))
         changed[frozen] = {name for name, weights in found[0].items() if not np.array_equal(weights, found[1][name])}
     assert changed[False] - changed[True] == {"embeddings.word_embeddings.weight"}
@@ -467,7 +467,7 @@ def test_frozen_word_embeddings_stay_as_they_are(mini_data: Mini, tmp_path: Path
 
 
 def test_the_card_says_how_the_model_must_be_used(trained: Path, mini_data: Mini, tmp_path: Path) -> None:
-    train(dataclasses.replace(PREFIXED, steps=1), tmp_path / "model", log=lambda _: None)
+    train(dataclasses.replace(PREFIXED, steps=1), tmp_path / "model")
     plain, prefixed = (
         " ".join((folder / "README.md").read_text().partition("Recipe:")[0].split())
         for folder in (trained, tmp_path / "model")
@@ -536,7 +536,7 @@ def test_training_without_accelerate_says_what_to_install(
 
 def test_training_starts_from_a_given_model(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(TINY, model=str(tiny_model), architecture=None, steps=1, learning_rate=1e-3)
-    train(recipe, tmp_path / "model", log=lambda _: None)
+    train(recipe, tmp_path / "model")
     before, after = (
         TextEncoder(recipe.encoder(str(m))).encode_queries(["tea"]) for m in (tiny_model, tmp_path / "model")
     )

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, contents, silent
+from conftest import Mini, contents
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -557,7 +557,7 @@ def test_long_texts_are_cut_at_their_end(tokenizer: Any) -> None:
 @pytest.fixture(scope="module")
 def trained(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "model"
-    train(TINY, folder, log=silent)
+    train(TINY, folder)
     return folder
 
 
@@ -591,16 +591,16 @@ def test_manifest_counts_what_was_trained(trained: Path) -> None:
 
 
 def test_same_recipe_gives_the_same_bytes_and_another_seed_others(trained: Path, tmp_path: Path) -> None:
-    train(TINY, tmp_path / "again", log=silent)
+    train(TINY, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(trained)
-    train(dataclasses.replace(TINY, seed=6), tmp_path / "other", log=silent)
+    train(dataclasses.replace(TINY, seed=6), tmp_path / "other")
     assert contents(tmp_path / "other")["model.safetensors"] != contents(trained)["model.safetensors"]
     assert contents(tmp_path / "other")["tokenizer.json"] == contents(trained)["tokenizer.json"]
 
 
 def test_trained_folder_is_reused_until_the_recipe_changes(trained: Path) -> None:
     lines: list[str] = []
-    train(TINY, trained, log=lines.append)
+    train(TINY, trained)
     assert lines == [f"train-xqg: {trained} is there already"]
     split, wanted = xqg.plan(dataclasses.replace(TINY, steps=4))
     assert Manifest.read(trained).differences(wanted) == ["recipe"]
@@ -620,7 +620,7 @@ def loss(folder: Path, recipe: GeneratorRecipe, examples: Sequence[Example]) -> 
 
 
 def test_training_brings_the_loss_down(trained: Path, tmp_path: Path) -> None:
-    train(dataclasses.replace(TINY, steps=30), tmp_path / "model", log=silent)
+    train(dataclasses.replace(TINY, steps=30), tmp_path / "model")
     examples = load_examples(TINY.data)[0]
     assert loss(tmp_path / "model", TINY, examples) < 0.8 * loss(trained, TINY, examples)
 
@@ -630,7 +630,7 @@ def test_a_step_of_adafactor_is_relative_to_a_weights_size(
     mini_data: Mini, tiny_generator: Path, tmp_path: Path, adafactor: bool
 ) -> None:
     recipe = dataclasses.replace(TINY, model=str(tiny_generator), architecture=None, adafactor=adafactor, steps=1)
-    train(recipe, tmp_path / "model", log=silent)
+    train(recipe, tmp_path / "model")
     before, after = weights(tiny_generator), weights(tmp_path / "model")
     for key in (f"encoder.block.0.layer.0.SelfAttention.{name}.weight" for name in "qkvo"):
         size, moved = (np.sqrt(np.square(a).mean()) for a in (before[key], after[key] - before[key]))
@@ -639,7 +639,7 @@ def test_a_step_of_adafactor_is_relative_to_a_weights_size(
 
 
 def test_weights_decay_where_the_recipe_says_so(trained: Path, tmp_path: Path) -> None:
-    train(dataclasses.replace(TINY, weight_decay=10.0), tmp_path / "model", log=silent)
+    train(dataclasses.replace(TINY, weight_decay=10.0), tmp_path / "model")
     sizes = [np.linalg.norm(weights(folder)["shared.weight"]) for folder in (trained, tmp_path / "model")]
     assert sizes[1] < 0.95 * sizes[0]
 
@@ -663,12 +663,12 @@ def test_the_best_checkpoint_on_the_held_out_questions_is_kept(
     _, held_out = held_out_split(load_examples(HELD_OUT.data)[0], HELD_OUT.held_out)
     assert 0 < len(held_out) <= HELD_OUT.batch_size
     lines: list[str] = []
-    train(HELD_OUT, tmp_path / "best", log=lines.append)
+    train(HELD_OUT, tmp_path / "best")
     losses = held_out_losses(lines)
     assert len(losses) == 4 and min(losses) < losses[-1] - 0.1  # the learning rate is far too high
     assert loss(tmp_path / "best", HELD_OUT, held_out) == pytest.approx(min(losses), abs=2e-3)
     assert not [path for path in (tmp_path / "best").iterdir() if path.is_dir() or path.name.startswith(".")]
-    train(dataclasses.replace(HELD_OUT, evaluation_steps=0), tmp_path / "last", log=silent)
+    train(dataclasses.replace(HELD_OUT, evaluation_steps=0), tmp_path / "last")
     assert loss(tmp_path / "last", HELD_OUT, held_out) == pytest.approx(losses[-1], abs=2e-3)
 
 
@@ -680,12 +680,12 @@ def test_interrupted_training_goes_on_from_its_last_checkpoint(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(HELD_OUT, tmp_path / "killed", log=interrupt)
+        train(HELD_OUT, tmp_path / "killed")
     assert not (tmp_path / "killed").exists()
     assert next((tmp_path / "killed.partial").rglob("checkpoint-2"))
     lines: dict[str, list[str]] = {"killed": [], "whole": []}
-    for output, told in lines.items():
-        train(HELD_OUT, tmp_path / output, log=told.append)
+    for output in lines:
+        train(HELD_OUT, tmp_path / output)
     assert "train: goes on from step 2 of 4" in lines["killed"]
     assert not any("goes on" in line for line in lines["whole"])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -722,7 +722,7 @@ def test_epochs_are_counted_in_steps_of_accumulated_batches(
     mini_data: Mini, fitted: list[Stage], tmp_path: Path, adafactor: bool
 ) -> None:
     recipe = dataclasses.replace(TINY, steps=0, epochs=2.0, accumulation=3, adafactor=adafactor)
-    assert train(recipe, tmp_path / "model", log=silent).counts["steps"] == 3  # 2 epochs of 4 batches
+    assert train(recipe, tmp_path / "model").counts["steps"] == 3  # 2 epochs of 4 batches
     ((steps, batches, rate),) = fitted
     assert (steps, len(batches), rate) == (3, 9, 0.0)
 
@@ -738,7 +738,7 @@ def test_accumulated_batches_are_as_one_large_batch(tiny_generator: Path, tmp_pa
     moved = []
     for size, accumulation in ((4, 1), (2, 2), (2, 1)):
         changed = dataclasses.replace(recipe, batch_size=size, accumulation=accumulation)
-        train(changed, tmp_path / "model", log=silent)
+        train(changed, tmp_path / "model")
         after = weights(tmp_path / "model")
         moved.append(np.concatenate([(after[key] - before[key]).ravel() for key in sorted(before)]))
     one, accumulated, half = moved
@@ -751,7 +751,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_training_starts_from_a_given_model(mini_data: Mini, tiny_generator: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(TINY, model=str(tiny_generator), architecture=None, learning_rate=1e-3)
-    made_from = train(recipe, tmp_path / "model", log=silent).inputs["model"]
+    made_from = train(recipe, tmp_path / "model").inputs["model"]
     assert made_from == model_fingerprint(str(tiny_generator)) != xqg.plan(TINY)[1].inputs["model"] == ""
     before, after = weights(tiny_generator), weights(tmp_path / "model")
     assert {key: array.shape for key, array in before.items()} == {key: array.shape for key, array in after.items()}
@@ -768,14 +768,14 @@ def test_training_starts_from_a_given_model(mini_data: Mini, tiny_generator: Pat
 def test_a_given_model_of_another_kind_is_refused(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(TINY, model=str(tiny_model), architecture=None)
     with pytest.raises(InputError, match="cannot be loaded as a sequence-to-sequence model"):
-        train(recipe, tmp_path / "model", log=silent)
+        train(recipe, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_languages_are_known_before_anything_is_trained(tmp_path: Path) -> None:
     path = tevatron(tmp_path / "train.jsonl", ("Где?", ""), ("1812?", ""))
     with pytest.raises(InputError, match=r"'1812\?' is not known"):
-        train(dataclasses.replace(TINY, data=str(path)), tmp_path / "model", log=silent)
+        train(dataclasses.replace(TINY, data=str(path)), tmp_path / "model")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -783,7 +783,7 @@ def test_mixed_precision_and_half_weights_change_the_numbers_but_little(
     mini_data: Mini, trained: Path, tmp_path: Path
 ) -> None:
     recipe = dataclasses.replace(TINY, precision=Precision.BFLOAT16, half_precision_weights=True)
-    train(recipe, tmp_path / "model", log=silent)
+    train(recipe, tmp_path / "model")
     whole, half = weights(trained), weights(tmp_path / "model")
     assert {array.dtype for array in whole.values()} == {np.dtype(np.float32)}
     assert {array.dtype for array in half.values()} == {np.dtype(np.float16)}
@@ -808,7 +808,7 @@ def turku(tmp_path: Path) -> Path:
 
 def test_names_stand_between_the_questions(few_names: None, turku: Path, fitted: list[Stage], tmp_path: Path) -> None:
     recipe = dataclasses.replace(TINY, data=str(turku), names_epochs=2, steps=0, epochs=3, batch_size=5)
-    counts = train(recipe, tmp_path / "model", log=silent).counts
+    counts = train(recipe, tmp_path / "model").counts
     ((steps, batches, rate),) = fitted
     # an epoch is 2 batches of questions and twice one of the 2 names of Turku
     assert (steps, len(batches), rate) == (12, 12, 0.0)
@@ -840,7 +840,7 @@ def test_held_out_questions_are_not_exchanged(
     assert kept and held_out
     taught: list[Example] = []
     monkeypatch.setattr(xqg, "question_pair", lambda e, *more: taught.append(e) or question_pair(e, *more))
-    train(recipe, tmp_path / "model", log=silent)
+    train(recipe, tmp_path / "model")
     assert set(held_out) <= set(taught)
     places = {example.positive.doc_id for example in held_out}
     assert {example for example in taught if example.positive.doc_id in places} == set(held_out)
@@ -854,7 +854,7 @@ def test_data_without_questions_to_train_on_is_refused(
     (tmp_path / "none.jsonl").write_text("\n")
     data = TINY.data if held_out else str(tmp_path / "none.jsonl")
     with pytest.raises(InputError, match="question"):
-        train(dataclasses.replace(TINY, data=data, held_out=held_out), tmp_path / "model", log=silent)
+        train(dataclasses.replace(TINY, data=data, held_out=held_out), tmp_path / "model")
     assert {path.name for path in tmp_path.iterdir()} == {"none.jsonl"}
 
 
@@ -902,7 +902,7 @@ def test_quality_is_the_share_of_queries_that_are_right(monkeypatch: pytest.Monk
 def test_quality_is_measured_on_what_is_held_out_and_told(mini_data: Mini, tmp_path: Path) -> None:
     recipe = dataclasses.replace(TINY, held_out=0.4, steps=1)
     lines: list[str] = []
-    counts = train(recipe, tmp_path / "model", log=lines.append).counts
+    counts = train(recipe, tmp_path / "model").counts
     assert counts["held_out"] > 0 and counts["questions"] + counts["held_out"] == 14
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
     (line,) = [line for line in lines if "in the language asked for" in line]

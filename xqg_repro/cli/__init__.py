@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from xqg_repro import __version__
 from xqg_repro.cli import comparison, doctor, files, reading, regression, scoring, stages, study, training
-from xqg_repro.cli.options import Log
+from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.errors import exit_status
 
 
@@ -19,18 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 after a check that failed, or 2 after an input error."""
 
     def action() -> int:
-        return run(sys.argv[1:] if arguments is None else arguments, lambda message: print(message, file=sys.stderr))
+        args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
+        return args.run(args) or 0
 
-    return exit_status(action)
-
-
-def run(arguments: Sequence[str], log: Log) -> int:
-    """Parse a command line, run it and return its exit status; raises :class:`InputError`.
-
-    ``log`` receives progress messages.
-    """
-    asked = parser().parse_args(arguments)
-    return asked.run(asked, log) or 0
+    with messages_on_stderr():
+        return exit_status(action)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xqg_repro.cli.options import Log, add_verb
+from xqg_repro.cli.options import add_verb
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
     from xqg_repro.evaluation.compare import Comparison, System
+
+logger = logging.getLogger(__name__)
 
 FORMATS = ("text", "markdown", "latex", "csv", "json")
 
@@ -51,70 +54,70 @@ def add_compare(verbs: Any, name: str) -> None:
     verb.add_argument("--output", metavar="FILE", help="write there instead of printing")
 
 
-def _compare(asked: argparse.Namespace, log: Log) -> None:
+def _compare(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.baselines import PUBLISHED_ON
     from xqg_repro.evaluation.compare import compare
     from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers, parse_measures
     from xqg_repro.evaluation.printing import printing
     from xqg_repro.evaluation.significance import Correction, Test
 
-    if asked.published and (asked.baseline or asked.answers or len(asked.runs) > 1):
-        raise InputError("--published compares one run with a published system", mend="leave out the other runs")
-    if asked.published and asked.format in ("csv", "json"):
-        raise InputError(f"--published has no {asked.format}", mend="choose from: text, markdown, latex")
-    topics = asked.topics or _topics_of(asked.runs)
-    if asked.published and topics != PUBLISHED_ON:
+    if args.published and (args.baseline or args.answers or len(args.runs) > 1):
+        raise InputError("--published compares one run with a published system", hint="leave out the other runs")
+    if args.published and args.format in ("csv", "json"):
+        raise InputError(f"--published has no {args.format}", hint="choose from: text, markdown, latex")
+    topics = args.topics or _topics_of(args.runs)
+    if args.published and topics != PUBLISHED_ON:
         raise InputError(
-            f"published results are on {PUBLISHED_ON}, not on {topics}", mend="take a run of these questions"
+            f"published results are on {PUBLISHED_ON}, not on {topics}", hint="take a run of these questions"
         )
-    score = evaluate_answers if asked.answers else evaluate
-    asked.measures = asked.measures or (["EM", "F1"] if asked.answers else ["R2kt", "R5kt"])
-    parse_measures(asked.measures)
-    names = _names(asked.runs)
-    baseline = "" if asked.published else _named(asked.baseline, names) if asked.baseline else names[0]
+    score = evaluate_answers if args.answers else evaluate
+    args.measures = args.measures or (["EM", "F1"] if args.answers else ["R2kt", "R5kt"])
+    parse_measures(args.measures)
+    names = _names(args.runs)
+    baseline = "" if args.published else _named(args.baseline, names) if args.baseline else names[0]
     systems, languages = [], ()
-    for name, run in zip(names, asked.runs, strict=True):
-        scores = score(run, topics, asked.measures, missing=Missing(asked.missing))
+    for name, run in zip(names, args.runs, strict=True):
+        scores = score(run, topics, args.measures, missing=Missing(args.missing))
         if scores.absent:
-            log(f"compare: {len(scores.absent)} questions are not in {run} (--missing {scores.missing})")
+            logger.info(f"compare: {len(scores.absent)} questions are not in {run} (--missing {scores.missing})")
         languages = languages or tuple(dict.fromkeys(scores.languages.values()))
         systems.append(_system(name, scores, baseline))
-    if asked.published:
-        _write(_published(systems[0], asked), asked, log)
+    if args.published:
+        _write(_published(systems[0], args), args)
         return
     compared = compare(
         systems,
         languages,
-        {measure: printing(measure) for measure in asked.measures},
-        test=Test(asked.test),
-        correction=Correction(asked.correction),
+        {measure: printing(measure) for measure in args.measures},
+        test=Test(args.test),
+        correction=Correction(args.correction),
     )
-    _write(_formatted(compared, asked), asked, log)
+    _write(_formatted(compared, args), args)
 
 
-def _write(text: str, asked: argparse.Namespace, log: Log) -> None:
-    if not asked.output:
+def _write(text: str, args: argparse.Namespace) -> None:
+    if not args.output:
         print(text)
         return
     from xqg_repro.core.files import atomic_write
 
-    with atomic_write(asked.output) as file:
+    with atomic_write(args.output) as file:
         file.write(f"{text}\n")
-    log(f"compare: wrote {asked.output}")
+    logger.info(f"compare: wrote {args.output}")
 
 
-def _formatted(compared: Comparison, asked: argparse.Namespace) -> str:
-    if asked.format == "text":
-        return compared.text(bold=not asked.output and sys.stdout.isatty())
-    return getattr(compared, asked.format)()
+def _formatted(compared: Comparison, args: argparse.Namespace) -> str:
+    if args.format == "text":
+        return compared.text(bold=not args.output and sys.stdout.isatty())
+    return getattr(compared, args.format)()
 
 
-def _published(system: System, asked: argparse.Namespace) -> str:
+def _published(system: System, args: argparse.Namespace) -> str:
     from xqg_repro.evaluation.compare import UNPAIRED, against_published
     from xqg_repro.evaluation.significance import Correction
 
-    tables = against_published(system, asked.published, asked.measures, Correction(asked.correction))
-    return "\n\n".join([*(getattr(table, asked.format)() for table in tables), UNPAIRED])
+    tables = against_published(system, args.published, args.measures, Correction(args.correction))
+    return "\n\n".join([*(getattr(table, args.format)() for table in tables), UNPAIRED])
 
 
 def _system(name: str, scores: Any, baseline: str) -> System:
@@ -126,19 +129,19 @@ def _system(name: str, scores: Any, baseline: str) -> System:
 
 def _topics_of(runs: list[str]) -> str:
     """The topics that the runs' names tell, which must be the same."""
-    from xqg_repro.reproduction.tasks import named_in
+    from xqg_repro.reproduction.tasks import parse_run_name
 
-    told = {named_in(run)[1] for run in runs}
+    told = {parse_run_name(run)[1] for run in runs}
     if len(told) > 1 or "" in told:
-        raise InputError("the runs' names do not tell one topic set", mend="name it: --topics xor-mini/dev")
+        raise InputError("the runs' names do not tell one topic set", hint="name it: --topics xor-mini/dev")
     return told.pop()
 
 
 def _names(runs: list[str]) -> list[str]:
     """What tables call the runs: the condition in the file's name, else that name; the path where two are alike."""
-    from xqg_repro.reproduction.tasks import named_in
+    from xqg_repro.reproduction.tasks import parse_run_name
 
-    short = [named_in(run)[0] or Path(run).name for run in runs]
+    short = [parse_run_name(run)[0] or Path(run).name for run in runs]
     return [name if short.count(name) == 1 else run for name, run in zip(short, runs, strict=True)]
 
 
@@ -154,14 +157,14 @@ def add_claims(verbs: Any, name: str) -> None:
     verb.add_argument("--runs", default="out/runs", help="folder of its TREC runs (default: %(default)s)")
 
 
-def _claims(asked: argparse.Namespace, log: Log) -> None:
+def _claims(args: argparse.Namespace) -> None:
     from xqg_repro.reproduction.benchmark import load_benchmark
-    from xqg_repro.reproduction.claims import are_about, claims_text
+    from xqg_repro.reproduction.claims import claims_text, has_claims
     from xqg_repro.reproduction.report import report_of_runs
 
-    benchmark = load_benchmark(asked.benchmark)
-    if not are_about(benchmark):
-        raise InputError(f"no claim is about {benchmark.name}", mend="choose from: xor-mini, xor-tydi")
-    if not Path(asked.runs).is_dir():
-        raise InputError("there is no such folder of runs", path=asked.runs, mend="reproduce first, or name another")
-    print(claims_text(report_of_runs(benchmark, asked.runs).evidence))
+    benchmark = load_benchmark(args.benchmark)
+    if not has_claims(benchmark):
+        raise InputError(f"no claim is about {benchmark.name}", hint="choose from: xor-mini, xor-tydi")
+    if not Path(args.runs).is_dir():
+        raise InputError("there is no such folder of runs", path=args.runs, hint="reproduce first, or name another")
+    print(claims_text(report_of_runs(benchmark, args.runs).evidence))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xqg_repro.cli.options import Log
-
 
 def add_doctor(verbs: Any, name: str) -> None:
     """Declare the verb ``doctor``."""
@@ -25,9 +23,9 @@ def add_doctor(verbs: Any, name: str) -> None:
     verb.add_argument("--device", help="torch device to measure on (default: a GPU if there is one)")
 
 
-def _doctor(asked: argparse.Namespace, log: Log) -> int:
+def _doctor(args: argparse.Namespace) -> int:
     from xqg_repro.reproduction.doctor import examine
 
-    report = examine(asked.directory, online=asked.online, measure=asked.measure, device=asked.device)
+    report = examine(args.directory, online=args.online, measure=args.measure, device=args.device)
     print(report.text())
     return 0 if report.ready else 1

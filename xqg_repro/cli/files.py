@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xqg_repro.cli.options import Log, add_verb
+from xqg_repro.cli.options import add_verb
 from xqg_repro.core.errors import InputError
 
 FORMS = ("tevatron", "msmarco", "dpr", "trec")
@@ -23,31 +23,31 @@ def add_submit(verbs: Any, name: str) -> None:
     verb.add_argument("--tag", help="with --convert: the run's last column (default: submission)")
 
 
-def _submit(asked: argparse.Namespace, log: Log) -> None:
-    mode = next(mode for mode in ("run", "check", "convert") if getattr(asked, mode + "_file") is not None)
-    _refuse_options(asked, mode)
+def _submit(args: argparse.Namespace) -> None:
+    mode = next(mode for mode in ("run", "check", "convert") if getattr(args, mode + "_file") is not None)
+    _refuse_options(args, mode)
     from xqg_repro.evaluation import submission
 
     if mode == "run":
-        print(submission.write_submission(asked.run_file, asked.topics, asked.output, log=log).table().text())
+        print(submission.write_submission(args.run_file, args.topics, args.output).table().text())
     elif mode == "check":
-        print(submission.check(asked.check_file, asked.topics, log=log).table().text())
+        print(submission.check(args.check_file, args.topics).table().text())
     else:
-        tag = submission.TAG if asked.tag is None else asked.tag
-        returned = submission.submission_to_run(asked.convert_file, asked.topics, asked.output, tag, log=log)
+        tag = submission.TAG if args.tag is None else args.tag
+        returned = submission.submission_to_run(args.convert_file, args.topics, args.output, tag)
         print(returned.table().text())
 
 
-def _refuse_options(asked: argparse.Namespace, mode: str) -> None:
+def _refuse_options(args: argparse.Namespace, mode: str) -> None:
     """Options that this way of using the verb needs or cannot have."""
     needed = () if mode == "check" else ("topics", "output")
     idle = {"run": ("tag",), "check": ("output", "tag"), "convert": ()}[mode]
     for option in needed:
-        if getattr(asked, option) is None:
-            raise InputError(f"--{mode} needs --{option}", mend="see xqg-repro submit --help")
+        if getattr(args, option) is None:
+            raise InputError(f"--{mode} needs --{option}", hint="see xqg-repro submit --help")
     for option in idle:
-        if getattr(asked, option) is not None:
-            raise InputError(f"--{option} means nothing with --{mode}", mend="leave it out")
+        if getattr(args, option) is not None:
+            raise InputError(f"--{option} means nothing with --{mode}", hint="leave it out")
 
 
 def add_runfile(verbs: Any, name: str) -> None:
@@ -76,13 +76,13 @@ def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:
     verb.add_argument("--topics", default="", help=f"ir-datasets id or TSV file of {of}")
 
 
-def _check(asked: argparse.Namespace, log: Log) -> None:
+def _check(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.convert import check
 
-    print(check(asked.file, asked.topics, log=log).table().text())
+    print(check(args.file, args.topics).table().text())
 
 
-def _convert(asked: argparse.Namespace, log: Log) -> None:
+def _convert(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.convert import convert
 
-    print(convert(asked.file, asked.output, asked.form, asked.tag, asked.topics, log=log).table().text())
+    print(convert(args.file, args.output, args.form, args.tag, args.topics).table().text())

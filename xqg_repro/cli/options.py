@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
@@ -11,11 +14,24 @@ from xqg_repro.core.errors import InputError
 if TYPE_CHECKING:
     from xqg_repro.models.settings import EncoderConfig
 
-Log = Callable[[str], None]
+
+@contextmanager
+def messages_on_stderr(wanted: Callable[[str], bool] = lambda message: True) -> Iterator[None]:
+    """Show what the package logs on standard error, as plain lines; only the ``wanted`` messages."""
+    package, handler = logging.getLogger("xqg_repro"), logging.StreamHandler(sys.stderr)
+    level = package.level
+    handler.addFilter(lambda record: wanted(record.getMessage()))
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
 
 
 def add_verb(
-    verbs: Any, name: str, handler: Callable[[argparse.Namespace, Log], None], text: str
+    verbs: Any, name: str, handler: Callable[[argparse.Namespace], int | None], text: str
 ) -> argparse.ArgumentParser:
     """Declare a verb that ``handler`` runs; the parser for its options."""
     verb = verbs.add_parser(name, help=text, description=text)
@@ -33,9 +49,9 @@ def add_stage_options(
     verb.add_argument("--force", action="store_true", help=again)
 
 
-def stage_settings(asked: argparse.Namespace, log: Log) -> dict[str, Any]:
-    """The keyword arguments of a stage's function that :func:`add_stage_options` asks for, and the log."""
-    return {name: getattr(asked, name) for name in ("device", "force") if hasattr(asked, name)} | {"log": log}
+def stage_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The keyword arguments of a stage's function that :func:`add_stage_options` asks for."""
+    return {name: getattr(args, name) for name in ("device", "force") if hasattr(args, name)}
 
 
 def add_encoder_options(verb: argparse.ArgumentParser) -> None:
@@ -81,14 +97,14 @@ def add_encoder_options(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def given_settings(asked: argparse.Namespace, settings: type) -> dict[str, Any]:
+def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
     """The settings (a dataclass's fields) that options name."""
     import dataclasses
 
-    return {f.name: getattr(asked, f.name) for f in dataclasses.fields(settings) if hasattr(asked, f.name)}
+    return {f.name: getattr(args, f.name) for f in dataclasses.fields(settings) if hasattr(args, f.name)}
 
 
-def encoder_config(asked: argparse.Namespace, made_by: EncoderConfig | None = None) -> EncoderConfig | None:
+def encoder_config(args: argparse.Namespace, made_by: EncoderConfig | None = None) -> EncoderConfig | None:
     """The encoder that the options describe; ``None`` where there is nothing to start from.
 
     Options override a preset, else the settings of the encoder that made an index, else the paper's.
@@ -98,26 +114,26 @@ def encoder_config(asked: argparse.Namespace, made_by: EncoderConfig | None = No
     from xqg_repro.core.settings import parse
     from xqg_repro.models.settings import EncoderConfig, load_preset
 
-    given = given_settings(asked, EncoderConfig)
-    base = load_preset(asked.preset) if hasattr(asked, "preset") else made_by
+    given = given_settings(args, EncoderConfig)
+    base = load_preset(args.preset) if hasattr(args, "preset") else made_by
     if base is not None:
         return dataclasses.replace(base, **given)
     if "model" in given:
         if "pooling" not in given:
-            mend = "--pooling cls or mean, and whatever else its authors say; or a --preset that says it"
-            raise InputError(f"how {given['model']} makes one vector of a text is not said", mend=mend)
+            hint = "--pooling cls or mean, and whatever else its authors say; or a --preset that says it"
+            raise InputError(f"how {given['model']} makes one vector of a text is not said", hint=hint)
         return parse(EncoderConfig, given, "command line")
     if given:
         option = "no-title" if given.get("title_separator", "") is None else next(iter(given)).replace("_", "-")
-        raise InputError(f"--{option} is given without an encoder", mend="name one with --preset or --encoder")
+        raise InputError(f"--{option} is given without an encoder", hint="name one with --preset or --encoder")
     return None
 
 
-def named_encoder(asked: argparse.Namespace) -> EncoderConfig:
+def named_encoder(args: argparse.Namespace) -> EncoderConfig:
     """The encoder that the options describe; :class:`InputError` where they name none."""
-    config = encoder_config(asked)
+    config = encoder_config(args)
     if config is None:
-        raise InputError("no encoder is named", mend="use --preset or --encoder")
+        raise InputError("no encoder is named", hint="use --preset or --encoder")
     return config
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xqg_repro.cli.options import Log, add_stage_options, add_verb, given_settings, stage_settings
+from xqg_repro.cli.options import add_stage_options, add_verb, given_settings, stage_settings
 
 
 def add_read(verbs: Any, name: str) -> None:
@@ -42,7 +42,7 @@ def _add_reader_options(verb: argparse.ArgumentParser) -> None:
     group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the reader's layers")
 
 
-def _read(asked: argparse.Namespace, log: Log) -> None:
+def _read(args: argparse.Namespace) -> None:
     import dataclasses
 
     from xqg_repro.core.errors import InputError
@@ -50,12 +50,12 @@ def _read(asked: argparse.Namespace, log: Log) -> None:
     from xqg_repro.models.settings import ReaderConfig, load_reader
     from xqg_repro.retrieval.read import read
 
-    given = given_settings(asked, ReaderConfig)
-    if hasattr(asked, "preset"):
-        config = dataclasses.replace(load_reader(asked.preset), **given)
+    given = given_settings(args, ReaderConfig)
+    if hasattr(args, "preset"):
+        config = dataclasses.replace(load_reader(args.preset), **given)
     elif "model" in given:
         config = parse(ReaderConfig, given, "command line")
     else:
-        raise InputError("no reader is named", mend="use --preset or --reader")
-    settings = {"depth": asked.depth, "weight": asked.weight, **stage_settings(asked, log)}
-    read(asked.run_file, asked.topics, config, asked.output, **settings)
+        raise InputError("no reader is named", hint="use --preset or --reader")
+    settings = {"depth": args.depth, "weight": args.weight, **stage_settings(args)}
+    read(args.run_file, args.topics, config, args.output, **settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xqg_repro.cli.options import Log, add_verb
+from xqg_repro.cli.options import add_verb
 from xqg_repro.core.errors import InputError
 
 
@@ -23,24 +23,24 @@ def add_regress(verbs: Any, name: str) -> None:
     verb.add_argument("--runs", default="runs", help="folder of the reference runs (default: %(default)s)")
 
 
-def _regress(asked: argparse.Namespace, log: Log) -> int:
+def _regress(args: argparse.Namespace) -> int:
     from xqg_repro.reproduction.regress import load_regression, names, planned, regress
     from xqg_repro.reproduction.tasks import Step
     from xqg_repro.reproduction.verdict import Check, Verdict
 
-    given = {Step.INDEX: asked.index, Step.SEARCH: asked.search, Step.READ: asked.search, Step.EVALUATE: asked.verify}
+    given = {Step.INDEX: args.index, Step.SEARCH: args.search, Step.READ: args.search, Step.EVALUATE: args.verify}
     steps = [step for step in Step if given[step]]
     if not steps:
-        raise InputError("nothing to do", mend="give one or more of --index --search --verify")
+        raise InputError("nothing to do", hint="give one or more of --index --search --verify")
     failed = 0
-    for regression in map(load_regression, names() if asked.all else asked.regression):
-        if asked.dry_run:
-            print(*planned(regression, asked.directory, steps), sep="\n")
+    for regression in map(load_regression, names() if args.all else args.regression):
+        if args.dry_run:
+            print(*planned(regression, args.directory, steps), sep="\n")
             continue
         try:
-            checks = regress(regression, asked.directory, steps, references=asked.runs, log=log)
+            checks = regress(regression, args.directory, steps, references=args.runs)
         except InputError as error:  # a model that cannot be had must not keep the other regressions from running
-            if not asked.all:
+            if not args.all:
                 raise
             checks = [Check(Verdict.FAIL, str(error))]
         print(regression.name, *checks, sep="\n")

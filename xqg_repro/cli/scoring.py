@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from typing import Any
 
-from xqg_repro.cli.options import Log, add_aggregate_options, add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.options import add_aggregate_options, add_stage_options, add_verb, stage_settings
+
+logger = logging.getLogger(__name__)
 
 
 def add_evaluate(verbs: Any, name: str) -> None:
@@ -29,23 +32,23 @@ def add_evaluate(verbs: Any, name: str) -> None:
     verb.add_argument("--output", help="JSON file for all scores, per question too")
 
 
-def _evaluate(asked: argparse.Namespace, log: Log) -> None:
+def _evaluate(args: argparse.Namespace) -> None:
     from xqg_repro.core.stages import check_output
     from xqg_repro.core.tables import Table
     from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers
 
-    missing = Missing(asked.missing)
-    if asked.output:
-        check_output(asked.output, asked.answers or asked.run_file)
-    if asked.answers:
-        scores = evaluate_answers(asked.answers, asked.topics, asked.measures or ["EM", "F1"], missing=missing)
+    missing = Missing(args.missing)
+    if args.output:
+        check_output(args.output, args.answers or args.run_file)
+    if args.answers:
+        scores = evaluate_answers(args.answers, args.topics, args.measures or ["EM", "F1"], missing=missing)
     else:
-        scores = evaluate(asked.run_file, asked.topics, asked.measures or ["R2kt", "R5kt"], missing=missing)
-    if asked.output:
-        scores.write(asked.output)
+        scores = evaluate(args.run_file, args.topics, args.measures or ["R2kt", "R5kt"], missing=missing)
+    if args.output:
+        scores.write(args.output)
     if scores.absent:
         how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as the official script for runs does"
-        log(f"evaluate: {len(scores.absent)} questions are not there and {how} (--missing {scores.missing})")
+        logger.info(f"evaluate: {len(scores.absent)} questions are not there and {how} (--missing {scores.missing})")
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
     rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]
@@ -83,27 +86,27 @@ def add_ablate(verbs: Any, name: str) -> None:
         add_aggregate_options(what)
 
 
-def _ablate(asked: argparse.Namespace, log: Log) -> None:
+def _ablate(args: argparse.Namespace) -> None:
     from xqg_repro.representation.settings import Aggregate, Augmentation
     from xqg_repro.reproduction.ablate import Vary, ablate
 
-    vary = Vary(asked.vary)
-    fixed = {"queries": asked.queries} if vary is Vary.ALPHA else {"alpha": asked.alpha}
+    vary = Vary(args.vary)
+    fixed = {"queries": args.queries} if vary is Vary.ALPHA else {"alpha": args.alpha}
     how = Augmentation(
-        aggregate=Aggregate(asked.aggregate), languages=tuple(asked.languages), normalize=asked.normalize, **fixed
+        aggregate=Aggregate(args.aggregate), languages=tuple(args.languages), normalize=args.normalize, **fixed
     )
     found = ablate(
         vary,
-        asked.embeddings,
-        asked.sums,
-        asked.topics,
-        asked.output,
-        values=getattr(asked, vary),
+        args.embeddings,
+        args.sums,
+        args.topics,
+        args.output,
+        values=getattr(args, vary),
         how=how,
-        measures=asked.measures,
-        depth=asked.depth,
-        allow_missing=asked.allow_missing,
-        **stage_settings(asked, log),
+        measures=args.measures,
+        depth=args.depth,
+        allow_missing=args.allow_missing,
+        **stage_settings(args),
     )
     print(found.text())
 
@@ -115,7 +118,7 @@ def add_topics(verbs: Any, name: str) -> None:
     verb.add_argument("--output", required=True, help="TSV file to write: qid and text")
 
 
-def _topics(asked: argparse.Namespace, log: Log) -> None:
+def _topics(args: argparse.Namespace) -> None:
     from xqg_repro.collection.topics import read_topics, write_topics
 
-    log(f"topics: {write_topics(read_topics(asked.topics)[0], asked.output)} questions in {asked.output}")
+    logger.info(f"topics: {write_topics(read_topics(args.topics)[0], args.output)} questions in {args.output}")

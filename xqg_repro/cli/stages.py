@@ -6,7 +6,6 @@ import argparse
 from typing import Any
 
 from xqg_repro.cli.options import (
-    Log,
     add_aggregate_options,
     add_encoder_options,
     add_stage_options,
@@ -49,22 +48,22 @@ def add_generate(verbs: Any, name: str) -> None:
     group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the model's layers")
 
 
-def _generate(asked: argparse.Namespace, log: Log) -> None:
+def _generate(args: argparse.Namespace) -> None:
     import dataclasses
 
     from xqg_repro.models.settings import GeneratorConfig, load_generator
     from xqg_repro.representation.generate import generate
 
-    given = given_settings(asked, GeneratorConfig)
+    given = given_settings(args, GeneratorConfig)
     if "languages" in given:
         given["languages"] = tuple(given["languages"])
-    config = dataclasses.replace(load_generator(getattr(asked, "preset", "xqg-mt5-base")), **given)
+    config = dataclasses.replace(load_generator(getattr(args, "preset", "xqg-mt5-base")), **given)
     generate(
-        asked.collection,
+        args.collection,
         config,
-        asked.output,
-        shard_size=asked.shard_size,
-        **stage_settings(asked, log),
+        args.output,
+        shard_size=args.shard_size,
+        **stage_settings(args),
     )
 
 
@@ -94,31 +93,31 @@ def add_translate(verbs: Any, name: str) -> None:
     group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the model's layers")
 
 
-def _translate(asked: argparse.Namespace, log: Log) -> None:
+def _translate(args: argparse.Namespace) -> None:
     import dataclasses
 
     from xqg_repro.models.settings import TranslatorConfig, load_translator
     from xqg_repro.representation.translate import translate
 
-    given = given_settings(asked, TranslatorConfig)
+    given = given_settings(args, TranslatorConfig)
     if "codes" in given:
         pairs = [pair.partition("=") for pair in given["codes"]]
         if wrong := [language + sign + code for language, sign, code in pairs if not (language and code)]:
-            raise InputError(f"--codes has {wrong[0]!r}", mend="write LANG=CODE, such as ar=arb_Arab")
+            raise InputError(f"--codes has {wrong[0]!r}", hint="write LANG=CODE, such as ar=arb_Arab")
         given["codes"] = {language: code for language, _, code in pairs}
-    if hasattr(asked, "preset"):
-        config = dataclasses.replace(load_translator(asked.preset), **given)
+    if hasattr(args, "preset"):
+        config = dataclasses.replace(load_translator(args.preset), **given)
     elif "model" in given:
         config = TranslatorConfig(**given)
     else:
-        raise InputError("no translator is named", mend="use --preset or --translator")
+        raise InputError("no translator is named", hint="use --preset or --translator")
     translate(
-        asked.collection,
-        asked.languages,
+        args.collection,
+        args.languages,
         config,
-        asked.output,
-        shard_size=asked.shard_size,
-        **stage_settings(asked, log),
+        args.output,
+        shard_size=args.shard_size,
+        **stage_settings(args),
     )
 
 
@@ -132,16 +131,16 @@ def add_encode(verbs: Any, name: str) -> None:
     add_encoder_options(verb)
 
 
-def _encode(asked: argparse.Namespace, log: Log) -> None:
+def _encode(args: argparse.Namespace) -> None:
     from xqg_repro.representation.encode import encode
 
     encode(
-        asked.collection,
-        named_encoder(asked),
-        asked.output,
-        shard_size=asked.shard_size,
-        dtype=asked.dtype,
-        **stage_settings(asked, log),
+        args.collection,
+        named_encoder(args),
+        args.output,
+        shard_size=args.shard_size,
+        dtype=args.dtype,
+        **stage_settings(args),
     )
 
 
@@ -175,21 +174,21 @@ def _add_queries_options(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--allow-missing", action="store_true", help="passages may have fewer queries; count them")
 
 
-def _sum(asked: argparse.Namespace, log: Log) -> None:
+def _sum(args: argparse.Namespace) -> None:
     from xqg_repro.representation.sums import sum_queries
 
     sum_queries(
-        asked.generated,
-        named_encoder(asked),
-        asked.output,
-        languages=asked.languages,
-        count=asked.queries,
-        per_language=asked.per_language,
-        every_rank=not asked.last_rank,
-        dtype=asked.dtype,
-        allow_missing=asked.allow_missing,
-        shard_size=asked.shard_size,
-        **stage_settings(asked, log),
+        args.generated,
+        named_encoder(args),
+        args.output,
+        languages=args.languages,
+        count=args.queries,
+        per_language=args.per_language,
+        every_rank=not args.last_rank,
+        dtype=args.dtype,
+        allow_missing=args.allow_missing,
+        shard_size=args.shard_size,
+        **stage_settings(args),
     )
 
 
@@ -208,17 +207,17 @@ def add_augment(verbs: Any, name: str) -> None:
     add_aggregate_options(verb)
 
 
-def _augment(asked: argparse.Namespace, log: Log) -> None:
-    from xqg_repro.representation.augment import augment, augment_in_one_stream
+def _augment(args: argparse.Namespace) -> None:
+    from xqg_repro.representation.augment import augment, augment_streaming
     from xqg_repro.representation.settings import Aggregate, Augmentation
 
-    how = Augmentation(asked.alpha, Aggregate(asked.aggregate), tuple(asked.languages), asked.queries, asked.normalize)
-    settings = stage_settings(asked, log) | {"allow_missing": asked.allow_missing}
-    if asked.sums:
+    how = Augmentation(args.alpha, Aggregate(args.aggregate), tuple(args.languages), args.queries, args.normalize)
+    settings = stage_settings(args) | {"allow_missing": args.allow_missing}
+    if args.sums:
         del settings["device"]  # nothing is encoded
-        augment(asked.embeddings, asked.sums, asked.output, how, **settings)
+        augment(args.embeddings, args.sums, args.output, how, **settings)
     else:
-        augment_in_one_stream(asked.embeddings, asked.generated, asked.output, how, **settings)
+        augment_streaming(args.embeddings, args.generated, args.output, how, **settings)
 
 
 def add_index(verbs: Any, name: str) -> None:
@@ -229,10 +228,10 @@ def add_index(verbs: Any, name: str) -> None:
     add_stage_options(verb, "index again even if the folder matches", device=False)
 
 
-def _index(asked: argparse.Namespace, log: Log) -> None:
+def _index(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.index import build_index
 
-    build_index(asked.embeddings, asked.output, factory=asked.factory, **stage_settings(asked, log))
+    build_index(args.embeddings, args.output, factory=args.factory, **stage_settings(args))
 
 
 def add_search(verbs: Any, name: str) -> None:
@@ -249,17 +248,17 @@ def add_search(verbs: Any, name: str) -> None:
     add_encoder_options(verb)
 
 
-def _search(asked: argparse.Namespace, log: Log) -> None:
+def _search(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.search import index_encoder, search
 
-    encoder = encoder_config(asked, index_encoder(asked.index))
+    encoder = encoder_config(args, index_encoder(args.index))
     search(
-        asked.index,
-        asked.topics,
-        asked.output,
-        tag=asked.tag,
-        depth=asked.depth,
+        args.index,
+        args.topics,
+        args.output,
+        tag=args.tag,
+        depth=args.depth,
         encoder=encoder,
-        threads=asked.threads,
-        **stage_settings(asked, log),
+        threads=args.threads,
+        **stage_settings(args),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xqg_repro.cli.options import Log, add_encoder_options, add_stage_options, add_verb, named_encoder, stage_settings
+from xqg_repro.cli.options import add_encoder_options, add_stage_options, add_verb, named_encoder, stage_settings
 
 
 def add_study(verbs: Any, name: str) -> None:
@@ -31,18 +31,18 @@ def add_study(verbs: Any, name: str) -> None:
     add_stage_options(verb, "encode and score again even if the folders match", "directory to write")
 
 
-def _study(asked: argparse.Namespace, log: Log) -> None:
+def _study(args: argparse.Namespace) -> None:
     from xqg_repro.models.settings import Precision, ReaderConfig
     from xqg_repro.study.run import run_study
     from xqg_repro.study.settings import load_study
     from xqg_repro.study.tables import over_pairs, scores
 
-    sources = {"generated": asked.generated, "translated": asked.translated}
+    sources = {"generated": args.generated, "translated": args.translated}
     there = {name: source is not None for name, source in sources.items()}
-    study = load_study(asked.languages, asked.passages, asked.methods, **there)
-    config = named_encoder(asked)
-    precision = Precision(asked.reader_precision)
-    answers = {"readers": [ReaderConfig(model, precision=precision) for model in asked.reader], "spans": asked.spans}
-    found = run_study(study, config, asked.output, **sources, **answers, **stage_settings(asked, log))
+    study = load_study(args.languages, args.passages, args.methods, **there)
+    config = named_encoder(args)
+    precision = Precision(args.reader_precision)
+    answers = {"readers": [ReaderConfig(model, precision=precision) for model in args.reader], "spans": args.spans}
+    found = run_study(study, config, args.output, **sources, **answers, **stage_settings(args))
     for measure in found.means:
         print(scores(found, measure).text(), over_pairs(found, measure).text(), sep="\n\n", end="\n\n")

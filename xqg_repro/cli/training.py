@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from xqg_repro.cli.options import Log, add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
 
 
 def add_train(verbs: Any, name: str) -> None:
@@ -38,33 +38,33 @@ def add_train(verbs: Any, name: str) -> None:
     _add_mine(kinds)
 
 
-def _overrides(asked: argparse.Namespace) -> dict[str, Any]:
+def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that options name in place of the recipe's."""
-    return {name: getattr(asked, name) for name in ("model", "data", "held_out_data", "steps", "seed")}
+    return {name: getattr(args, name) for name in ("model", "data", "held_out_data", "steps", "seed")}
 
 
-def _train_xdr(asked: argparse.Namespace, log: Log) -> None:
+def _train_xdr(args: argparse.Namespace) -> None:
     from xqg_repro.train.recipe import EncoderRecipe, load_recipe
     from xqg_repro.train.xdr import train
 
-    recipe = load_recipe(asked.recipe, EncoderRecipe, **_overrides(asked))
-    train(recipe, asked.output, **stage_settings(asked, log))
+    recipe = load_recipe(args.recipe, EncoderRecipe, **_overrides(args))
+    train(recipe, args.output, **stage_settings(args))
 
 
-def _train_xqg(asked: argparse.Namespace, log: Log) -> None:
+def _train_xqg(args: argparse.Namespace) -> None:
     from xqg_repro.train.recipe import GeneratorRecipe, load_recipe
     from xqg_repro.train.xqg import train
 
-    recipe = load_recipe(asked.recipe, GeneratorRecipe, **_overrides(asked))
-    train(recipe, asked.output, **stage_settings(asked, log))
+    recipe = load_recipe(args.recipe, GeneratorRecipe, **_overrides(args))
+    train(recipe, args.output, **stage_settings(args))
 
 
-def _train_reader(asked: argparse.Namespace, log: Log) -> None:
+def _train_reader(args: argparse.Namespace) -> None:
     from xqg_repro.train.reader import train
     from xqg_repro.train.recipe import ReaderRecipe, load_recipe
 
-    recipe = load_recipe(asked.recipe, ReaderRecipe, **_overrides(asked))
-    train(recipe, asked.output, **stage_settings(asked, log))
+    recipe = load_recipe(args.recipe, ReaderRecipe, **_overrides(args))
+    train(recipe, args.output, **stage_settings(args))
 
 
 def _add_folds(kinds: Any) -> None:
@@ -80,11 +80,11 @@ def _add_folds(kinds: Any) -> None:
     add_stage_options(verb, "write again even if the folder matches", "folder of training files to write", device=False)
 
 
-def _folds(asked: argparse.Namespace, log: Log) -> None:
+def _folds(args: argparse.Namespace) -> None:
     from xqg_repro.study.training_folds import write_folds
 
-    settings = {"passages": asked.passages, "folds": asked.folds, "seed": asked.seed, **stage_settings(asked, log)}
-    write_folds(asked.output, asked.languages, **settings)
+    settings = {"passages": args.passages, "folds": args.folds, "seed": args.seed, **stage_settings(args)}
+    write_folds(args.output, args.languages, **settings)
 
 
 def _add_mine(kinds: Any) -> None:
@@ -108,18 +108,18 @@ def _add_mine(kinds: Any) -> None:
     add_stage_options(verb, "mine again even if the file matches", "training file (.jsonl) to write")
 
 
-def _mine(asked: argparse.Namespace, log: Log) -> None:
+def _mine(args: argparse.Namespace) -> None:
     from xqg_repro.train.mine import mine
 
     mined = mine(
-        asked.data,
-        asked.output,
-        index=asked.index,
-        bm25=asked.bm25,
-        passages=asked.collection,
-        depth=asked.depth,
-        negatives=asked.negatives,
-        sample=asked.sample,
-        **stage_settings(asked, log),
+        args.data,
+        args.output,
+        index=args.index,
+        bm25=args.bm25,
+        passages=args.collection,
+        depth=args.depth,
+        negatives=args.negatives,
+        sample=args.sample,
+        **stage_settings(args),
     )
     print(mined.table().text())

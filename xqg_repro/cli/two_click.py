@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.errors import InputError, exit_status
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from xqg_repro.reproduction.report import Report
     from xqg_repro.reproduction.run import Outcome
     from xqg_repro.reproduction.tasks import Command, Step
+
+logger = logging.getLogger(__name__)
 
 
 def parser(benchmark: str) -> argparse.ArgumentParser:
@@ -51,108 +54,100 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
 
     0: every condition ran and no expected score failed; 1: a score failed or a run is missing; 2: an input error.
     """
-    asked = parser(benchmark_name).parse_args(arguments)
-    return exit_status(lambda: _main(benchmark_name, asked))
+    args = parser(benchmark_name).parse_args(arguments)
+    with messages_on_stderr(lambda message: args.display_commands or not message.startswith("$ ")):
+        return exit_status(lambda: _main(benchmark_name, args))
 
 
-def _main(benchmark_name: str, asked: argparse.Namespace) -> int:
+def _main(benchmark_name: str, args: argparse.Namespace) -> int:
     from xqg_repro import cli
     from xqg_repro.reproduction.benchmark import load_benchmark
     from xqg_repro.reproduction.report import Report, report_of_runs
     from xqg_repro.reproduction.run import plan
 
-    _check(asked)
+    _check(args)
     benchmark = load_benchmark(benchmark_name)
-    if asked.list_conditions:
+    if args.list_conditions:
         print(*(f"{condition.name}\t{condition.title}" for condition in benchmark.conditions), sep="\n")
         return 0
-    chosen = [benchmark.condition(name) for name in asked.condition] if asked.condition else list(benchmark.conditions)
-    languages = tuple(dict.fromkeys(asked.language))
+    chosen = [benchmark.condition(name) for name in args.condition] if args.condition else list(benchmark.conditions)
+    languages = tuple(dict.fromkeys(args.language))
     benchmark.topic_sets(languages)  # an unknown language is noticed before anything runs
-    study = _study(benchmark, languages, asked)
-    if asked.dry_run:
+    study = _study(benchmark, languages, args)
+    if args.dry_run:
         for condition in chosen:
-            planned = plan(benchmark, condition, asked.directory, languages, asked.encoder, _steps(asked))
+            planned = plan(benchmark, condition, args.directory, languages, args.encoder, _steps(args))
             print(*planned, sep="\n")
         print(*study, sep="\n", end="\n" if study else "")
         return 0
-    if asked.generate_report:
-        runs = Path(asked.directory) / "runs"
+    if args.generate_report:
+        runs = Path(args.directory) / "runs"
         if not runs.is_dir():
-            raise InputError("there is no such folder of runs", path=runs, mend="run first, or name its --directory")
-        _write(report_of_runs(benchmark, runs, [condition.name for condition in chosen], languages), asked)
+            raise InputError("there is no such folder of runs", path=runs, hint="run first, or name its --directory")
+        _write(report_of_runs(benchmark, runs, [condition.name for condition in chosen], languages), args)
         return 0
-    report = Report(benchmark, _run(benchmark, chosen, languages, asked))
-    if asked.skip_eval:
+    report = Report(benchmark, _run(benchmark, chosen, languages, args))
+    if args.skip_eval:
         return 1 if any(outcome.problems for outcome in report.outcomes) else 0
     print(report.text())
-    if asked.output:
-        _write(report, asked)
+    if args.output:
+        _write(report, args)
     for command in study:
-        log = _log(asked)
-        log(f"$ {command}")
-        cli.run(command.arguments, log)
+        logger.info(f"$ {command}")
+        parsed = cli.parser().parse_args(command.arguments)
+        parsed.run(parsed)
     return 1 if report.failed else 0
 
 
-def _check(asked: argparse.Namespace) -> None:
-    if asked.generate_report:
-        if not asked.output:
+def _check(args: argparse.Namespace) -> None:
+    if args.generate_report:
+        if not args.output:
             raise InputError("--generate-report writes a report, but --output names none")
-        if asked.skip_eval or asked.dry_run or asked.list_conditions:
-            raise InputError("--generate-report runs nothing", mend="leave --skip-eval, --dry-run, … out")
-    elif not (asked.all or asked.condition or asked.list_conditions):
-        raise InputError("nothing to do", mend="give --all, --condition NAME, --list-conditions or --generate-report")
-    if asked.output and asked.skip_eval:
-        raise InputError("a report needs scores, which --skip-eval leaves out", mend="leave one of the two out")
-    if asked.output and Path(asked.output).suffix not in (".html", ".md"):
-        raise InputError("a report is a page or Markdown", path=asked.output, mend="end its name in .html or .md")
+        if args.skip_eval or args.dry_run or args.list_conditions:
+            raise InputError("--generate-report runs nothing", hint="leave --skip-eval, --dry-run, … out")
+    elif not (args.all or args.condition or args.list_conditions):
+        raise InputError("nothing to do", hint="give --all, --condition NAME, --list-conditions or --generate-report")
+    if args.output and args.skip_eval:
+        raise InputError("a report needs scores, which --skip-eval leaves out", hint="leave one of the two out")
+    if args.output and Path(args.output).suffix not in (".html", ".md"):
+        raise InputError("a report is a page or Markdown", path=args.output, hint="end its name in .html or .md")
 
 
-def _steps(asked: argparse.Namespace) -> list[Step]:
+def _steps(args: argparse.Namespace) -> list[Step]:
     from xqg_repro.reproduction.tasks import Step
 
-    return [step for step in Step if not (asked.skip_eval and step in (Step.READ, Step.EVALUATE))]
+    return [step for step in Step if not (args.skip_eval and step in (Step.READ, Step.EVALUATE))]
 
 
 def _run(
-    benchmark: Benchmark, chosen: Sequence[Condition], languages: tuple[str, ...], asked: argparse.Namespace
+    benchmark: Benchmark, chosen: Sequence[Condition], languages: tuple[str, ...], args: argparse.Namespace
 ) -> list[Outcome]:
     from xqg_repro.reproduction.run import run_condition
 
-    forced = set() if asked.force else None
-    settings = {"languages": languages, "model": asked.encoder, "forced": forced, "steps": _steps(asked)}
-    settings["log"] = _log(asked)
-    return [run_condition(benchmark, condition, asked.directory, **settings) for condition in chosen]
+    forced = set() if args.force else None
+    settings = {"languages": languages, "model": args.encoder, "forced": forced, "steps": _steps(args)}
+    return [run_condition(benchmark, condition, args.directory, **settings) for condition in chosen]
 
 
-def _log(asked: argparse.Namespace) -> Callable[[str], None]:
-    def log(message: str) -> None:
-        if asked.display_commands or not message.startswith("$ "):
-            print(message, file=sys.stderr)
-
-    return log
-
-
-def _study(benchmark: Benchmark, languages: tuple[str, ...], asked: argparse.Namespace) -> list[Command]:
+def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Namespace) -> list[Command]:
     """The study's command, where all of a benchmark is asked for and it has one."""
     from xqg_repro.reproduction.tasks import Command, study_command
 
-    if not benchmark.study or asked.skip_eval or not asked.all:
-        if asked.reader or asked.passages:
-            raise InputError("--reader and --passages are of the study", mend="give --all, of a benchmark with a study")
+    if not benchmark.study or args.skip_eval or not args.all:
+        if args.reader or args.passages:
+            raise InputError("--reader and --passages are of the study", hint="give --all, of a benchmark with a study")
         return []
-    settings = {"model": asked.encoder, "readers": asked.reader, "languages": languages, "passages": asked.passages}
-    command = study_command(benchmark, asked.directory, **settings)
-    return [Command((*command.arguments, "--force")) if asked.force else command]
+    settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
+    command = study_command(benchmark, args.directory, **settings)
+    return [Command((*command.arguments, "--force")) if args.force else command]
 
 
-def _write(report: Report, asked: argparse.Namespace) -> None:
-    if asked.output.endswith(".html"):
+def _write(report: Report, args: argparse.Namespace) -> None:
+    if args.output.endswith(".html"):
         from xqg_repro.reproduction.page import write_page
 
-        measured = report.measurements(Path(asked.directory) / "runs")
-        write_page(report.evidence, asked.output, measured=measured, directory=asked.directory)
+        measured = report.measurements(Path(args.directory) / "runs")
+        write_page(report.evidence, args.output, measured=measured, directory=args.directory)
     else:
-        report.write_markdown(asked.output, asked.directory, asked.encoder)
-    print(f"report: {asked.output}")
+        report.write_markdown(args.output, args.directory, args.encoder)
+    print(f"report: {args.output}")

@@ -50,14 +50,14 @@ def load(dataset_id: str, needs: Sequence[str] = ()) -> ir_datasets.Dataset:
         near = difflib.get_close_matches(dataset_id, list(ir_datasets.registry), n=3)
         raise InputError(
             f"ir-datasets has no dataset {dataset_id!r}",
-            mend=f"did you mean {' or '.join(near)}?" if near else "see `ir_datasets list`",
+            hint=f"did you mean {' or '.join(near)}?" if near else "see `ir_datasets list`",
         ) from None
     words = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
     if lacking := [words[part] for part in needs if not dataset.has(part)]:
         subsets = [name for name in ir_datasets.registry if name.startswith(f"{dataset_id}/")][:3]
         raise InputError(
             f"{dataset_id} has no {lacking[0]}",
-            mend=f"name a subset, such as {', '.join(subsets)}" if subsets else "name another dataset",
+            hint=f"name a subset, such as {', '.join(subsets)}" if subsets else "name another dataset",
         )
     return dataset
 
@@ -83,7 +83,7 @@ def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
     if unknown := set(docids) - found.keys():
         raise InputError(
             f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
-            mend="is this the run of another collection?",
+            hint="is this the run of another collection?",
         )
     return found
 

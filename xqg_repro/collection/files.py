@@ -61,7 +61,7 @@ class DataFile:
             unpacked = ", unpack it" if self.url.endswith((".gz", ".zip")) else ""
             raise InputError(
                 f"{self.name} is not here and could not be downloaded from {self.url} ({type(error).__name__})",
-                mend=f"fetch it yourself{unpacked} and set {DATA_VARIABLE} to its folder",
+                hint=f"fetch it yourself{unpacked} and set {DATA_VARIABLE} to its folder",
             ) from error
 
     @contextmanager
@@ -86,7 +86,7 @@ class DataFile:
             raise InputError(
                 f"has the MD5 checksum {found} where {expected} is due",
                 path=path,
-                mend="the file is damaged or another version; delete it and fetch it again",
+                hint="the file is damaged or another version; delete it and fetch it again",
             )
 
     def _seen_before(self, path: Path) -> str:

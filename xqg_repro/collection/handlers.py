@@ -50,14 +50,14 @@ class TsvPassages(BaseDocs):
                 f"has {len(row)} columns where id, text and title are due",
                 path=path,
                 line=line,
-                mend="the file is cut off or damaged; fetch it again",
+                hint="the file is cut off or damaged; fetch it again",
             )
         if row[0] != str(line - 1):
             raise InputError(
                 f"has the id {row[0]!r} where {line - 1} is due",
                 path=path,
                 line=line,
-                mend="ids must count up from 1; the file is damaged",
+                hint="ids must count up from 1; the file is damaged",
             )
         return Passage(doc_id=row[0], title=row[2], text=row[1])
 

@@ -61,7 +61,7 @@ def _read_questions(path: Path, version: str) -> list[Question]:
                     f"is not a question: {type(error).__name__} {error}",
                     path=path,
                     line=number,
-                    mend='each line is {"id": …, "question": …, "lang": …, "answers": […]}',
+                    hint='each line is {"id": …, "question": …, "lang": …, "answers": […]}',
                 ) from None
             if question.query_id in seen:
                 raise InputError(f"repeats the id {question.query_id}", path=path, line=number)

@@ -67,7 +67,7 @@ def located_answers(language: str) -> dict[str, tuple[Answer, ...]]:
                 raise InputError(
                     f"the answer {answer!r} to question {qid} is not where its answer_start says",
                     path=file.path(),
-                    mend="the file is damaged; fetch it again",
+                    hint="the file is damaged; fetch it again",
                 )
     return {qid: asked.answers for qid, asked in questions.items()}
 

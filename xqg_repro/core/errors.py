@@ -18,11 +18,11 @@ class InputError(Exception):
     """
 
     def __init__(
-        self, problem: str, *, path: str | Path | None = None, line: int | None = None, mend: str = ""
+        self, problem: str, *, path: str | Path | None = None, line: int | None = None, hint: str = ""
     ) -> None:
-        self.problem, self.path, self.line, self.mend = problem, path, line, mend
+        self.problem, self.path, self.line, self.hint = problem, path, line, hint
         where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
-        super().__init__(f"{where}{problem}{f' ({mend})' if mend else ''}")
+        super().__init__(f"{where}{problem}{f' ({hint})' if hint else ''}")
 
 
 def exit_status(action: Callable[[], int]) -> int:

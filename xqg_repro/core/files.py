@@ -80,8 +80,8 @@ def read_text(path: Path, what: str = "file") -> str:
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
 
 
-def read_json(path: Path, what: str = "file", mend: str = "") -> Any:
-    """A JSON file's content, uncompressed if the name ends in ``.gz``; ``mend`` says what it should hold.
+def read_json(path: Path, what: str = "file", hint: str = "") -> Any:
+    """A JSON file's content, uncompressed if the name ends in ``.gz``; ``hint`` says what it should hold.
 
     Raises:
         InputError: as :func:`read_text`; or the file is not JSON, or an object in it repeats a key.
@@ -92,14 +92,14 @@ def read_json(path: Path, what: str = "file", mend: str = "") -> Any:
         if len(found) < len(pairs):
             keys = [key for key, _ in pairs]
             repeated = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"an object repeats the key {repeated!r}", path=path, mend=mend)
+            raise InputError(f"an object repeats the key {repeated!r}", path=path, hint=hint)
         return found
 
     try:
         return json.loads(read_text(path, what), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
-        raise InputError(f"is not JSON: {problem}", path=path, line=line, mend=mend) from None
+        raise InputError(f"is not JSON: {problem}", path=path, line=line, hint=hint) from None
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _writing(path: Path, *others: Path) -> Iterator[None]:
         raise InputError(
             f"could not be written: {error.strerror or error}",
             path=path,
-            mend="free some space, then run the same command again" if full else "choose another place to write to",
+            hint="free some space, then run the same command again" if full else "choose another place to write to",
         ) from error
 
 

@@ -142,4 +142,4 @@ AVERAGE = "average"
 def check_languages(codes: Iterable[str]) -> None:
     """Raise :class:`InputError` where one of these is no code of :data:`LANGUAGE_NAMES`."""
     if unknown := [code for code in codes if code not in LANGUAGE_NAMES]:
-        raise InputError(f"unknown language {unknown[0]!r}", mend=f"choose from: {' '.join(LANGUAGE_NAMES)}")
+        raise InputError(f"unknown language {unknown[0]!r}", hint=f"choose from: {' '.join(LANGUAGE_NAMES)}")

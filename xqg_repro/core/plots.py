@@ -53,8 +53,8 @@ def check_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        mend = "pip install 'xqg_repro[plots]'"
-        raise InputError("plots are drawn by matplotlib, which is not installed", mend=mend) from None
+        hint = "pip install 'xqg_repro[plots]'"
+        raise InputError("plots are drawn by matplotlib, which is not installed", hint=hint) from None
 
 
 def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[Panel], bold: str) -> None:

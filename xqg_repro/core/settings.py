@@ -19,7 +19,7 @@ E = TypeVar("E", bound=StrEnum)
 
 def _member(kind: type[E], value: Any, key: str, source: str | Path | None = None) -> E:
     if value not in list(kind):
-        raise InputError(f"{key} is {value!r}", path=source, mend=f"choose from: {', '.join(kind)}")
+        raise InputError(f"{key} is {value!r}", path=source, hint=f"choose from: {', '.join(kind)}")
     return kind(value)
 
 
@@ -39,16 +39,16 @@ def parse(cls: type[T], data: Any, source: str | Path) -> T:
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     if unknown := [key for key in data if key not in known]:
         raise InputError(
-            f"{cls.__name__} has no key {unknown[0]!r}", path=source, mend=f"known: {', '.join(sorted(known))}"
+            f"{cls.__name__} has no key {unknown[0]!r}", path=source, hint=f"known: {', '.join(sorted(known))}"
         )
     required = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]  # type: ignore[arg-type]
     if absent := [name for name in required if name not in data]:
-        raise InputError(f"{cls.__name__} lacks the key {absent[0]!r}", path=source, mend="add it")
+        raise InputError(f"{cls.__name__} lacks the key {absent[0]!r}", path=source, hint="add it")
     try:
         values = {key: _convert(hints[key], value, source, key) for key, value in data.items()}
         return cls(**values)
     except InputError as error:
-        raise error if error.path else InputError(error.problem, path=source, mend=error.mend) from None
+        raise error if error.path else InputError(error.problem, path=source, hint=error.hint) from None
 
 
 _KINDS = {tuple: "a list", Mapping: "a mapping", str: "a text", bool: "true or false", int: "a whole number"}
@@ -74,7 +74,7 @@ def _convert(hint: Any, value: Any, source: str | Path, key: str) -> Any:
     raise InputError(
         f"{key} is {value!r}, which is not of the type it must be",
         path=source,
-        mend=f"expected {_KINDS.get(origin or hint, getattr(hint, '__name__', hint))}",
+        hint=f"expected {_KINDS.get(origin or hint, getattr(hint, '__name__', hint))}",
     )
 
 
@@ -106,5 +106,5 @@ def _presets(cls: type[T], file: str) -> dict[str, T]:
 
 def _chosen(presets: dict[str, T], name: str, what: str) -> T:
     if name not in presets:
-        raise InputError(f"there is no {what} {name!r}", mend=f"choose from: {', '.join(presets)}")
+        raise InputError(f"there is no {what} {name!r}", hint=f"choose from: {', '.join(presets)}")
     return presets[name]

@@ -12,6 +12,7 @@ no times and no host names: the same inputs give the same bytes.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from xqg_repro.core.files import _writing, atomic_write, digest, file_digest
 if TYPE_CHECKING:
     pass
 
+logger = logging.getLogger(__name__)
+
 MANIFEST = "manifest.json"
 FORMAT = 1
 _IDENTITY, _LOCK = ".identity", ".lock"
@@ -38,11 +41,11 @@ def check_output(output: str | Path, source: str | Path) -> None:
     """
     output, source = Path(output), Path(source)
     if output.suffix == ".gz":
-        raise InputError("would be written without compression", path=output, mend="choose a name without .gz")
+        raise InputError("would be written without compression", path=output, hint="choose a name without .gz")
     if output.exists() and source.exists() and output.samefile(source):
-        raise InputError("would be replaced by what is made from it", path=output, mend="choose another --output")
-    if output.absolute() == note_path(source.absolute()):
-        raise InputError(f"is where the note beside {source.name} lies", path=output, mend="choose another --output")
+        raise InputError("would be replaced by what is made from it", path=output, hint="choose another --output")
+    if output.absolute() == manifest_path(source.absolute()):
+        raise InputError(f"is where the note beside {source.name} lies", path=output, hint="choose another --output")
 
 
 @dataclass(frozen=True)
@@ -93,17 +96,17 @@ class Manifest:
             raise InputError(
                 "is not the output of a stage: it has no manifest.json",
                 path=folder,
-                mend="name a folder that xqg-repro wrote, or run the stage that makes it",
+                hint="name a folder that xqg-repro wrote, or run the stage that makes it",
             )
         return cls.read_as(Path(folder) / MANIFEST)
 
     @classmethod
-    def read_as(cls, path: Path, mend: str = "delete the folder and run the stage again") -> Manifest:
+    def read_as(cls, path: Path, hint: str = "delete the folder and run the stage again") -> Manifest:
         """Read a manifest of any name."""
         try:
             return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise InputError(f"cannot be read as a manifest: {error}", path=path, mend=mend) from error
+            raise InputError(f"cannot be read as a manifest: {error}", path=path, hint=hint) from error
 
     def differences(self, other: Manifest) -> list[str]:
         """Names of the parameters and inputs in which two manifests differ, for messages."""
@@ -133,17 +136,17 @@ def verify(folder: Path, *, checksums: bool = False) -> Manifest:
     for name, expected in manifest.files.items():
         path = folder / name
         if not path.exists():
-            raise InputError("is missing from its stage folder", path=path, mend="run the stage again with --force")
+            raise InputError("is missing from its stage folder", path=path, hint="run the stage again with --force")
         if path.stat().st_size != expected["bytes"] or (checksums and file_digest(path) != expected["sha256"]):
             raise InputError(
                 "is not the file that its manifest describes",
                 path=path,
-                mend="it was changed or damaged; run the stage again with --force",
+                hint="it was changed or damaged; run the stage again with --force",
             )
     return manifest
 
 
-def stage_output(folder: str | Path, *stages: str) -> Manifest:
+def open_stage(folder: str | Path, *stages: str) -> Manifest:
     """The manifest of a folder that one of these stages wrote.
 
     Raises:
@@ -151,18 +154,13 @@ def stage_output(folder: str | Path, *stages: str) -> Manifest:
     """
     made = Manifest.read(folder)
     if made.stage not in stages:
-        mend = f"name a folder that xqg-repro {' or '.join(stages)} wrote"
-        raise InputError(f"is the output of {made.stage}, not of {' or '.join(stages)}", path=folder, mend=mend)
+        hint = f"name a folder that xqg-repro {' or '.join(stages)} wrote"
+        raise InputError(f"is the output of {made.stage}, not of {' or '.join(stages)}", path=folder, hint=hint)
     return verify(Path(folder))
 
 
-def produce(
-    folder: str | Path,
-    wanted: Manifest,
-    build: Callable[[Path], dict[str, int]],
-    *,
-    force: bool = False,
-    log: Callable[[str], None] = lambda message: None,
+def build_stage(
+    folder: str | Path, wanted: Manifest, build: Callable[[Path], dict[str, int]], *, force: bool = False
 ) -> Manifest:
     """Bring a stage folder into being, or reuse the one that is there.
 
@@ -174,7 +172,6 @@ def produce(
         build: writes the files into the working folder given to it, skipping whole files that it finds there, and
             returns counts. It must write each file with :func:`atomic_write` or an equivalent rename.
         force: make the folder anew even when it matches; only a forced run that was killed is resumed.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted), or another process
@@ -182,24 +179,24 @@ def produce(
     """
     given, folder = folder, Path(folder).resolve()  # a link stays one; its target is replaced
     if folder.exists() and not folder.is_dir():
-        raise InputError("is a file where a folder is to be written", path=folder, mend="choose another --output")
+        raise InputError("is a file where a folder is to be written", path=folder, hint="choose another --output")
     if folder.exists() and any(folder.iterdir()):
         there = Manifest.read(folder)
         if there.stage != wanted.stage:
             raise InputError(
                 f"holds the output of {there.stage}, which {wanted.stage} does not replace",
                 path=folder,
-                mend="choose another --output",
+                hint="choose another --output",
             )
         if there.identity == wanted.identity and not force:
-            log(f"{wanted.stage}: {given} is there already")
+            logger.info(f"{wanted.stage}: {given} is there already")
             shutil.rmtree(_stale(folder), ignore_errors=True)
             verify(folder)
             if digest(there.parameters) != digest(wanted.parameters):
                 replace(there, parameters=wanted.parameters).write(folder)
             return Manifest.read(folder)
         reason = "--force" if there.identity == wanted.identity else f"changed: {', '.join(there.differences(wanted))}"
-        log(f"{wanted.stage}: {given} is made anew ({reason})")
+        logger.info(f"{wanted.stage}: {given} is made anew ({reason})")
     with _partial_folder(folder, wanted.identity, force) as partial:
         try:
             counts = build(partial)
@@ -216,11 +213,11 @@ def produce(
         manifest.write(partial)
         with _writing(folder, partial):
             _swap(partial, folder)
-    log(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
+    logger.info(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
     return manifest
 
 
-def note_path(file: Path) -> Path:
+def manifest_path(file: Path) -> Path:
     """Where the manifest of a single file lies: beside it.
 
     >>> note_path(Path("runs/run.txt")).name
@@ -229,20 +226,20 @@ def note_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def noted(file: Path, wanted: Manifest) -> Manifest | None:
+def matching_manifest(file: Path, wanted: Manifest) -> Manifest | None:
     """The manifest beside a file that is whole and was made from the same things; else ``None``."""
-    note = note_path(file)
+    note = manifest_path(file)
     if not (file.exists() and note.exists()):
         return None
-    there = Manifest.read_as(note, mend="delete this file and run the same command again")
+    there = Manifest.read_as(note, hint="delete this file and run the same command again")
     same = there.identity == wanted.identity and there.files.get(file.name, {}).get("sha256") == file_digest(file)
     return there if same else None
 
 
-def write_note(file: Path, made: Manifest, counts: dict[str, int]) -> None:
+def write_manifest(file: Path, made: Manifest, counts: dict[str, int]) -> None:
     """Describe a finished file in the manifest beside it."""
     files = {file.name: {"bytes": file.stat().st_size, "sha256": file_digest(file)}}
-    replace(made, counts=counts, files=files).write_as(note_path(file))
+    replace(made, counts=counts, files=files).write_as(manifest_path(file))
 
 
 def _stale(folder: Path) -> Path:
@@ -272,14 +269,14 @@ def _partial_folder(folder: Path, identity: str, force: bool) -> Iterator[Path]:
     partial = folder.with_name(folder.name + ".partial")
     note, lock = partial / _IDENTITY, FileLock(partial / _LOCK)
     if partial.exists() and any(partial.iterdir()) and not (note.exists() or (partial / _LOCK).exists()):
-        raise InputError("is in the way and no stage made it", path=partial, mend="move it or choose another --output")
+        raise InputError("is in the way and no stage made it", path=partial, hint="move it or choose another --output")
     with _writing(partial, note):
         partial.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            mend = "wait until it has ended, then run the same command again"
-            raise InputError("is being made by another process", path=folder, mend=mend) from None
+            hint = "wait until it has ended, then run the same command again"
+            raise InputError("is being made by another process", path=folder, hint=hint) from None
     try:
         with _writing(partial, note):
             found = note.read_text() if note.exists() else ""

@@ -67,13 +67,13 @@ class Baselines:
         named = [row for row in self.rows if row.system == system]
         if not named:
             known = dict.fromkeys(row.system for row in self.rows)
-            raise InputError(f"no published system is called {system!r}", mend=nearest(system, known))
+            raise InputError(f"no published system is called {system!r}", hint=nearest(system, known))
         found = [row for row in named if (row.split, row.measure) == ("dev", measure) and row.per_language]
         if not found:
             had = ", ".join(
                 f"{row.measure} on {row.split}{'' if row.per_language else ', average only'}" for row in named
             )
-            raise InputError(f"{system} has no {measure} on dev by language", mend=f"there is: {had}")
+            raise InputError(f"{system} has no {measure} on dev by language", hint=f"there is: {had}")
         return min(found, key=lambda row: row.provenance != "primary")
 
     def counts(self, row: Published) -> dict[str, tuple[int, int]]:

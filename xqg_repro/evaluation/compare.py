@@ -212,11 +212,11 @@ def compare(
     """
     by_name = {system.name: system for system in systems}
     if len(by_name) < len(systems):
-        raise InputError("two of the systems have the same name", mend="name each run once")
+        raise InputError("two of the systems have the same name", hint="name each run once")
     for system in systems:
         if system.baseline and system.baseline not in by_name:
             raise InputError(
-                f"the baseline {system.baseline!r} is not one of the systems", mend=nearest(system.baseline, by_name)
+                f"the baseline {system.baseline!r} is not one of the systems", hint=nearest(system.baseline, by_name)
             )
     results: list[Result] = []
     for measure in measures:
@@ -283,7 +283,7 @@ def against_published(system: System, name: str, measures: Sequence[str], correc
         row = known.find(name, measure)
         ours = {language: (sum(found.values()), len(found)) for language, found in system.scores[measure].items()}
         if any(score not in (0, 1) for found in system.scores[measure].values() for score in found.values()):
-            raise InputError(f"{measure} is not of 0 and 1", mend="published figures can be tested for R2kt and R5kt")
+            raise InputError(f"{measure} is not of 0 and 1", hint="published figures can be tested for R2kt and R5kt")
         tested = unpaired({language: (int(k), n) for language, (k, n) in ours.items() if n}, known.counts(row))
         p_values = dict(zip(tested.p, significance.corrected(list(tested.p.values()), correction), strict=True))
         rows = []

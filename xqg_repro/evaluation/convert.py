@@ -6,6 +6,7 @@ score as printed (six decimals), ties by docid, ranks from 1.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from xqg_repro.core.ids import check_id, is_id
 from xqg_repro.core.stages import check_output
 from xqg_repro.core.tables import Table
 from xqg_repro.retrieval.runfile import COLUMNS, Hit, rank, read_run, write_run
+
+logger = logging.getLogger(__name__)
 
 
 class Form(StrEnum):
@@ -57,9 +60,9 @@ class Entry(NamedTuple):
     item: str = ""
     tag: str = ""
 
-    def refusal(self, path: Path, problem: str, mend: str = "") -> InputError:
+    def refusal(self, path: Path, problem: str, hint: str = "") -> InputError:
         """The error that names this entry's place."""
-        return InputError(f"{self.item}{problem}", path=path, line=self.line, mend=mend)
+        return InputError(f"{self.item}{problem}", path=path, line=self.line, hint=hint)
 
 
 @dataclass(frozen=True)
@@ -128,13 +131,12 @@ class RunSummary:
         return Table(["run", "count"], [(name, f"{number:,}") for name, number in rows])
 
 
-def check(path: str | Path, topics: str = "", *, log: Callable[[str], None] = print) -> RunSummary:
+def check(path: str | Path, topics: str = "") -> RunSummary:
     """Validate a TREC run as :func:`~xqg_repro.retrieval.runfile.read_run` does, and say what it holds.
 
     Args:
         path: the run; uncompressed if its name ends in ``.gz``.
         topics: ir-datasets id, or a TSV file, of the questions that it may have; empty allows any.
-        log: receives a line on each thing that is allowed but may not be meant.
 
     Raises:
         InputError: the run is malformed (file and line are named), empty, or of other questions.
@@ -147,9 +149,9 @@ def check(path: str | Path, topics: str = "", *, log: Callable[[str], None] = pr
     tags = Counter(line.split()[-1] for line in read_text(path, "run file").split("\n") if line)
     missing = None if asked is None else tuple(qid for qid in asked if qid not in run)
     if len(tags) > 1:
-        log(f"runfile: warning: the run has {len(tags)} tags where one is usual")
+        logger.info(f"runfile: warning: the run has {len(tags)} tags where one is usual")
     if missing:
-        log(f"runfile: warning: {len(missing):,} questions of {topics} are missing, such as {missing[0]}")
+        logger.info(f"runfile: warning: {len(missing):,} questions of {topics} are missing, such as {missing[0]}")
     return RunSummary({qid: len(hits) for qid, hits in run.items()}, dict(tags), missing)
 
 
@@ -162,15 +164,7 @@ def _questions(topics: str) -> dict[str, str] | None:
     return read_topics(topics)[0]
 
 
-def convert(
-    source: str | Path,
-    output: str | Path,
-    form: Form | str,
-    tag: str,
-    topics: str = "",
-    *,
-    log: Callable[[str], None] = print,
-) -> Conversion:
+def convert(source: str | Path, output: str | Path, form: Form | str, tag: str, topics: str = "") -> Conversion:
     """Write another tool's results as a TREC run.
 
     Args:
@@ -181,7 +175,6 @@ def convert(
         topics: ir-datasets id, or a TSV file, of its questions. DPR's JSON needs them where items have no id: such
             an item is the question of the same text, but for white space. Items that share a text are as many
             questions in the order of the topics.
-        log: receives one line on what was written, and a warning where six decimals are too few.
 
     Raises:
         InputError: naming file and line, or item: the file is not of that form, was cut off or is empty; a score is
@@ -190,7 +183,7 @@ def convert(
     """
     source = Path(source)
     if form not in list(Form):
-        raise InputError(f"there is no form {form!r} of retrieval results", mend=nearest(form, Form))
+        raise InputError(f"there is no form {form!r} of retrieval results", hint=nearest(form, Form))
     check_id(tag, output)
     check_output(output, source)
     asked = _questions(topics)
@@ -203,9 +196,9 @@ def convert(
     run = {qid: [Hit(entry.docid, entry.score) for entry in listed] for qid, listed in ordered.items()}
     write_run(run, output, tag)
     done = _conversion(run, reader, asked, {entry.tag for listed in ordered.values() for entry in listed})
-    log(f"runfile: wrote {output} ({done.questions:,} questions, {done.hits:,} passages)")
+    logger.info(f"runfile: wrote {output} ({done.questions:,} questions, {done.hits:,} passages)")
     if done.merged:
-        log(f"runfile: warning: {done.merged:,} questions have scores that differ after six decimals only")
+        logger.info(f"runfile: warning: {done.merged:,} questions have scores that differ after six decimals only")
     return done
 
 
@@ -271,15 +264,15 @@ class _Reader:
         """Each line's number and columns."""
         lines = read_text(self.path, "file of results").split("\n")
         if lines[-1]:
-            mend = "write it again; or end the last line, if nothing is missing there"
-            raise InputError("the last line has no line end: cut off?", path=self.path, line=len(lines), mend=mend)
+            hint = "write it again; or end the last line, if nothing is missing there"
+            raise InputError("the last line has no line end: cut off?", path=self.path, line=len(lines), hint=hint)
         if lines[0].startswith("\ufeff"):
-            raise InputError("begins with a byte order mark", path=self.path, line=1, mend="save it as plain UTF-8")
+            raise InputError("begins with a byte order mark", path=self.path, line=1, hint="save it as plain UTF-8")
         for number, line in enumerate(lines[:-1], 1):
             found = line.split()
             if len(found) != len(columns.split()):
                 problem = f"has {len(found)} columns where {len(columns.split())} are due"
-                raise InputError(problem, path=self.path, line=number, mend=columns)
+                raise InputError(problem, path=self.path, line=number, hint=columns)
             yield number, found
 
     def _number(self, text: Any, what: str, kind: Callable[[Any], Any], line: int | None, item: str = "") -> Any:
@@ -290,9 +283,9 @@ class _Reader:
                 raise ValueError
             return kind(text)
         except (ValueError, TypeError, OverflowError):
-            mend = f"choose another --from than {self.form}?" if line else ""
+            hint = f"choose another --from than {self.form}?" if line else ""
             problem = f"{item}the {what} {shown(text)} is not {'a whole' if kind is int else 'a'} number"
-            raise InputError(problem, path=self.path, line=line, mend=mend) from None
+            raise InputError(problem, path=self.path, line=line, hint=hint) from None
 
 
 class _Tevatron(_Reader):
@@ -307,9 +300,9 @@ class _Tevatron(_Reader):
         counted = all([e.score for e in listed] == [*range(1, len(listed) + 1)] for listed in entries.values())
         if counted and any(len(listed) > 1 for listed in entries.values()):
             line = next(iter(entries.values()))[0].line
-            mend = "convert it --from msmarco"
+            hint = "convert it --from msmarco"
             raise InputError(
-                "the third column counts up from 1: ranks, not scores", path=self.path, line=line, mend=mend
+                "the third column counts up from 1: ranks, not scores", path=self.path, line=line, hint=hint
             )
 
 
@@ -344,8 +337,8 @@ class _Trec(_Reader):
         for before, entry in pairwise(strict):
             if entry.rank > before.rank and entry.score > before.score:
                 problem = f"rank {entry.rank} has the score {entry.score}, and rank {before.rank} only {before.score}"
-                mend = f"ranks and scores contradict each other (rank {before.rank} is on line {before.line})"
-                raise entry.refusal(self.path, problem, mend)
+                hint = f"ranks and scores contradict each other (rank {before.rank} is on line {before.line})"
+                raise entry.refusal(self.path, problem, hint)
         return sorted(listed, key=lambda entry: entry.rank)
 
 
@@ -369,24 +362,24 @@ class _Dpr(_Reader):
             for index, (qid, item) in enumerate(zip(qids, found, strict=True)):
                 yield from self._passages(qid, item, f"item [{index}], question {shown(qid)}", "ctxs", "id")
         else:
-            raise InputError("holds no questions", path=self.path, mend=_DPR_MEND)
+            raise InputError("holds no questions", path=self.path, hint=_DPR_MEND)
 
     def _passages(self, qid: str, item: Any, where: str, many: str, one: str) -> Iterator[Entry]:
         passages = item.get(many) if isinstance(item, dict) else None
         if not isinstance(passages, list):
-            raise InputError(f"{where}: has no list {many!r}", path=self.path, mend=_DPR_MEND)
+            raise InputError(f"{where}: has no list {many!r}", path=self.path, hint=_DPR_MEND)
         self.without_passages += not passages
         for position, passage in enumerate(passages):
             place = f"{where}, {many}[{position}]: "
             if not isinstance(passage, dict) or (lacking := [key for key in (one, "score") if key not in passage]):
                 what = f"has no {lacking[0]!r}" if isinstance(passage, dict) else f"is no object but {shown(passage)}"
-                raise InputError(f"{place}{what}", path=self.path, mend=_DPR_MEND)
+                raise InputError(f"{place}{what}", path=self.path, hint=_DPR_MEND)
             docid = self._id(passage[one], place)
             yield Entry(qid, docid, self._number(passage["score"], "score", float, None, place), item=place)
 
     def _id(self, value: Any, place: str) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InputError(f"{place}the id is no text but {shown(value)}", path=self.path, mend=_DPR_MEND)
+            raise InputError(f"{place}the id is no text but {shown(value)}", path=self.path, hint=_DPR_MEND)
         return str(value)
 
     def _qids(self, items: list[Any]) -> list[str]:
@@ -399,14 +392,14 @@ class _Dpr(_Reader):
             qid = known if known is not None else self._match(item, index, by_text)
             if qid in seen:
                 problem = f"item [{index}], question {shown(qid)}: is item [{seen[qid]}] again"
-                raise InputError(problem, path=self.path, mend="keep one item a question")
+                raise InputError(problem, path=self.path, hint="keep one item a question")
             seen[qid] = index
             qids.append(qid)
         return qids
 
     def _given_id(self, item: Any, index: int) -> str | None:
         if not isinstance(item, dict):
-            raise InputError(f"item [{index}] is no object but {shown(item)}", path=self.path, mend=_DPR_MEND)
+            raise InputError(f"item [{index}] is no object but {shown(item)}", path=self.path, hint=_DPR_MEND)
         ids = {self._id(item[key], f"item [{index}]: ") for key in _ID_KEYS if key in item}
         if len(ids) > 1:
             raise InputError(f"item [{index}] has several ids: {', '.join(sorted(ids))}", path=self.path)
@@ -426,20 +419,20 @@ class _Dpr(_Reader):
                 self.same_text += count
                 if count != len(qids):
                     problem = f"{count} items ask {shown(text)}, which {len(qids)} questions of the topics do"
-                    raise InputError(problem, path=self.path, mend='give every item its "id"')
+                    raise InputError(problem, path=self.path, hint='give every item its "id"')
         return by_text
 
     def _match(self, item: Mapping[str, Any], index: int, by_text: dict[str, list[str]]) -> str:
         text = item.get("question")
         if not isinstance(text, str):
-            raise InputError(f"item [{index}] has neither an id nor a question", path=self.path, mend=_DPR_MEND)
+            raise InputError(f"item [{index}] has neither an id nor a question", path=self.path, hint=_DPR_MEND)
         if self.asked is None:
-            mend = "name the topics (--topics), in which to look for its text"
-            raise InputError(f"item [{index}] has no id", path=self.path, mend=mend)
+            hint = "name the topics (--topics), in which to look for its text"
+            raise InputError(f"item [{index}] has no id", path=self.path, hint=hint)
         qids = by_text.get(_spaced(text), [])
         if not qids:
             problem = f"item [{index}]: the topics have no question {shown(text)} (left)"
-            raise InputError(problem, path=self.path, mend="is this of another topic set?")
+            raise InputError(problem, path=self.path, hint="is this of another topic set?")
         return qids.pop()
 
 

@@ -123,7 +123,7 @@ def read_scores(path: str | Path) -> Scores:
             tuple(found["absent"]),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"holds no scores: {error}", path=path, mend="write it with xqg-repro evaluate") from None
+        raise InputError(f"holds no scores: {error}", path=path, hint="write it with xqg-repro evaluate") from None
 
 
 def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, missing: Missing = Missing.ZERO) -> Scores:
@@ -142,12 +142,12 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     dataset = collection.load(topics, needs=["queries"])
     parsed = parse_measures(measures)
     if answers := [name for name in parsed if name in MATCH_MEASURES]:
-        raise InputError(f"{answers[0]} is of answers, not of runs", mend="name files of answers (--answers)")
+        raise InputError(f"{answers[0]} is of answers, not of runs", hint="name files of answers (--answers)")
     questions = list(dataset.queries_iter())
     found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
     absent = tuple(question.query_id for question in questions if question.query_id not in found)
     if len(absent) == len(questions):
-        raise InputError(f"the run holds no question of {topics}", mend="is this the run of another topic set?")
+        raise InputError(f"the run holds no question of {topics}", hint="is this the run of another topic set?")
     counted = [q for q in questions if missing is Missing.ZERO or q.query_id in found]
     per_query: dict[str, dict[str, float]] = {}
     if by_answers := {name: measure for name, measure in parsed.items() if name in TOKEN_LIMITS}:
@@ -177,7 +177,7 @@ def evaluate_answers(
             have, questions without gold answers, or no question in common.
     """
     if other := [name for name in measures if name not in MATCH_MEASURES]:
-        raise InputError(f"{other[0]} is not a measure of answers", mend=f"choose from: {', '.join(MATCH_MEASURES)}")
+        raise InputError(f"{other[0]} is not a measure of answers", hint=f"choose from: {', '.join(MATCH_MEASURES)}")
     dataset = collection.load(topics, needs=["queries"])
     questions = list(dataset.queries_iter())
     found = answers if isinstance(answers, dict) else read_answers(answers)
@@ -186,7 +186,7 @@ def evaluate_answers(
         raise InputError(
             f"{topics} has no question {unknown[0]!r}, which is answered ({len(unknown)} in all)",
             path=None if isinstance(answers, dict) else answers,
-            mend="are these the answers to another topic set?",
+            hint="are these the answers to another topic set?",
         )
     if not found:
         raise InputError(f"no question of {topics} is answered")
@@ -222,7 +222,7 @@ def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
     except (ValueError, NameError, SyntaxError, AssertionError) as error:
         raise InputError(
             f"ir-measures does not know one of the measures {', '.join(names)}: {error}",
-            mend="use R2kt, R5kt or an ir-measures name such as nDCG@10",
+            hint="use R2kt, R5kt or an ir-measures name such as nDCG@10",
         ) from None
 
 
@@ -236,7 +236,7 @@ def _score_recall(
     if not gold:
         raise InputError(
             f"no question of {dataset.dataset_id()} has an answer that counts",
-            mend="the test set's answers are not public; submit the run to the leaderboard",
+            hint="the test set's answers are not public; submit the run to the leaderboard",
         )
     texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())})
     until = {qid: tokens_until((texts[hit.docid] for hit in run.get(qid, ())), gold[qid]) for qid in gold}
@@ -251,7 +251,7 @@ def _score_judgements(
     if not dataset.has_qrels():
         raise InputError(
             f"{dataset.dataset_id()} has no relevance judgements, which {', '.join(measures)} need",
-            mend="score R2kt and R5kt instead",
+            hint="score R2kt and R5kt instead",
         )
     counted = {question.query_id for question in questions}
     judged = [(q.query_id, q.doc_id, q.relevance) for q in dataset.qrels_iter() if q.query_id in counted]

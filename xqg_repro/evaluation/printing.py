@@ -21,7 +21,7 @@ class MeasureConfig:
         if not self.scale > 0 or self.digits < 0 or self.tolerance < 0:
             raise InputError(
                 f"a scale of {self.scale}, {self.digits} digits and a tolerance of {self.tolerance} print no score",
-                mend="the scale must be above 0, the other two 0 or more",
+                hint="the scale must be above 0, the other two 0 or more",
             )
 
 

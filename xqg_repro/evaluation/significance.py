@@ -68,7 +68,7 @@ def paired_differences(
             raise InputError(
                 f"the systems were not scored on the same questions: {len(odd)} in {language} have only one score, "
                 f"such as {odd[0]}",
-                mend="score both with questions that a run does not hold counted as zero (--missing zero)",
+                hint="score both with questions that a run does not hold counted as zero (--missing zero)",
             )
     if not any(scores.values()):
         raise InputError("the systems have no scored question in common")
@@ -144,7 +144,7 @@ def mcnemar(differences: Differences) -> float:
     pooled = np.concatenate(list(differences.values()))
     if not np.isin(pooled, (-1, 0, 1)).all():
         raise InputError(
-            "McNemar's test needs scores of 0 and 1", mend="use it for R2kt, R5kt or EM, or take the randomisation test"
+            "McNemar's test needs scores of 0 and 1", hint="use it for R2kt, R5kt or EM, or take the randomisation test"
         )
     better, changed = int((pooled > 0).sum()), int((pooled != 0).sum())
     return float(stats.binomtest(better, changed).pvalue) if changed else 1.0

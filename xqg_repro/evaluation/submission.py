@@ -8,8 +8,9 @@ that stops at the passage which reaches these has the same R2kt and R5kt as the 
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,13 @@ from xqg_repro.core.errors import InputError, shown
 from xqg_repro.core.files import atomic_write, read_json
 from xqg_repro.core.ids import check_id, is_id
 from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.progress import track
 from xqg_repro.core.stages import check_output
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, word_tokenize
 from xqg_repro.retrieval.runfile import Hit, read_run, write_run
+
+logger = logging.getLogger(__name__)
 
 LIMITS = tuple(sorted(TOKEN_LIMITS.values()))
 """The numbers of tokens that the two measures read."""
@@ -121,9 +125,7 @@ class Returned(NamedTuple):
 # --- from a run
 
 
-def write_submission(
-    run: str | Path, topics: str, output: str | Path, *, log: Callable[[str], None] = print
-) -> Summary:
+def write_submission(run: str | Path, topics: str, output: str | Path) -> Summary:
     """Write a run's submission: every question of the topics, in their order.
 
     Each has the passages that its first 5,000 tokens come from, or all where they hold fewer. A question that the
@@ -133,24 +135,21 @@ def write_submission(
         run: a TREC run.
         topics: ir-datasets id of the questions, such as ``xor-tydi/test``.
         output: the JSON file to write.
-        log: receives one line on what was written, and one on questions with too little to read.
 
     Raises:
         InputError: a run that is malformed, empty or of other questions; a passage that the collection lacks; topics
             without languages; or ``output`` cannot be written.
     """
-    from tqdm import tqdm
-
     dataset = collection.load(topics, needs=["queries", "docs"])
     languages = _languages(dataset)
     found = read_run(run, languages)
     if not found:
-        raise InputError(f"the run holds no question of {topics}", path=run, mend="search first")
+        raise InputError(f"the run holds no question of {topics}", path=run, hint="search first")
     check_output(output, run)
     reader = _Reader(dataset.docs_store(), run)
     extents: dict[str, Extent] = {}
-    with atomic_write(output) as file, tqdm(languages.items(), "submit", unit=" questions", disable=None) as progress:
-        for qid, lang in progress:
+    with atomic_write(output) as file:
+        for qid, lang in track(languages.items(), len(languages), "submit", "questions"):
             texts, tokens = reader.read(found.get(qid, ()))
             # the official script opens the file in whatever encoding its machine has, so all of it is ASCII
             item = json.dumps({"id": qid, "lang": lang, "ctxs": texts}, ensure_ascii=True)
@@ -158,14 +157,16 @@ def write_submission(
             extents[qid] = Extent(lang, len(texts), tokens)
         file.write("\n]\n")
     summary = Summary(extents)
-    log(f"submit: wrote {output} ({len(extents):,} questions, {len(languages.keys() - found):,} not in the run)")
-    _warn_of_short(summary, log)
+    logger.info(
+        f"submit: wrote {output} ({len(extents):,} questions, {len(languages.keys() - found):,} not in the run)"
+    )
+    _warn_of_short(summary)
     return summary
 
 
-def _warn_of_short(summary: Summary, log: Callable[[str], None]) -> None:
+def _warn_of_short(summary: Summary) -> None:
     if short := summary.below(LIMITS[-1]):
-        log(
+        logger.info(
             f"submit: warning: {len(short):,} questions have fewer than {LIMITS[-1]:,} tokens to read, "
             f"{len(summary.empty):,} of them no passage"
         )
@@ -177,7 +178,7 @@ def _languages(dataset: Any) -> dict[str, str]:
     if lacking := [qid for qid, lang in found.items() if not lang]:
         raise InputError(
             f"{dataset.dataset_id()} does not say in which language question {lacking[0]!r} is",
-            mend="a submission needs every question's language; name other topics",
+            hint="a submission needs every question's language; name other topics",
         )
     return found
 
@@ -212,7 +213,7 @@ class _Reader:
                     raise InputError(
                         f"the collection has no passage {docid!r}, but the run does",
                         path=self._run,
-                        mend="is this the run of another collection?",
+                        hint="is this the run of another collection?",
                     )
                 yield docid, docs[docid].text
 
@@ -236,7 +237,7 @@ def read_submission(path: str | Path, topics: str | None = None, *, complete: bo
     path = Path(path)
     found = read_json(path, "submission", _SHAPE)
     if not isinstance(found, list) or not found:
-        raise InputError("holds no JSON list of questions", path=path, mend=_SHAPE)
+        raise InputError("holds no JSON list of questions", path=path, hint=_SHAPE)
     items = [_item(value, index, path) for index, value in enumerate(found)]
     languages = None if topics is None else _languages(collection.load(topics, needs=["queries"]))
     seen: dict[str, int] = {}
@@ -253,14 +254,14 @@ def read_submission(path: str | Path, topics: str | None = None, *, complete: bo
         raise InputError(
             f"lacks {len(absent):,} of the {len(languages):,} questions of {topics}, such as {absent[0]!r}",
             path=path,
-            mend='the official script leaves them out of the mean; give each an item, with "ctxs": [] at least',
+            hint='the official script leaves them out of the mean; give each an item, with "ctxs": [] at least',
         )
     return items
 
 
-def _refusal(path: Path, index: int, qid: Any, problem: str, mend: str = _SHAPE) -> InputError:
+def _refusal(path: Path, index: int, qid: Any, problem: str, hint: str = _SHAPE) -> InputError:
     where = f"item [{index}]" if qid is None else f"item [{index}], id {shown(qid)}"
-    return InputError(f"{where}: {problem}", path=path, mend=mend)
+    return InputError(f"{where}: {problem}", path=path, hint=hint)
 
 
 def _item(value: Any, index: int, path: Path) -> Item:
@@ -290,43 +291,40 @@ def _check_language(
 ) -> None:
     if languages is None:
         if item.lang not in XOR_LANGUAGES:
-            mend = f"choose from: {', '.join(XOR_LANGUAGES)}"
-            raise _refusal(path, index, item.qid, f"the language is {shown(item.label)}", mend)
+            hint = f"choose from: {', '.join(XOR_LANGUAGES)}"
+            raise _refusal(path, index, item.qid, f"the language is {shown(item.label)}", hint)
         return
     if item.qid not in languages:
-        mend = "is this a submission for another topic set?"
-        raise _refusal(path, index, item.qid, f"{topics} has no such question", mend)
+        hint = "is this a submission for another topic set?"
+        raise _refusal(path, index, item.qid, f"{topics} has no such question", hint)
     if item.lang != languages[item.qid]:
-        mend = f"write {languages[item.qid]!r}"
-        raise _refusal(path, index, item.qid, f"the language is {shown(item.label)}", mend)
+        hint = f"write {languages[item.qid]!r}"
+        raise _refusal(path, index, item.qid, f"the language is {shown(item.label)}", hint)
 
 
-def check(path: str | Path, topics: str | None = None, *, log: Callable[[str], None] = print) -> Summary:
+def check(path: str | Path, topics: str | None = None) -> Summary:
     """Validate a submission as :func:`read_submission` does, and say what it holds.
 
     Args:
         path: the JSON file.
         topics: ir-datasets id of the questions that it must have, all of them; ``None`` allows any.
-        log: receives a line on each thing that is allowed but may not be meant.
     """
     items = read_submission(path, topics)
     if spaced := [item for item in items if item.label != item.lang]:
-        log(
+        logger.info(
             f"submit: warning: {len(spaced):,} questions have the language {spaced[0].label!r}, as the training file "
             f"does; {spaced[0].lang!r} is the usual label"
         )
     summary = summarize(items)
-    _warn_of_short(summary, log)
+    _warn_of_short(summary)
     return summary
 
 
 def summarize(items: Iterable[Item]) -> Summary:
     """Count passages and tokens."""
-    from tqdm import tqdm
-
     counted: dict[str, int] = {}  # text → tokens
     extents = {}
-    for item in tqdm(items, "submit", unit=" questions", disable=None):
+    for item in track(items, None, "submit", "questions"):
         tokens = 0
         for text in item.ctxs:
             if text not in counted:
@@ -341,9 +339,7 @@ def summarize(items: Iterable[Item]) -> Summary:
 # --- back to a run
 
 
-def submission_to_run(
-    path: str | Path, topics: str, output: str | Path, tag: str = TAG, *, log: Callable[[str], None] = print
-) -> Returned:
+def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: str = TAG) -> Returned:
     """Write a submission as a TREC run, each text as the passage of the collection that has it.
 
     Scores count down to 1, so that the order is that of the submission. Where several passages have a text, it stands
@@ -355,7 +351,6 @@ def submission_to_run(
         topics: ir-datasets id of its questions; they name the collection too. Some may be missing.
         output: the run to write.
         tag: its last column.
-        log: receives one line on what was written.
 
     Raises:
         InputError: as :func:`read_submission`; a text that no passage has, or that a question has more often than
@@ -376,21 +371,19 @@ def submission_to_run(
         sum(text in shared for item in items for text in item.ctxs),
         sum(1 for question in dataset.queries_iter() if question.query_id not in run),
     )
-    log(f"submit: wrote {output} ({returned.questions:,} questions, {returned.hits:,} passages)")
+    logger.info(f"submit: wrote {output} ({returned.questions:,} questions, {returned.hits:,} passages)")
     return returned
 
 
 def _docids(dataset: Any, items: Sequence[Item]) -> tuple[dict[str, list[str]], set[str]]:
     """Text → docids in the collection's order, as many as one question can need; and texts of several passages."""
-    from tqdm import tqdm
-
     needed: dict[str, int] = {}
     for item in items:
         for text, count in Counter(item.ctxs).items():
             needed[text] = max(needed.get(text, 0), count)
     docids: dict[str, list[str]] = {text: [] for text in needed}
     shared = set()
-    for doc in tqdm(dataset.docs_iter(), "submit", unit=" passages", disable=None):
+    for doc in track(dataset.docs_iter(), None, "submit", "passages"):
         found = docids.get(doc.text)
         if found is None:
             continue
@@ -408,8 +401,8 @@ def _hits(item: Item, index: int, docids: Mapping[str, Sequence[str]], path: Pat
         if used[text] == len(docids[text]):
             problem = f"the collection has {len(docids[text])} of the text {shown(text)}"
             problem = problem if used[text] else f"no passage of the collection has the text {shown(text)}"
-            mend = "texts must be the collection's own, without titles" if not used[text] else "remove repeated texts"
-            raise _refusal(path, index, item.qid, f"ctxs[{position}]: {problem}", mend)
+            hint = "texts must be the collection's own, without titles" if not used[text] else "remove repeated texts"
+            raise _refusal(path, index, item.qid, f"ctxs[{position}]: {problem}", hint)
         hits.append(Hit(docids[text][used[text]], float(len(item.ctxs) - position)))
         used[text] += 1
     return hits

@@ -130,7 +130,7 @@ class TextEncoder:
                     text = block[batch[int(np.isfinite(vectors).all(axis=1).argmin())]]
                     raise InputError(
                         f"{self.config.model} gives {shown(text)} an embedding that is infinite or not a number",
-                        mend="take --precision float32, or bfloat16; if that is what it is, its weights are spoilt",
+                        hint="take --precision float32, or bfloat16; if that is what it is, its weights are spoilt",
                     )
                 yield start + np.array(batch), vectors
             start += len(block)

@@ -38,12 +38,12 @@ def resolved(config: GeneratorConfig, device: str | None = None) -> GeneratorCon
     except (LookupError, ValueError, AttributeError) as error:
         raise InputError(
             f"the prompt {config.prompt!r} cannot be filled in: {error!r}",
-            mend="it may hold {language}, {title} and {text}",
+            hint="it may hold {language}, {title} and {text}",
         ) from None
     if len(prompts) < len(config.languages):
         raise InputError(
             f"the prompt {config.prompt!r} is the same in two languages",
-            mend="put {language} into it, and name each language once",
+            hint="put {language} into it, and name each language once",
         )
     if config.precision is not None:
         return config
@@ -219,7 +219,7 @@ def choose(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -
     cumulative = shares.cumsum(-1)
     total = cumulative[:, -1:]
     if not torch.isfinite(total).all():
-        raise InputError("the generator's scores are not numbers", mend="try another precision, such as float32")
+        raise InputError("the generator's scores are not numbers", hint="try another precision, such as float32")
     positions = (cumulative < draws[:, None] * total).sum(-1, keepdim=True)
     return (positions if tokens is None else tokens.gather(-1, positions))[:, 0]
 

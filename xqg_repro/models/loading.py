@@ -48,11 +48,11 @@ def resolve_model(model: str) -> Path:
         folder = resource("models", model.removeprefix(PACKAGED))
         if not folder.is_dir():
             shipped = sorted(f"{PACKAGED}{path.name}" for path in resource("models").iterdir() if path.is_dir())
-            raise InputError(f"no model {model!r} ships with the package", mend=f"choose from: {', '.join(shipped)}")
+            raise InputError(f"no model {model!r} ships with the package", hint=f"choose from: {', '.join(shipped)}")
     elif (folder := Path(model)).is_dir():
         pass
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise InputError("there is no such model folder", path=model, mend="train it, or name another")
+        raise InputError("there is no such model folder", path=model, hint="train it, or name another")
     else:
         folder = _download(model)
     if not (folder / "config.json").exists():
@@ -61,7 +61,7 @@ def resolve_model(model: str) -> Path:
         raise InputError(
             "is a model folder without weights",
             path=folder,
-            mend="it needs model.safetensors; copy or download the model again",
+            hint="it needs model.safetensors; copy or download the model again",
         )
     return folder
 
@@ -82,7 +82,7 @@ def _download(model: str) -> Path:
         raise InputError(
             f"the model {model!r} is no folder here and could not be had from the Hugging Face hub "
             f"({str(error).splitlines()[0]})",
-            mend="name a model folder, or connect to the hub once",
+            hint="name a model folder, or connect to the hub once",
         ) from error
 
 
@@ -135,7 +135,7 @@ def load_model(
         raise InputError(
             f"lacks {len(absent)} of the model's weights, such as {absent[0]}",
             path=folder,
-            mend="is it a checkpoint of this architecture?",
+            hint="is it a checkpoint of this architecture?",
         )
     # some tokenizers pad or cut at the left, which would move the first token and the positions
     tokenizer.padding_side = tokenizer.truncation_side = "right"
@@ -164,7 +164,7 @@ def check_length(tokenizer: Any, model: Any, longest: int, folder: Path) -> None
         raise InputError(
             f"reads at most {limit} tokens, but a maximum length is {longest}",
             path=folder,
-            mend="lower passage_max_length or query_max_length",
+            hint="lower passage_max_length or query_max_length",
         )
 
 

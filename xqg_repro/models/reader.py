@@ -169,9 +169,9 @@ def check_reads(tokenizer: Any, model: Any, config: ReaderConfig, folder: Path) 
     limit = min(getattr(model.config, "max_position_embeddings", config.max_length), tokenizer.model_max_length)
     if config.max_length > limit:
         problem = f"reads at most {limit} tokens, but the maximum length is {config.max_length}"
-        raise InputError(problem, path=folder, mend="lower --max-length")
+        raise InputError(problem, path=folder, hint="lower --max-length")
     if not tokenizer.is_fast:
-        raise InputError("has no fast tokenizer, which a reader needs", path=folder, mend="add its tokenizer.json")
+        raise InputError("has no fast tokenizer, which a reader needs", path=folder, hint="add its tokenizer.json")
 
 
 def best_spans(some: Sequence[Window], start: torch.Tensor, end: torch.Tensor, longest: int) -> list[Span | None]:

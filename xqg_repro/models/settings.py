@@ -185,7 +185,7 @@ class ReaderConfig:
             raise InputError(
                 f"{self.max_length} tokens leave no room for a question of {self.question_max_length} and a passage "
                 f"of which {self.stride} are read twice",
-                mend="raise the maximum length, or lower one of the other two",
+                hint="raise the maximum length, or lower one of the other two",
             )
 
 

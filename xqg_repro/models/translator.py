@@ -51,7 +51,7 @@ def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None
     if not languages or len({*languages}) < len(languages) or config.source in languages:
         raise InputError(
             f"passages in {config.source!r} cannot be translated into {' '.join(languages) or 'no language'}",
-            mend="name other languages than theirs, each once",
+            hint="name other languages than theirs, each once",
         )
     coded = (
         (config.source, *languages) if config.has_language_tokens else languages if "{code}" in config.prompt else ()
@@ -59,19 +59,19 @@ def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None
     if lacking := [code for code in coded if code not in config.codes]:
         raise InputError(
             f"{config.model} is given no code for {lacking[0]!r}",
-            mend=f"add the model's own code of that language to the codes of: {' '.join(config.codes) or 'none yet'}",
+            hint=f"add the model's own code of that language to the codes of: {' '.join(config.codes) or 'none yet'}",
         )
     try:
         prompts = {config.prompt_for(language, "") for language in languages}
     except (LookupError, ValueError, AttributeError) as error:
         raise InputError(
             f"the prompt {config.prompt!r} cannot be filled in: {error!r}",
-            mend="it may hold {language}, {code} and {text}",
+            hint="it may hold {language}, {code} and {text}",
         ) from None
     if len(prompts) < len(languages) and not config.has_language_tokens:
         raise InputError(
             f"the prompt {config.prompt!r} is the same in two languages",
-            mend="put {language} or {code} into it, or name the codes of the model's tokenizer",
+            hint="put {language} or {code} into it, or name the codes of the model's tokenizer",
         )
 
 
@@ -114,7 +114,7 @@ class Translator:
             raise InputError(
                 f"reads and writes at most {limit} tokens, but a maximum length is {longest}",
                 path=folder,
-                mend="lower --text-max-length or --translation-max-length",
+                hint="lower --text-max-length or --translation-max-length",
             )
         self._model.generation_config = GenerationConfig()  # a folder's own may ask for beams, or for other things
         self._set_source(folder)
@@ -162,7 +162,7 @@ class Translator:
             else:
                 raise InputError(
                     f"a text of {self.config.text_max_length} tokens leaves no room beside the prompt",
-                    mend="raise --text-max-length",
+                    hint="raise --text-max-length",
                 )
         return found
 
@@ -194,13 +194,13 @@ class Translator:
             raise InputError(
                 "its tokenizer has no languages, which the codes would be",
                 path=folder,
-                mend="put {code} into the prompt, or leave the codes out",
+                hint="put {code} into the prompt, or leave the codes out",
             )
         if marks and not config.has_language_tokens:
             raise InputError(
                 "its tokenizer must be told the languages by the model's own codes",
                 path=folder,
-                mend="name one for each language, such as --codes en=eng_Latn fi=fin_Latn",
+                hint="name one for each language, such as --codes en=eng_Latn fi=fin_Latn",
             )
         if marks:
             self._language_token(folder, config.source)  # there is one
@@ -216,7 +216,7 @@ class Translator:
         except KeyError:
             found = None
         if found in (None, tokenizer.unk_token_id):
-            raise InputError(f"its tokenizer has no language {code!r}", path=folder, mend="name the model's own code")
+            raise InputError(f"its tokenizer has no language {code!r}", path=folder, hint="name the model's own code")
         return found
 
     def _generation(self, folder: Path, language: str) -> GenerationConfig:

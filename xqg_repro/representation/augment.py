@@ -7,7 +7,7 @@ output has the shards of ``encode``, so ``index`` reads it in place of the embed
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -16,8 +16,9 @@ import numpy as np
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, write_array
 from xqg_repro.core.languages import XOR_LANGUAGES
-from xqg_repro.core.shards import narrowed, read_shards
-from xqg_repro.core.stages import Manifest, fingerprint, produce, stage_output
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.shards import cast_finite, read_shards
+from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
@@ -66,7 +67,6 @@ def augment(
     *,
     allow_missing: bool = False,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Add query sums to passage embeddings, or reuse the folder that holds the result.
 
@@ -80,7 +80,6 @@ def augment(
         how: α, the aggregate, whose queries, how many, and whether to normalise.
         allow_missing: leave a passage without queries as it is and count it.
         force: augment again even if the folder matches.
-        log: receives one line on what was decided.
 
     Returns:
         the manifest, which counts the passages and those that are missing queries.
@@ -89,7 +88,7 @@ def augment(
         InputError: another model or pooling made the sums, they lack a language or as many queries, a passage has
             none (without ``allow_missing``), a folder is of another stage or damaged, a full disk.
     """
-    source, added = passages_manifest(embeddings), read_sums(sums)
+    source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
     groups, rank = added.select(how.languages, how.queries)
     how = resolved(how, added.layout, encoder_of(source))
@@ -106,16 +105,18 @@ def augment(
 
     def build(folder: Path) -> dict[str, int]:
         missing = 0
-        for number, (docids, vectors, places) in enumerate(placed(embeddings, added, groups, rank, allow_missing)):
+        for number, (docids, vectors, places) in enumerate(
+            align_shards(embeddings, added, groups, rank, allow_missing)
+        ):
             missing += int((places < 0).sum())
             if not _path(folder, number).exists():
                 _write(folder, number, docids, vectors, *added.take(places, groups, rank), how)
         return {**source.counts, "missing": missing}
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
-def augment_in_one_stream(
+def augment_streaming(
     embeddings: str | Path,
     generated: str | Path,
     output: str | Path,
@@ -124,7 +125,6 @@ def augment_in_one_stream(
     allow_missing: bool = False,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """As :func:`augment`, from the generated queries themselves: their sums are never stored.
 
@@ -133,7 +133,7 @@ def augment_in_one_stream(
     Args:
         embeddings: output of ``encode``, whose encoder encodes the queries.
         generated: see :func:`~xqg_repro.representation.queries.query_files`; in the order of the passages.
-        output, allow_missing, force, log: as in :func:`augment`.
+        output, allow_missing, force: as in :func:`augment`.
         how: ``languages`` empty stands for XOR-TyDi's seven, and ``queries`` 0 for 5.
         device: a torch device; ``None`` takes a GPU if there is one.
 
@@ -141,8 +141,8 @@ def augment_in_one_stream(
         InputError: as :func:`augment`; queries in another order than the passages; a model that has changed since it
             encoded them.
     """
-    source = passages_manifest(embeddings)
-    config = encoder_now(source, embeddings)
+    source = open_embeddings(embeddings)
+    config = current_encoder(source, embeddings)
     layout = Layout(how.languages or XOR_LANGUAGES, how.queries or Layout.count, every_rank=False)
     how = resolved(how, layout, config)
     wanted = Manifest(
@@ -152,11 +152,9 @@ def augment_in_one_stream(
     )
 
     def build(folder: Path) -> dict[str, int]:
-        from tqdm import tqdm
-
         encoder, missing = TextEncoder(config, device), 0
         queries = read_queries(generated, layout.languages, layout.count, allow_missing=allow_missing)
-        with tqdm(total=source.counts["passages"], desc="augment", unit=" passages", disable=None) as progress:
+        with progress_bar(source.counts["passages"], "augment", "passages") as progress:
             for number, (docids, vectors) in enumerate(read_shards(embeddings)):
                 shard = list(islice(queries, len(docids)))
                 _check_order(docids, shard, generated)
@@ -167,20 +165,20 @@ def augment_in_one_stream(
                 progress.update(len(docids))
         return {**source.counts, "missing": missing}
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
-def passages_manifest(embeddings: str | Path) -> Manifest:
+def open_embeddings(embeddings: str | Path) -> Manifest:
     """The manifest of a whole folder that ``encode`` wrote; :class:`InputError` where another stage did."""
-    return stage_output(embeddings, "encode")
+    return open_stage(embeddings, "encode")
 
 
-def encoder_now(source: Manifest, embeddings: str | Path) -> EncoderConfig:
+def current_encoder(source: Manifest, embeddings: str | Path) -> EncoderConfig:
     """The encoder that made the embeddings; :class:`InputError` where its model is another one by now."""
     config = encoder_of(source)
     if model_fingerprint(config.model) != source.inputs["model"]:
         problem = f"was made with another model than {config.model} is now"
-        raise InputError(problem, path=embeddings, mend="encode the passages again")
+        raise InputError(problem, path=embeddings, hint="encode the passages again")
     return config
 
 
@@ -201,7 +199,7 @@ def _check_order(docids: Sequence[str], queries: Sequence[PassageQueries], sourc
         raise InputError(
             f"has queries for {found[at] if at < len(found) else 'no further passage'} where {docids[at]} is due",
             path=source,
-            mend="queries in another order, or for some of the passages only, need xqg-repro sum first",
+            hint="queries in another order, or for some of the passages only, need xqg-repro sum first",
         )
 
 
@@ -219,7 +217,7 @@ def _write(
     how: Augmentation,
 ) -> None:
     """Write a shard in the number format of its passages; see :func:`combine`."""
-    result = narrowed(
+    result = cast_finite(
         combine(vectors, sums, counts, how, bool(how.normalize)), vectors.dtype, "the augmented embeddings"
     )
     with atomic_write(_path(folder, number).with_suffix(".docid")) as ids:
@@ -234,13 +232,13 @@ def check_same_encoder(source: Manifest, added: Sums) -> None:
         raise InputError(
             f"holds sums by another model ({queries.model}) than the embeddings' ({passages.model})",
             path=added.folder,
-            mend="sum the queries with the model that encoded the passages",
+            hint="sum the queries with the model that encoded the passages",
         )
     if (queries.pooling, queries.normalize) != (passages.pooling, passages.normalize):
         raise InputError(
             f"holds sums by {_pooling(queries)}, and the embeddings are by {_pooling(passages)}",
             path=added.folder,
-            mend="sum the queries with the settings that encoded the passages",
+            hint="sum the queries with the settings that encoded the passages",
         )
 
 
@@ -248,7 +246,7 @@ def _pooling(config: EncoderConfig) -> str:
     return f"{config.pooling} pooling, {'' if config.normalize else 'not '}normalised"
 
 
-def placed(
+def align_shards(
     embeddings: str | Path, sums: Sums, groups: Sequence[int], rank: int, allow_missing: bool
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
     """The shards of embeddings, each with its passages' places among the sums, -1 where there are no queries."""
@@ -260,7 +258,7 @@ def placed(
             raise InputError(
                 f"has no queries for {len(missing):,} of the passages, the first of which is {missing[0]}",
                 path=sums.folder,
-                mend="generate them, or leave such passages as they are by --allow-missing",
+                hint="generate them, or leave such passages as they are by --allow-missing",
             )
     start = 0
     for docids, vectors in read_shards(embeddings):

@@ -8,7 +8,6 @@ bytes.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, write_array
+from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.settings import parse
-from xqg_repro.core.shards import check_dtype, narrowed
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.shards import cast_finite, check_dtype
+from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
@@ -38,7 +38,6 @@ def encode(
     dtype: str = "float32",
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Embed every passage of an ir-datasets collection, or reuse the folder that holds them.
 
@@ -50,7 +49,6 @@ def encode(
         dtype: ``float32`` or ``float16``, of the files alone.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: encode again even if the folder matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: an unknown dataset, a collection without passages, a model folder without weights, a full disk.
@@ -71,16 +69,14 @@ def encode(
         passages = _encode_shards(dataset, encoder, folder, shard_size, dtype)
         return {"passages": passages, "dimension": encoder.dimension}
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size: int, dtype: str) -> int:
     """Write the shards that are not there yet; return the number of passages in all."""
-    from tqdm import tqdm
-
     docs = iter(dataset.docs_iter())
     total, number = 0, 0
-    with tqdm(total=dataset.docs_count(), desc="encode", unit=" passages", disable=None) as progress:
+    with progress_bar(dataset.docs_count(), "encode", "passages") as progress:
         while shard := list(islice(docs, shard_size)):
             vectors_path, ids_path = folder / f"{number:05d}.npy", folder / f"{number:05d}.docid"
             if not vectors_path.exists():
@@ -89,7 +85,7 @@ def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size:
                 )
                 with atomic_write(ids_path) as ids:
                     ids.writelines(f"{doc.doc_id}\n" for doc in shard)
-                write_array(vectors_path, narrowed(vectors, dtype, "the embeddings"))
+                write_array(vectors_path, cast_finite(vectors, dtype, "the embeddings"))
             total, number = total + len(shard), number + 1
             progress.update(len(shard))
     if not total:

@@ -16,14 +16,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
-from xqg_repro.core.stages import MANIFEST, Manifest, produce
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.models.generator import TOKENS_PER_BATCH, Passage, PassageQueries, QueryGenerator, resolved
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import GeneratorConfig
@@ -44,7 +45,6 @@ def generate(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Generate queries for every passage of an ir-datasets collection, or reuse the folder that holds them.
 
@@ -59,7 +59,6 @@ def generate(
         tokens_per_batch: see :class:`QueryGenerator`.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: generate again even if the folder matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: an unknown dataset, a collection without passages, a model folder without weights or of another
@@ -79,7 +78,7 @@ def generate(
     def build(folder: Path) -> dict[str, int]:
         return _generate_shards(dataset, QueryGenerator(config, device, tokens_per_batch), folder, shard_size)
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _as_before(config: GeneratorConfig, output: Path) -> GeneratorConfig:
@@ -95,13 +94,11 @@ def _as_before(config: GeneratorConfig, output: Path) -> GeneratorConfig:
 
 def _generate_shards(dataset: Any, generator: QueryGenerator, folder: Path, shard_size: int) -> dict[str, int]:
     """Write the shards that are not there yet; return the counts over all of them."""
-    from tqdm import tqdm
-
     config = generator.config
     counts = Counter(dict.fromkeys(("passages", "queries", "empty", "duplicate", "wrong_script"), 0))
     each = len(config.languages) * config.queries
     total = each * (dataset.docs_count() or 0)
-    with tqdm(total=total or None, desc="generate", unit=" queries", disable=None) as progress:
+    with progress_bar(total or None, "generate", "queries") as progress:
         start, tokens = time.monotonic(), 0
 
         def report(queries: int, new_tokens: int) -> None:

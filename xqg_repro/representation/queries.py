@@ -51,8 +51,8 @@ def query_files(source: str | Path) -> list[Path]:
         path = _download(name)
     files = sorted(path.glob("*.jsonl"), key=_numeric) or sorted(path.glob("data/*.jsonl"), key=_numeric)
     if not files:
-        mend = "name a folder that xqg-repro generate wrote, or one of JSON lines"
-        raise InputError("holds no generated queries (*.jsonl)", path=source, mend=mend)
+        hint = "name a folder that xqg-repro generate wrote, or one of JSON lines"
+        raise InputError("holds no generated queries (*.jsonl)", path=source, hint=hint)
     return files
 
 
@@ -70,7 +70,7 @@ def _download(dataset: str) -> Path:
         raise InputError(
             f"{dataset!r} is no file or folder here, and no such dataset could be had from the Hugging Face hub "
             f"({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-            mend="name a folder of generated queries, or connect to the hub once",
+            hint="name a folder of generated queries, or connect to the hub once",
         ) from error
 
 
@@ -110,12 +110,12 @@ def read_queries(
                 try:
                     passage, missing = _parse(line, languages, count)
                 except ValueError as error:
-                    mend = 'a line is {"docid": "1", "generated_queries": {"ar": ["…", …], …}}'
+                    hint = 'a line is {"docid": "1", "generated_queries": {"ar": ["…", …], …}}'
                     problem = f"is not a line of generated queries: {error}"
-                    raise InputError(problem, path=path, line=number, mend=mend) from None
+                    raise InputError(problem, path=path, line=number, hint=hint) from None
                 if missing and not allow_missing:
-                    mend = "generate them, or go on without them by --allow-missing"
-                    raise InputError(missing, path=path, line=number, mend=mend)
+                    hint = "generate them, or go on without them by --allow-missing"
+                    raise InputError(missing, path=path, line=number, hint=hint)
                 yield passage
 
 

@@ -37,6 +37,6 @@ class Augmentation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "aggregate", _member(Aggregate, self.aggregate, "aggregate"))
         if not 0 <= self.alpha <= 1:
-            raise InputError(f"α is {self.alpha}", mend="it must lie between 0 and 1")
+            raise InputError(f"α is {self.alpha}", hint="it must lie between 0 and 1")
         if self.queries < 0:
-            raise InputError(f"the first {self.queries} queries cannot be added", mend="0 stands for all of them")
+            raise InputError(f"the first {self.queries} queries cannot be added", hint="0 stands for all of them")

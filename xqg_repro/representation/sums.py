@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -28,7 +28,8 @@ import numpy as np
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, read_text, write_array
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES
-from xqg_repro.core.stages import Manifest, produce, verify
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.stages import Manifest, build_stage, verify
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
@@ -58,13 +59,13 @@ class Layout:
 
     def __post_init__(self) -> None:
         if unknown := [code for code in self.languages if code not in LANGUAGE_NAMES]:
-            raise InputError(f"unknown language {unknown[0]!r}", mend=f"choose from: {' '.join(LANGUAGE_NAMES)}")
+            raise InputError(f"unknown language {unknown[0]!r}", hint=f"choose from: {' '.join(LANGUAGE_NAMES)}")
         if len(set(self.languages)) < len(self.languages):
             raise InputError(f"a language is named twice: {' '.join(self.languages)}")
         if not 0 < len(self.languages) * self.count <= _MOST:
             raise InputError(
                 f"{self.count} queries in each of {len(self.languages)} languages cannot be summed",
-                mend=f"a passage must have between 1 and {_MOST:,} queries",
+                hint=f"a passage must have between 1 and {_MOST:,} queries",
             )
 
     @property
@@ -97,7 +98,6 @@ def sum_queries(
     shard_size: int = SHARD_SIZE,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Embed generated queries and add them up for each passage, or reuse the folder that holds the sums.
 
@@ -112,7 +112,6 @@ def sum_queries(
         shard_size: passages a shard; a shard is what a killed run loses and what must fit into memory.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: sum again even if the folder matches.
-        log: receives one line on what was decided.
 
     Returns:
         the manifest, which counts the passages, the queries that were summed and the ones missing of those due.
@@ -142,7 +141,7 @@ def sum_queries(
         passages = _unique(read_queries(queries, layout.languages, count, allow_missing=allow_missing), queries)
         return _sum_shards(passages, TextEncoder(config, device), layout, folder, dtype, shard_size)
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[PassageQueries]:
@@ -161,10 +160,8 @@ def _sum_shards(
     passages: Iterator[PassageQueries], encoder: TextEncoder, layout: Layout, folder: Path, dtype: str, shard_size: int
 ) -> dict[str, int]:
     """Write the shards that are not there yet; return what was counted."""
-    from tqdm import tqdm
-
     number, total, queries = 0, 0, 0
-    with tqdm(desc="sum", unit=" passages", disable=None) as progress:
+    with progress_bar(None, "sum", "passages") as progress:
         while shard := list(islice(passages, shard_size)):
             sums_path, counts_path, ids_path = _paths(folder, number)
             if not sums_path.exists():
@@ -252,21 +249,21 @@ class Sums:
         """
         held, count = self.layout.languages, self.layout.count
         if unknown := [language for language in languages if language not in held]:
-            mend = f"the languages are: {' '.join(held)}"
-            raise InputError(f"holds no sums of queries in {unknown[0]!r}", path=self.folder, mend=mend)
+            hint = f"the languages are: {' '.join(held)}"
+            raise InputError(f"holds no sums of queries in {unknown[0]!r}", path=self.folder, hint=hint)
         chosen = set(languages or held)
         groups = [g for g, group in enumerate(self.layout.groups) if chosen.issuperset(group)]
         if sum(len(self.layout.groups[g]) for g in groups) < len(chosen):
-            mend = "sum them again with --per-language, or take them all"
-            raise InputError(f"holds one sum over {' '.join(held)} together", path=self.folder, mend=mend)
+            hint = "sum them again with --per-language, or take them all"
+            raise InputError(f"holds one sum over {' '.join(held)} together", path=self.folder, hint=hint)
         queries = queries or count
         if queries > count:
-            mend = f"sum them again with {queries} queries a language"
-            raise InputError(f"holds sums of {count} queries a language, not {queries}", path=self.folder, mend=mend)
+            hint = f"sum them again with {queries} queries a language"
+            raise InputError(f"holds sums of {count} queries a language, not {queries}", path=self.folder, hint=hint)
         if queries not in self.layout.ranks:
-            mend = "sum them again without --last-rank"
+            hint = "sum them again without --last-rank"
             problem = f"holds the sum of all {count} queries a language alone, not of the first {queries}"
-            raise InputError(problem, path=self.folder, mend=mend)
+            raise InputError(problem, path=self.folder, hint=hint)
         return groups, self.layout.ranks.index(queries)
 
     def shards(self) -> Iterator[tuple[list[str], StoredSums, np.ndarray]]:
@@ -312,6 +309,6 @@ def read_sums(folder: str | Path) -> Sums:
     """
     manifest = verify(Path(folder))
     if manifest.stage != "sum":
-        mend = "run xqg-repro sum first"
-        raise InputError(f"is the output of {manifest.stage}, not query sums", path=folder, mend=mend)
+        hint = "run xqg-repro sum first"
+        raise InputError(f"is the output of {manifest.stage}, not query sums", path=folder, hint=hint)
     return Sums(Path(folder), manifest)

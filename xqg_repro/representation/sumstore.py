@@ -15,7 +15,7 @@ import numpy as np
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
-from xqg_repro.core.shards import narrowed
+from xqg_repro.core.shards import cast_finite
 
 DTYPES = ("float32", "float16", "int8")
 
@@ -23,7 +23,7 @@ DTYPES = ("float32", "float16", "int8")
 def check_dtype(dtype: str) -> None:
     """Raise :class:`InputError` unless sums can be stored in this number format."""
     if dtype not in DTYPES:
-        raise InputError(f"sums cannot be stored as {dtype!r}", mend=f"choose from: {', '.join(DTYPES)}")
+        raise InputError(f"sums cannot be stored as {dtype!r}", hint=f"choose from: {', '.join(DTYPES)}")
 
 
 def write_sums(path: Path, sums: np.ndarray, dtype: str) -> None:
@@ -36,7 +36,9 @@ def write_sums(path: Path, sums: np.ndarray, dtype: str) -> None:
     Raises:
         InputError: a number is beyond float16's range, a full disk.
     """
-    stored = narrowed(sums, dtype, "the sums") if dtype != "int8" else narrowed(sums[:, :, -1:], "float16", "the sums")
+    stored = (
+        cast_finite(sums, dtype, "the sums") if dtype != "int8" else cast_finite(sums[:, :, -1:], "float16", "the sums")
+    )
     if stored.shape != sums.shape:
         rest = sums[:, :, :-1] - _shares(sums.shape[2])[:, None] * stored.astype(np.float32)
         # where there is no difference, any scale will do but nought

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.generator import Passage
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import TranslatorConfig
@@ -44,7 +45,6 @@ def translate(
     tokens_per_batch: int = TOKENS_PER_BATCH,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Translate every passage of an ir-datasets collection, or reuse the folder that holds the translations.
 
@@ -60,7 +60,6 @@ def translate(
         tokens_per_batch: see :class:`Translator`.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: translate again even if the folder matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: an unknown dataset, one without passages or in another language, whatever :func:`check_translator`
@@ -71,8 +70,8 @@ def translate(
     check_translator(config, languages)
     dataset = collection.load(dataset_id, needs=["docs"])
     if (found := dataset.docs_lang()) not in (None, config.source):
-        mend = f"--source {found}, or another collection"
-        raise InputError(f"{dataset_id} is in {found!r}, not in {config.source!r}", mend=mend)
+        hint = f"--source {found}, or another collection"
+        raise InputError(f"{dataset_id} is in {found!r}, not in {config.source!r}", hint=hint)
     model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
     wanted = Manifest(
         STAGE,
@@ -88,16 +87,14 @@ def translate(
     def build(folder: Path) -> dict[str, int]:
         return _translate_shards(dataset, Translator(config, languages, device, tokens_per_batch), folder, shard_size)
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _translate_shards(dataset: Any, translator: Translator, folder: Path, shard_size: int) -> dict[str, int]:
     """Write the shards that are not there yet; return the counts over all of them."""
-    from tqdm import tqdm
-
     counts = Counter(dict.fromkeys(("passages", "translations", "empty", "unfinished", "wrong_script"), 0))
     total = len(translator.languages) * (dataset.docs_count() or 0)
-    with tqdm(total=total or None, desc=STAGE, unit=" translations", disable=None) as progress:
+    with progress_bar(total or None, STAGE, "translations") as progress:
 
         def make(passages: Sequence[Passage]) -> list[PassageTranslations]:
             return translator.translate(passages, progress.update)
@@ -139,7 +136,7 @@ def _read_file(path: Path) -> Iterator[PassageTranslations]:
                 if not all(isinstance(text, str) for text in texts.values()):
                     raise ValueError("one of its translations is no text")
             except ValueError as error:
-                mend = "it was changed or damaged; run xqg-repro translate again with --force"
+                hint = "it was changed or damaged; run xqg-repro translate again with --force"
                 problem = f"is not a line of translations: {error}"
-                raise InputError(problem, path=path, line=number, mend=mend) from None
+                raise InputError(problem, path=path, line=number, hint=hint) from None
             yield PassageTranslations(docid, texts, item.get("unfinished", []))

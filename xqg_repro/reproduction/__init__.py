@@ -1,1 +1,1 @@
-"""Named conditions, run and judged: benchmarks, claims, reports, pages, regressions."""
+"""Named conditions, run and judged: benchmarks, claims, reports, pages and regressions."""

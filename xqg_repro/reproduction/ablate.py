@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,8 +23,9 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, read_text
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, check_matplotlib, plot_lines
-from xqg_repro.core.shards import narrowed
-from xqg_repro.core.stages import Manifest, fingerprint, produce, verify
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.shards import cast_finite
+from xqg_repro.core.stages import Manifest, build_stage, fingerprint, verify
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
@@ -32,11 +33,11 @@ from xqg_repro.evaluation.printing import MeasureConfig, printed
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import (
+    align_shards,
     check_same_encoder,
     combine,
-    encoder_now,
-    passages_manifest,
-    placed,
+    current_encoder,
+    open_embeddings,
     resolved,
 )
 from xqg_repro.representation.settings import Augmentation
@@ -130,7 +131,6 @@ def ablate(
     allow_missing: bool = False,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Ablation:
     """Score an augmentation for one value of α, or number of queries, after another, or reuse the folder with it.
 
@@ -148,7 +148,6 @@ def ablate(
         allow_missing: leave a passage without queries as it is.
         device: a torch device, for the questions' encoder and the search; ``None`` takes a GPU if there is one.
         force: score again even if the folder matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: a value out of range, whatever ``augment`` and ``evaluate`` refuse, a model that has changed since
@@ -157,9 +156,9 @@ def ablate(
     if depth < 1 or not measures:
         raise InputError("there must be a depth of one passage and one measure at least")
     vary, dataset = Vary(vary), collection.load(topics, needs=["queries"])
-    source, added = passages_manifest(embeddings), read_sums(sums)
+    source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
-    config = encoder_now(source, embeddings)
+    config = current_encoder(source, embeddings)
     variants = _variants(vary, values, how or Augmentation(), config, added)
     kept = [added.select(variant.languages, variant.queries) for variant in variants]
     fixed = {name: value for name, value in dataclasses.asdict(variants[-1]).items() if name != vary}
@@ -199,7 +198,7 @@ def ablate(
         Ablation(vary, topics, scores).write(folder)
         return {"questions": len(asked), "values": len(variants)}
 
-    produce(output, wanted, build, force=force, log=log)
+    build_stage(output, wanted, build, force=force)
     return read_ablation(output)
 
 
@@ -228,18 +227,16 @@ def _retrieve(
     allow_missing: bool,
 ) -> list[list[list[Hit]]]:
     """For each variant, whose sums are kept at these groups and rank, and each question the first passages."""
-    from tqdm import tqdm
-
     found: list[list[list[Hit]]] = [[[] for _ in questions] for _ in variants]
-    with tqdm(desc="ablate", unit=" passages", disable=None) as progress:
-        for docids, vectors, places in placed(embeddings, sums, *kept[0], allow_missing):
+    with progress_bar(None, "ablate", "passages") as progress:
+        for docids, vectors, places in align_shards(embeddings, sums, *kept[0], allow_missing):
             taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
             for hits, variant, (groups, position) in zip(found, variants, kept, strict=True):
                 if position not in taken:  # variants of one number of queries follow each other
                     taken = {position: sums.take(places, groups, position)}
                 augmented = combine(vectors, *taken[position], variant, bool(variant.normalize))
                 # rounded as augment stores it
-                augmented = narrowed(augmented, vectors.dtype, "the augmented embeddings").astype(np.float32)
+                augmented = cast_finite(augmented, vectors.dtype, "the augmented embeddings").astype(np.float32)
                 merge(hits, docids, augmented, questions, depth)
             progress.update(len(docids))
     return found
@@ -259,7 +256,7 @@ def merge(
     for start in range(0, len(questions), QUESTIONS_PER_BLOCK):
         scores = questions[start : start + QUESTIONS_PER_BLOCK] @ columns
         if not scores.isfinite().all():
-            raise InputError("the augmented embeddings hold NaN or infinity", mend="encode and sum again")
+            raise InputError("the augmented embeddings hold NaN or infinity", hint="encode and sum again")
         floor = scores.topk(min(depth, len(docids))).values[:, -1] - _ROUNDING
         for row, (question, lowest) in enumerate(zip(scores, floor, strict=True), start):
             places = torch.nonzero(question >= lowest)[:, 0]

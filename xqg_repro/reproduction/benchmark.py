@@ -30,9 +30,9 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise InputError(f"a depth of {self.depth} reads nothing", mend="read one passage a question at least")
+            raise InputError(f"a depth of {self.depth} reads nothing", hint="read one passage a question at least")
         if not 0 <= self.weight < float("inf"):
-            raise InputError(f"the weight of the retrieval score is {self.weight}", mend="it must be 0 or more")
+            raise InputError(f"the weight of the retrieval score is {self.weight}", hint="it must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -101,17 +101,17 @@ class Benchmark:
     def __post_init__(self) -> None:
         for what in ("languages", "measures", "conditions"):
             if not getattr(self, what):
-                raise InputError(f"{self.name} has no {what}", mend="name one at least")
+                raise InputError(f"{self.name} has no {what}", hint="name one at least")
         names = [condition.name for condition in self.conditions]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"two conditions are called {repeated[0]!r}", mend="their runs would be one file")
+            raise InputError(f"two conditions are called {repeated[0]!r}", hint="their runs would be one file")
         if self.answer_measures and self.reading is None:
             raise InputError(
                 f"{', '.join(self.answer_measures)} can only be measured of answers, and the benchmark reads none",
-                mend="say how they are read: reading: {reader: …, depth: …, weight: …}",
+                hint="say how they are read: reading: {reader: …, depth: …, weight: …}",
             )
         if self.reading and not self.answer_measures:
-            raise InputError("the benchmark reads answers, but measures none", mend="add EM or F1 to its measures")
+            raise InputError("the benchmark reads answers, but measures none", hint="add EM or F1 to its measures")
 
     @property
     def answer_measures(self) -> tuple[str, ...]:
@@ -133,7 +133,7 @@ class Benchmark:
         if unknown := [name for name in chosen if name not in self.languages]:
             raise InputError(
                 f"{self.name} has no questions in {', '.join(unknown)}",
-                mend=f"its languages are {' '.join(self.languages)}",
+                hint=f"its languages are {' '.join(self.languages)}",
             )
         if "{language}" in self.topics:
             return {self.topics.format(language=language): (language,) for language in chosen}
@@ -145,7 +145,7 @@ class Benchmark:
             if condition.name == name:
                 return condition
         raise InputError(
-            f"{self.name} has no condition {name!r}", mend=f"choose from: {', '.join(c.name for c in self.conditions)}"
+            f"{self.name} has no condition {name!r}", hint=f"choose from: {', '.join(c.name for c in self.conditions)}"
         )
 
 
@@ -154,7 +154,7 @@ def load_benchmark(name_or_path: str) -> Benchmark:
     path = resource("conditions", f"{name_or_path}.yaml")
     if not path.exists() and not (path := Path(name_or_path)).exists():
         known = sorted(p.stem for p in resource("conditions").glob("*.yaml"))
-        raise InputError(f"there is no benchmark {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
+        raise InputError(f"there is no benchmark {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     benchmark = parse(Benchmark, read_yaml(path), path)
     for condition in benchmark.conditions:
         try:
@@ -162,7 +162,7 @@ def load_benchmark(name_or_path: str) -> Benchmark:
             if condition.generator:
                 load_generator(condition.generator)
         except InputError as error:
-            raise InputError(f"{condition.name}: {error.problem}", path=path, mend=error.mend) from None
+            raise InputError(f"{condition.name}: {error.problem}", path=path, hint=error.hint) from None
         if condition.baseline and condition.baseline not in {c.name for c in benchmark.conditions}:
             problem = f"{condition.name} has the baseline {condition.baseline!r}, which is no condition"
             raise InputError(problem, path=path)

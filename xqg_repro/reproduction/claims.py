@@ -54,7 +54,7 @@ class Claim:
 
     def __post_init__(self) -> None:
         if self.check and self.check not in CHECKS:
-            raise InputError(f"no check is called {self.check!r}", mend=f"choose from: {', '.join(CHECKS)}")
+            raise InputError(f"no check is called {self.check!r}", hint=f"choose from: {', '.join(CHECKS)}")
 
 
 class Finding(NamedTuple):
@@ -102,7 +102,7 @@ def load_claims() -> tuple[Claim, ...]:
     return tuple(parse(Claim, entry, path) for entry in read_yaml(path))
 
 
-def are_about(benchmark: Benchmark) -> bool:
+def has_claims(benchmark: Benchmark) -> bool:
     """Whether some claim can be checked on the conditions of a benchmark."""
     return any(benchmark.name in claim.conditions for claim in load_claims())
 

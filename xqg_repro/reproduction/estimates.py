@@ -134,7 +134,7 @@ def array_size(benchmark: Benchmark, condition: Condition, encoder: str) -> floa
 def arrays_kept(benchmark: Benchmark, condition: Condition) -> int:
     """How many such arrays a condition leaves: embeddings, sums, augmented embeddings, index."""
     arrays = 0
-    for command in commands.passage_commands(benchmark, condition, ""):
+    for command in commands.indexing_tasks(benchmark, condition, ""):
         apart = len(XOR_LANGUAGES) if "--per-language" in command.arguments else 1
         arrays += {"generate": 0, "sum": benchmark.queries * apart}.get(command.stage, 1)
     return arrays

@@ -27,7 +27,7 @@ from xqg_repro.evaluation import significance
 from xqg_repro.evaluation.compare import Comparison, System, compare
 from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
-from xqg_repro.reproduction.claims import Evidence, are_about, claims_table
+from xqg_repro.reproduction.claims import Evidence, claims_table, has_claims
 from xqg_repro.reproduction.run import plan
 from xqg_repro.reproduction.tasks import Command, two_click_commands
 from xqg_repro.reproduction.verdict import Verdict, judge
@@ -131,7 +131,7 @@ def write_page(
         legend=compared.legend(),
         figures=[*_bars(compared), *_heat_maps(benchmark, compared)],
         ablations=ablations,
-        claims=claims_table(evidence) if compared.systems and are_about(benchmark) else None,
+        claims=claims_table(evidence) if compared.systems and has_claims(benchmark) else None,
     )
     with atomic_write(path) as file:
         file.write(page)

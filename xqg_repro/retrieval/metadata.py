@@ -104,7 +104,7 @@ def read_measurement(run: str | Path) -> Measurement:
         hardware = f"{cpu['model']}, {cpu['number of cores']} cores"
         return Measurement(str(found["date"]), found["implementation"]["source"]["commit"], hardware)
     except (KeyError, TypeError) as error:
-        raise InputError(f"is not a run's metadata: {error}", path=path, mend="make the run again") from None
+        raise InputError(f"is not a run's metadata: {error}", path=path, hint="make the run again") from None
 
 
 def commit(apart_from: str = "") -> str:

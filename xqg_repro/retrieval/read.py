@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, file_digest
-from xqg_repro.core.stages import Manifest, check_output, note_path, noted, write_note
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.stages import Manifest, check_output, manifest_path, matching_manifest, write_manifest
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.reader import SpanReader
 from xqg_repro.models.settings import ReaderConfig
@@ -24,6 +25,8 @@ from xqg_repro.retrieval.runfile import read_run
 
 if TYPE_CHECKING:
     pass
+
+logger = logging.getLogger(__name__)
 
 
 def read(
@@ -36,7 +39,6 @@ def read(
     weight: float = 0.0,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Path:
     """Answer the questions of a run from its passages, or reuse the answers that are there.
 
@@ -52,7 +54,6 @@ def read(
         weight: of the retrieval score; 0 lets the reader alone decide between passages.
         device: torch device; ``None`` takes a GPU if there is one.
         force: read again even if the file matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: a depth below 1, a run that is malformed or of other questions or passages, unknown topics, or a
@@ -61,10 +62,10 @@ def read(
     run, output = Path(run), Path(output)
     check_output(output, run)
     if depth < 1:
-        raise InputError(f"a depth of {depth} reads nothing", mend="read one passage a question at least")
+        raise InputError(f"a depth of {depth} reads nothing", hint="read one passage a question at least")
     dataset = collection.load(topics, needs=["queries"])
     if not run.exists():
-        raise InputError("there is no such run", path=run, mend="search first")
+        raise InputError("there is no such run", path=run, hint="search first")
     questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
     wanted = Manifest(
         "read",
@@ -76,27 +77,27 @@ def read(
             "model": model_fingerprint(config.model),
         },
     )
-    if not force and noted(output, wanted):
-        log(f"read: {output} is there already")
+    if not force and matching_manifest(output, wanted):
+        logger.info(f"read: {output} is there already")
         return output
     hits = {qid: held[:depth] for qid, held in read_run(run, list(questions)).items()}
     texts = collection.texts(dataset, {hit.docid for held in hits.values() for hit in held})
     answers = _answers(questions, hits, texts, SpanReader(config, device), weight)
-    note_path(output).unlink(missing_ok=True)
+    manifest_path(output).unlink(missing_ok=True)
     with atomic_write(output) as file:
         json.dump(answers, file, ensure_ascii=False, indent=0)
         file.write("\n")
-    write_note(output, wanted, {"questions": len(answers), "unanswered": sum(not text for text in answers.values())})
-    log(f"read: wrote {output} (questions {len(answers):,}, passages {depth} each)")
+    write_manifest(
+        output, wanted, {"questions": len(answers), "unanswered": sum(not text for text in answers.values())}
+    )
+    logger.info(f"read: wrote {output} (questions {len(answers):,}, passages {depth} each)")
     return output
 
 
 def _answers(questions: dict, hits: dict, texts: dict[str, str], reader: SpanReader, weight: float) -> dict[str, str]:
     """The text of each question's best span, in the order of the questions."""
-    from tqdm import tqdm
-
     pairs = [(qid, hit) for qid in questions for hit in hits.get(qid, ())]
-    with tqdm(total=len(pairs), unit="passage", desc="read", disable=None) as bar:
+    with progress_bar(len(pairs), "read", "passages") as bar:
         spans = reader.read([questions[qid] for qid, _ in pairs], [texts[hit.docid] for _, hit in pairs], bar.update)
     answers, best = dict.fromkeys(questions, ""), dict.fromkeys(questions, float("-inf"))
     for (qid, hit), span in zip(pairs, spans, strict=True):

@@ -54,7 +54,7 @@ def write_run(run: Mapping[str, Iterable[Hit]], path: str | Path, tag: str) -> N
                     raise InputError(
                         f"question {qid}, passage {hit.docid}: the score is {hit.score}",
                         path=path,
-                        mend="the embeddings hold NaN or infinity; encode again",
+                        hint="the embeddings hold NaN or infinity; encode again",
                     )
                 file.write(f"{qid} Q0 {hit.docid} {position} {hit.score:.6f} {tag}\n")
 
@@ -82,7 +82,7 @@ def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
             "the last line has no line end: the file was cut off",
             path=path,
             line=len(lines),
-            mend="write the run again",
+            hint="write the run again",
         )
     for number, line in enumerate(lines[:-1], 1):
         qid, hit, position = _parse(line, path, number)
@@ -92,14 +92,14 @@ def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
                     f"question {qid} appears again after another one",
                     path=path,
                     line=number,
-                    mend="keep the lines of a question together",
+                    hint="keep the lines of a question together",
                 )
             if known is not None and qid not in known:
                 raise InputError(
                     f"the topics have no question {qid!r}",
                     path=path,
                     line=number,
-                    mend="is this the run of another topic set?",
+                    hint="is this the run of another topic set?",
                 )
             current, run[qid], seen = qid, [], set()
         _check_order(run[qid], seen, hit, position, path, number)
@@ -111,23 +111,23 @@ def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
 def _parse(line: str, path: Path, number: int) -> tuple[str, Hit, int]:
     columns = line.split()
     if len(columns) != 6:
-        raise InputError(f"has {len(columns)} columns where six are due", path=path, line=number, mend=COLUMNS)
+        raise InputError(f"has {len(columns)} columns where six are due", path=path, line=number, hint=COLUMNS)
     qid, _, docid, position, score, _ = columns
     try:
         return qid, Hit(docid, float(score)), int(position)
     except ValueError as error:
-        raise InputError(f"rank or score is not a number: {error}", path=path, line=number, mend=COLUMNS) from None
+        raise InputError(f"rank or score is not a number: {error}", path=path, line=number, hint=COLUMNS) from None
 
 
 def _check_order(hits: list[Hit], seen: set[str], hit: Hit, position: int, path: Path, number: int) -> None:
-    problem, mend = None, "sort the hits by score and number them from 1"
+    problem, hint = None, "sort the hits by score and number them from 1"
     if not math.isfinite(hit.score):
-        problem, mend = f"the score is {hit.score}", "scores must be finite numbers"
+        problem, hint = f"the score is {hit.score}", "scores must be finite numbers"
     elif hit.docid in seen:
-        problem, mend = f"passage {hit.docid} is listed twice for the same question", "keep its best rank only"
+        problem, hint = f"passage {hit.docid} is listed twice for the same question", "keep its best rank only"
     elif position != len(hits) + 1:
         problem = f"rank {position} where {len(hits) + 1} is due"
     elif hits and hit.score > hits[-1].score:
         problem = f"the score {hit.score} is higher than the one before it"
     if problem:
-        raise InputError(problem, path=path, line=number, mend=mend)
+        raise InputError(problem, path=path, line=number, hint=hint)

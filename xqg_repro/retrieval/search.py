@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,15 @@ from typing import Any
 from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, file_digest
-from xqg_repro.core.stages import MANIFEST, Manifest, check_output, fingerprint, note_path, noted, write_note
+from xqg_repro.core.stages import (
+    MANIFEST,
+    Manifest,
+    check_output,
+    fingerprint,
+    manifest_path,
+    matching_manifest,
+    write_manifest,
+)
 from xqg_repro.models.encoder import QueryEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
@@ -20,6 +29,8 @@ from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.index import check_index
 from xqg_repro.retrieval.metadata import write_metadata
 from xqg_repro.retrieval.runfile import Hit, write_run
+
+logger = logging.getLogger(__name__)
 
 DEPTH = 100
 QUERIES_PER_BATCH = 512
@@ -36,7 +47,6 @@ def search(
     threads: int = 1,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Path:
     """Retrieve passages for every question of a topic set and write a TREC run, or reuse the run that is there.
 
@@ -51,7 +61,6 @@ def search(
         threads: FAISS threads.
         device: torch device of the encoder; ``None`` takes a GPU if there is one.
         force: search again even if the run matches.
-        log: receives one line on what was decided.
 
     Raises:
         InputError: an index whose docids and vectors differ in number or that another model made, no question,
@@ -69,15 +78,15 @@ def search(
         {"topics": topics, "depth": depth, "tag": tag, "encoder": dataclasses.asdict(config)},
         {"index": made_from, "topics": version, "model": model_fingerprint(config.model)},
     )
-    if not force and noted(output, wanted):
-        log(f"search: {output} is there already")
+    if not force and matching_manifest(output, wanted):
+        logger.info(f"search: {output} is there already")
         return output
     run = _search(index, queries, config, min(depth, count), threads, device)
-    note_path(output).unlink(missing_ok=True)
+    manifest_path(output).unlink(missing_ok=True)
     write_run(run, output, tag)
     write_metadata(output, wanted, _made_by(index))
-    write_note(output, wanted, {"questions": len(run)})
-    log(f"search: wrote {output} (questions {len(run):,}, depth {depth})")
+    write_manifest(output, wanted, {"questions": len(run)})
+    logger.info(f"search: wrote {output} (questions {len(run):,}, depth {depth})")
     return output
 
 
@@ -87,7 +96,7 @@ def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderC
     if manifest is None:
         if encoder is None:
             raise InputError(
-                "does not say which encoder made it", path=index, mend="name one with --encoder or --preset"
+                "does not say which encoder made it", path=index, hint="name one with --encoder or --preset"
             )
         return encoder, digest([file_digest(index / name) for name in ("index", "docid")])
     made_by = encoder_of(manifest)
@@ -96,14 +105,14 @@ def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderC
         raise InputError(
             f"was made with another model than {config.model}",
             path=index,
-            mend="search with the model that encoded the passages, or encode them again",
+            hint="search with the model that encoded the passages, or encode them again",
         )
     if (config.pooling, config.normalize) != (made_by.pooling, made_by.normalize):
         raise InputError(
             f"was made with {made_by.pooling} pooling, {'' if made_by.normalize else 'not '}normalised, "
             "and the questions would not be",
             path=index,
-            mend="leave the encoder's settings out; the index knows them",
+            hint="leave the encoder's settings out; the index knows them",
         )
     return config, fingerprint(index)
 

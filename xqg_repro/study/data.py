@@ -85,11 +85,11 @@ def load_data(languages: Sequence[str]) -> ParallelData:
             docids, qids, own = tuple(docs), tuple(asked), judged
         if {*docs} != {*docids} or judged != own:
             problem = f"the ids of {NAME}/{language} are not those of {NAME}/{languages[0]}"
-            raise InputError(problem, mend="the files must be of one version of XQuAD; fetch them again")
+            raise InputError(problem, hint="the files must be of one version of XQuAD; fetch them again")
         for kind, texts in (("paragraph", {d: doc.text for d, doc in docs.items()}), ("question", asked)):
             if empty := [name for name, text in texts.items() if not text.strip()]:
                 problem = f"the {kind} {empty[0]} of {NAME}/{language} is empty"
-                raise InputError(problem, mend="the file is damaged; fetch it again")
+                raise InputError(problem, hint="the file is damaged; fetch it again")
         paragraphs[language] = [docs[docid] for docid in docids]
         questions[language] = [asked[qid] for qid in qids]
         right = {question.query_id: question.answers for question in records}

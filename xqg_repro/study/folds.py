@@ -41,7 +41,7 @@ def split(articles: np.ndarray, folds: int, seed: int) -> np.ndarray:
     names, article = np.unique(articles, return_inverse=True)
     if folds < 2 or len(names) < folds:
         raise InputError(
-            f"{len(names)} articles cannot be split into {folds} folds", mend="it takes 2 to so many folds"
+            f"{len(names)} articles cannot be split into {folds} folds", hint="it takes 2 to so many folds"
         )
     dealt = np.random.default_rng(seed).permutation(len(names)) % folds
     return dealt[article].astype(np.int64)
@@ -57,7 +57,7 @@ def check_apart(articles: np.ndarray, training: np.ndarray, reported: np.ndarray
     if common := {*articles[training].tolist()} & {*articles[reported].tolist()}:
         raise InputError(
             f"article {min(common)} has questions among those that α is chosen on and among those that are reported",
-            mend="folds must be split by article",
+            hint="folds must be split by article",
         )
 
 

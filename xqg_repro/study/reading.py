@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, read_text
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.evaluation.measures.match import match_score
 from xqg_repro.models.loading import model_fingerprint, resolve_model
 from xqg_repro.models.reader import SEEN, SpanReader
@@ -79,7 +79,7 @@ def assign(configs: Sequence[ReaderConfig], data: ParallelData) -> Readers:
     if (of_question < 0).all():
         raise InputError(
             f"every article has been seen by all readers, such as {configs[0].model}, when they were trained",
-            mend="train on a part of the articles: xqg-repro train folds",
+            hint="train on a part of the articles: xqg-repro train folds",
         )
     return Readers(tuple(configs), of_question)
 
@@ -108,7 +108,6 @@ def read_spans(
     *,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> np.ndarray:
     """Read what is wanted of a pair of languages into a stage folder, or reuse the folder.
 
@@ -118,7 +117,7 @@ def read_spans(
         readers: see :func:`assign`.
         data: of these languages.
         folder: holds a stage folder for each pair.
-        device, force, log: as in :func:`~xqg_repro.retrieval.read.read`.
+        device, force: as in :func:`~xqg_repro.retrieval.read.read`.
 
     Returns:
         rows of :data:`SPANS`, in the order of ``wanted``, for the questions that have a reader.
@@ -145,7 +144,7 @@ def read_spans(
             mine = np.flatnonzero(readers.of_question[wanted[:, 0]] == number)
             questions = [data.questions[asked][i] for i in wanted[mine, 0]]
             texts = [data.paragraphs[passages][d].text for d in wanted[mine, 1]]
-            with tqdm(total=len(mine), unit=" paragraphs", desc="/".join(pair), disable=None) as bar:
+            with progress_bar(len(mine), f"read {'/'.join(pair)}", "paragraphs") as bar:
                 found = SpanReader(config, device).read(questions, texts, bar.update)
             for row, span in zip(mine, found, strict=True):
                 if span:
@@ -153,7 +152,7 @@ def read_spans(
         write_spans(place / "spans.npy", rows)
         return {"spans": len(rows), "none": int((rows["start"] < 0).sum())}
 
-    produce(folder, manifest, build, force=force, log=log)
+    build_stage(folder, manifest, build, force=force)
     return load_spans(folder / "spans.npy")
 
 
@@ -183,7 +182,7 @@ def kept_spans(path: str | Path, data: ParallelData, report: Callable[[int], obj
             raise InputError(
                 f"lacks {lacking if len(due) else 'all'} of {len(due) or len(wanted)} spans for {'/'.join(pair)}",
                 path=path,
-                mend="it is of another encoder or other methods; give --reader to read anew",
+                hint="it is of another encoder or other methods; give --reader to read anew",
             )
         report(lacking)
         return mine
@@ -204,7 +203,7 @@ def load_spans(path: str | Path) -> np.ndarray:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read as spans: {error}", path=path) from None
     if rows.dtype != SPANS:
-        raise InputError("holds no spans", path=path, mend="take spans.npy of a study's results")
+        raise InputError("holds no spans", path=path, hint="take spans.npy of a study's results")
     return rows
 
 

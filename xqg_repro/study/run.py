@@ -11,7 +11,7 @@ import numpy as np
 
 from xqg_repro.core.files import atomic_write, digest, file_digest, write_array
 from xqg_repro.core.plots import check_matplotlib
-from xqg_repro.core.stages import Manifest, fingerprint, produce, verify
+from xqg_repro.core.stages import Manifest, build_stage, fingerprint, verify
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig, ReaderConfig
 from xqg_repro.representation.queries import queries_fingerprint
@@ -46,7 +46,6 @@ def run_study(
     spans: str | Path | None = None,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Summary:
     """Run the study, or reuse the folders that hold it or its parts.
 
@@ -62,7 +61,6 @@ def run_study(
         spans: what readers marked before, a ``spans.npy``, in their place.
         device: a torch device; ``None`` takes a GPU if there is one.
         force: encode and score again even if the folders match.
-        log: receives one line a stage on what was decided.
 
     Raises:
         InputError: a language's file cannot be had, data are damaged, an article in two folds, a leak, an article that
@@ -90,7 +88,10 @@ def run_study(
         },
     )
     translations = None if translated is None else read_translated(translated, study, data)
-    settings = {"device": device, "force": force, "log": log}
+    settings = {
+        "device": device,
+        "force": force,
+    }
     sources = {"generated": generated, "translated": translations}
     vectors = encode_all(study, data, config, output / "embeddings", **sources, **settings)
 
@@ -115,7 +116,7 @@ def run_study(
         counts = {"pairs": len(study.pairs), "methods": len(study.methods), "questions": len(data.qids)}
         return counts | ({"unread": sum(unread)} if unread else {})
 
-    produce(output / "results", wanted, build, force=force, log=log)
+    build_stage(output / "results", wanted, build, force=force)
     verify(output / "results")
     return read_summary(output / "results")
 

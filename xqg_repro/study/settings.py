@@ -170,13 +170,13 @@ def load_study(
         for code in chosen[name]:
             if code not in known:
                 problem = f"{code!r} is no language of {'XQuAD' if name == 'languages' else 'this study'}"
-                raise InputError(problem, mend=f"--{name} from: {' '.join(known)}")
+                raise InputError(problem, hint=f"--{name} from: {' '.join(known)}")
             if chosen[name].count(code) > 1:
                 raise InputError(f"--{name} repeats {code}")
     lacking = {s for s in Source if (s.translated and not translated) or (s is Source.GENERATED and not generated)}
     known = {name: method for name, method in study.methods.items() if lacking.isdisjoint(method.sources)}
     if unknown := [name for name in methods if name not in known]:
-        raise InputError(f"the study has no method {unknown[0]!r}", mend=nearest(unknown[0], known))
+        raise InputError(f"the study has no method {unknown[0]!r}", hint=nearest(unknown[0], known))
     kept = {name: m for name, m in known.items() if name in (*(methods or known), NONE)}
     comparisons = tuple(names for names in study.comparisons if set(names) <= kept.keys())
     return dataclasses.replace(study, **chosen, methods=kept, comparisons=comparisons)

@@ -129,7 +129,7 @@ def check_left_out(found: Added, data: ParallelData, vectors: Vectors, languages
             raise InputError(
                 f"question {data.qids[i]} is asked, but its paragraph is augmented with {found.own_counts[i]} vectors "
                 f"that are not those of the {number} questions left",
-                mend="the question and its translations must be left out",
+                hint="the question and its translations must be left out",
             )
 
 

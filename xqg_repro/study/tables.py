@@ -37,7 +37,7 @@ def part(summary: Summary, name: str) -> str:
         InputError: there is no such part.
     """
     if name not in parts(summary):
-        raise InputError(f"the study has no part {name!r}", mend=f"choose from: {', '.join(parts(summary))}")
+        raise InputError(f"the study has no part {name!r}", hint=f"choose from: {', '.join(parts(summary))}")
     kind, _, measure = name.partition("-")
     return (_BY_MEASURE[kind](summary, measure) if measure else _PLAIN[kind](summary)).markdown()
 

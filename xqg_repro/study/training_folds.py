@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from xqg_repro.collection.xquad import NAME, Answer, located_answers
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import split
 
@@ -27,7 +27,6 @@ def write_folds(
     folds: int = 5,
     seed: int = 42,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Manifest:
     """Write ``train.F.json`` and ``held-out.F.json`` for each fold F, from 0, into a stage folder.
 
@@ -55,7 +54,7 @@ def write_folds(
                     file.write("\n")
         return {"articles": len(np.unique(data.articles)), "questions": len(data.qids) * len(languages)}
 
-    return produce(output, Manifest(STAGE, parameters, {NAME: data.version}), build, force=force, log=log)
+    return build_stage(output, Manifest(STAGE, parameters, {NAME: data.version}), build, force=force)
 
 
 def fold_file(folder: Path, name: str, fold: int) -> Path:

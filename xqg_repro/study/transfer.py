@@ -99,10 +99,10 @@ def _read_folds(folder: Path, fold: int) -> tuple[dict[str, Any], ParallelData]:
         raise InputError(f"is the output of {made.stage}, not of {STAGE}", path=folder)
     how = made.parameters
     if not 0 <= fold < how["folds"]:
-        raise InputError(f"there is no fold {fold}", path=folder, mend=f"choose from 0 to {how['folds'] - 1}")
+        raise InputError(f"there is no fold {fold}", path=folder, hint=f"choose from 0 to {how['folds'] - 1}")
     data = load_data(list(dict.fromkeys([how["passages"], *how["languages"]])))
     if made.inputs != {NAME: data.version}:
-        raise InputError("was made from another version of XQuAD", path=folder, mend="write the folds again")
+        raise InputError("was made from another version of XQuAD", path=folder, hint="write the folds again")
     return how, data
 
 
@@ -116,7 +116,7 @@ def _trained_on(after: EncoderConfig, folds: Path, fold: int) -> Manifest:
         raise InputError(
             f"was not trained on {file}",
             path=after.model,
-            mend="train it on that file, measured on that fold's held-out questions or none, or name its own fold",
+            hint="train it on that file, measured on that fold's held-out questions or none, or name its own fold",
         )
     return made
 

@@ -28,24 +28,24 @@ def read_translated(folder: str | Path, study: Study, data: ParallelData) -> dic
     folder = Path(folder)
     manifest = verify(folder)
     if manifest.stage != STAGE:
-        mend = f"xqg-repro {STAGE} writes them"
-        raise InputError(f"is the output of {manifest.stage}, not translations", path=folder, mend=mend)
+        hint = f"xqg-repro {STAGE} writes them"
+        raise InputError(f"is the output of {manifest.stage}, not translations", path=folder, hint=hint)
     translated = manifest.parameters["collection"]
     if [translated] != [f"{NAME}/{code}" for code in study.passages]:
         raise InputError(
             f"holds translations of {translated}, but the study's paragraphs are {NAME}/{' '.join(study.passages)}",
             path=folder,
-            mend="give the translations of the one language that --passages names",
+            hint="give the translations of the one language that --passages names",
         )
     if manifest.inputs["collection"] != collection.fingerprint(collection.load(translated, needs=["docs"]), "docs"):
-        mend = f"translate again with xqg-repro {STAGE}"
-        raise InputError(f"holds translations of another version of {translated}", path=folder, mend=mend)
+        hint = f"translate again with xqg-repro {STAGE}"
+        raise InputError(f"holds translations of another version of {translated}", path=folder, hint=hint)
     wanted = [code for code in study.languages if code not in study.passages]
     if lacking := [code for code in wanted if code not in manifest.parameters["languages"]]:
         raise InputError(
             f"holds no translations into {' '.join(lacking)}",
             path=folder,
-            mend="translate into these too, or leave them out of --languages",
+            hint="translate into these too, or leave them out of --languages",
         )
     held = {passage.docid: passage.texts for passage in read_translations(folder)}
     for docid in data.docids:
@@ -55,6 +55,6 @@ def read_translated(folder: str | Path, study: Study, data: ParallelData) -> dic
                 raise InputError(
                     f"the translation of {docid} into {code} {problem}",
                     path=folder,
-                    mend="translate again, with --force or by another model",
+                    hint="translate again, with --force or by another model",
                 )
     return {code: [held[docid][code] for docid in data.docids] for code in wanted}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.languages import sentences
 from xqg_repro.core.shards import read_shards
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
@@ -22,8 +22,6 @@ from xqg_repro.representation.encode import encode
 from xqg_repro.representation.queries import read_queries
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source, Study
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,6 @@ def encode_all(
     translated: Mapping[str, Sequence[str]] | None = None,
     device: str | None = None,
     force: bool = False,
-    log: Log = print,
 ) -> Vectors:
     """Encode what is not there yet, and read all of it.
 
@@ -82,16 +79,16 @@ def encode_all(
         generated: generated queries about the English paragraphs, as ``xqg-repro generate`` writes them; see
             :func:`~xqg_repro.representation.queries.query_files`.
         translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
-        device, force, log: as in :func:`~xqg_repro.representation.encode.encode`.
+        device, force: as in :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
         InputError: as :func:`~xqg_repro.representation.encode.encode`; generated queries of other paragraphs.
     """
     paragraphs, sides = {}, {}
-    stages = _Texts(config, device, force, log)
+    stages = _Texts(config, device, force)
     for code in study.languages:
         place = folder / f"paragraphs.{code}"
-        encode(f"{NAME}/{code}", config, place, device=device, force=force, log=log)
+        encode(f"{NAME}/{code}", config, place, device=device, force=force)
         paragraphs[code] = _in_order(place, data.docids)
     questions = {code: stages.encoded(folder / f"questions.{code}", data.questions[code]) for code in study.languages}
     cut = any(Source.SENTENCES in method.sources for method in study.methods.values())
@@ -121,7 +118,7 @@ def _generated(
             raise InputError(
                 f"has queries for {passage.docid}, which is no paragraph of {NAME}",
                 path=source,
-                mend=f"generate for --collection {NAME}/en",
+                hint=f"generate for --collection {NAME}/en",
             )
         found = [query for queries in passage.queries.values() for query in queries]
         owners += [place[passage.docid]] * len(found)
@@ -146,7 +143,6 @@ class _Texts:
     config: EncoderConfig
     device: str | None
     force: bool
-    log: Log
     encoder: TextEncoder | None = None
 
     def encoded(self, folder: Path, texts: Sequence[str], titles: Sequence[str] | None = None) -> np.ndarray:
@@ -166,5 +162,5 @@ class _Texts:
             write_array(place / "vectors.npy", vectors)
             return {"texts": len(texts), "dimension": self.encoder.dimension}
 
-        produce(folder, wanted, build, force=self.force, log=self.log)
+        build_stage(folder, wanted, build, force=self.force)
         return np.load(folder / "vectors.npy", allow_pickle=False)

@@ -38,7 +38,7 @@ def check_processes(checkpoint: Path, processes: int) -> None:
         raise InputError(
             f"was saved by {saved} processes, and {processes} would not go on alike",
             path=checkpoint,
-            mend=f"start as many as {saved}, or --force to begin anew",
+            hint=f"start as many as {saved}, or --force to begin anew",
         )
 
 

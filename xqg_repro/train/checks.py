@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.train.data import Example, Split, TevatronFile
 from xqg_repro.train.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 _SHOWN = 5
 _LINES_AT_ONCE = 500
@@ -45,9 +48,7 @@ class Findings:
         return "; ".join(found) or "nothing to report"
 
 
-def counted(
-    recipe: Recipe, split: Split, tokenizer: Any, read: Read, limits: tuple[int, int], log: Callable[[str], None]
-) -> dict[str, int]:
+def counted(recipe: Recipe, split: Split, tokenizer: Any, read: Read, limits: tuple[int, int]) -> dict[str, int]:
     """The counts of :func:`examine` for a recipe's data, logged in one line; nothing for data of another kind.
 
     Held-out data of their own are looked through, too, as a bad line would show only when they are measured on.
@@ -57,7 +58,7 @@ def counted(
     if not isinstance(split.examples, TevatronFile):
         return {}
     findings = examine(split.examples, tokenizer, read, limits)
-    log(f"train: {recipe.data}: {findings}")
+    logger.info(f"train: {recipe.data}: {findings}")
     return findings.counts
 
 
@@ -100,7 +101,7 @@ def examine(examples: TevatronFile, tokenizer: Any, read: Read, limits: tuple[in
     if len(bad) > 1:
         others = ", ".join(str(error.line) for error in bad[1 : _SHOWN + 1]) + (", …" if len(bad) > _SHOWN + 1 else "")
         problem = f"{bad[0].problem}; {len(bad) - 1:,} more lines are bad (line {others})"
-        raise InputError(problem, path=bad[0].path, line=bad[0].line, mend=bad[0].mend)
+        raise InputError(problem, path=bad[0].path, line=bad[0].line, hint=bad[0].hint)
     if bad:
         raise bad[0]
     return findings

@@ -71,7 +71,7 @@ def training_file(data: str) -> Path:
     """
     path = Path(data)
     if path.suffix == ".gz":
-        raise InputError("is compressed, and examples are read in any order", path=path, mend="uncompress it first")
+        raise InputError("is compressed, and examples are read in any order", path=path, hint="uncompress it first")
     found = None if path.exists() else collection.file_path(TRAINING, data)
     return found or path
 
@@ -195,7 +195,7 @@ class TevatronFile(Sequence[Example]):
                 f"is not a training example: {type(error).__name__} {error}",
                 path=self.path,
                 line=number,
-                mend="each line has query, positive_passages (one at least) and negative_passages",
+                hint="each line has query, positive_passages (one at least) and negative_passages",
             ) from None
         others = _left_of(negatives, positives)
         kept = _left_of(others, [], once=True)
@@ -327,9 +327,9 @@ def load_split(recipe: Recipe) -> Split:
     """
     for name in (recipe.data, recipe.held_out_data):
         if _COMPARED.match(name):
-            raise InputError(f"{name} is what systems are compared on", mend="train and measure on other questions")
+            raise InputError(f"{name} is what systems are compared on", hint="train and measure on other questions")
     if recipe.data == recipe.held_out_data:
-        raise InputError(f"{recipe.data} cannot be both trained and measured on", mend="name other held-out data")
+        raise InputError(f"{recipe.data} cannot be both trained and measured on", hint="name other held-out data")
     examples, version = load_examples(recipe.data)
     if recipe.held_out_data:
         held_out, other = load_examples(recipe.held_out_data)
@@ -337,7 +337,7 @@ def load_split(recipe: Recipe) -> Split:
     else:
         split = Split(*held_out_split(examples, recipe.held_out), version, examples)
     if not split.kept:
-        raise InputError(f"{recipe.data} leaves no question to train on", mend="hold out fewer, or name other data")
+        raise InputError(f"{recipe.data} leaves no question to train on", hint="hold out fewer, or name other data")
     return split
 
 

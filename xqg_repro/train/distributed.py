@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import Manifest, produce
+from xqg_repro.core.stages import Manifest, build_stage
 
 if TYPE_CHECKING:
     import torch
@@ -39,25 +39,20 @@ def share(number: int, what: str) -> int:
     if number % count():
         raise InputError(
             f"{what} is {number}, which {count()} processes cannot share evenly",
-            mend=f"start as many processes as divide {number}, or change the recipe",
+            hint=f"start as many processes as divide {number}, or change the recipe",
         )
     return number // count()
 
 
-def produce_together(
-    output: str | Path,
-    wanted: Manifest,
-    build: Callable[[Path], dict[str, int]],
-    *,
-    force: bool,
-    log: Callable[[str], None],
+def build_stage_together(
+    output: str | Path, wanted: Manifest, build: Callable[[Path], dict[str, int]], *, force: bool
 ) -> Manifest:
     """:func:`~xqg_repro.core.stages.produce` in which all processes run ``build``, if rank 0 finds that it has to.
 
     What ``build`` of another rank returns does not count, and those ranks return ``wanted`` as it is.
     """
     if count() == 1:
-        return produce(output, wanted, build, force=force, log=log)
+        return build_stage(output, wanted, build, force=force)
     import accelerate
     import torch
 
@@ -67,18 +62,12 @@ def produce_together(
             if partial := gather("")[0]:
                 build(Path(partial))
             return wanted
-        return _lead(output, wanted, build, force, log)
+        return _lead(output, wanted, build, force)
     finally:
         torch.distributed.destroy_process_group()
 
 
-def _lead(
-    output: str | Path,
-    wanted: Manifest,
-    build: Callable[[Path], dict[str, int]],
-    force: bool,
-    log: Callable[[str], None],
-) -> Manifest:
+def _lead(output: str | Path, wanted: Manifest, build: Callable[[Path], dict[str, int]], force: bool) -> Manifest:
     told = False
 
     def build_together(partial: Path) -> dict[str, int]:
@@ -88,7 +77,7 @@ def _lead(
         return build(partial)
 
     try:
-        return produce(output, wanted, build_together, force=force, log=log)
+        return build_stage(output, wanted, build_together, force=force)
     finally:
         if not told:
             gather("")  # the others wait for it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -28,7 +29,7 @@ _MODELS = "xqg_repro/resources/models"
 def check_installed() -> None:
     """Raise :class:`InputError` where what only training needs is not installed."""
     if importlib.util.find_spec("accelerate") is None:
-        raise InputError("training needs the package accelerate", mend="pip install 'xqg_repro[train]'")
+        raise InputError("training needs the package accelerate", hint="pip install 'xqg_repro[train]'")
 
 
 def prepare(seed: int) -> None:
@@ -68,7 +69,7 @@ def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated
 
     narrow = recipe.precision is Precision.BFLOAT16
     if narrow and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        raise InputError("this GPU does not compute in bfloat16", mend="set precision: float32 in the recipe")
+        raise InputError("this GPU does not compute in bfloat16", hint="set precision: float32 in the recipe")
     settings = {
         "output_dir": str(folder / _STATES / stage),
         "learning_rate": recipe.learning_rate,
@@ -110,7 +111,7 @@ def whole_batches(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def fit(trainer: Any, log: Callable[[str], None], checkpoint_steps: int = 0) -> int:
+def fit(trainer: Any, checkpoint_steps: int = 0) -> int:
     """Run a :class:`~xqg_repro.train.trainer.RecipeTrainer` quietly; return the number of optimiser steps.
 
     A training that was killed goes on from its last whole checkpoint, and ends as if nothing had happened.
@@ -120,7 +121,7 @@ def fit(trainer: Any, log: Callable[[str], None], checkpoint_steps: int = 0) -> 
     """
     from xqg_repro.train.trainer import run
 
-    return run(trainer, checkpoint_steps, log)
+    return run(trainer, checkpoint_steps)
 
 
 def curve_of(trainer: Any) -> list[Point]:
@@ -149,20 +150,15 @@ def finish(folder: Path, template: str, recipe: Recipe, inputs: dict[str, str], 
 
 
 def train_folder(
-    recipe: Any,
-    planned: tuple[Any, Manifest],
-    build: Callable[..., dict[str, int]],
-    output: str | Path,
-    *,
-    force: bool,
-    log: Callable[[str], None],
+    recipe: Any, planned: tuple[Any, Manifest], build: Callable[..., dict[str, int]], output: str | Path, *, force: bool
 ) -> Manifest:
-    """Bring a model folder into being or reuse it: ``build(recipe, split, inputs, folder, log)`` writes the files."""
+    """Bring a model folder into being or reuse it: ``build(recipe, split, inputs, folder)`` writes the files."""
     split, wanted = planned
-    told = (lambda line: None) if ranks.rank() else log
+    if ranks.rank():  # only the first process reports
+        logging.getLogger("xqg_repro").setLevel(logging.WARNING)
 
     def building(folder: Path) -> dict[str, int]:
         prepare(recipe.seed)
-        return build(recipe, split, wanted.inputs, folder, told)
+        return build(recipe, split, wanted.inputs, folder)
 
-    return ranks.produce_together(output, wanted, building, force=force, log=told)
+    return ranks.build_stage_together(output, wanted, building, force=force)

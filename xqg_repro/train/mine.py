@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,13 +29,24 @@ from xqg_repro.collection.topics import write_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, file_digest
 from xqg_repro.core.ids import check_id
-from xqg_repro.core.stages import Manifest, check_output, fingerprint, note_path, noted, produce, write_note
+from xqg_repro.core.progress import track
+from xqg_repro.core.stages import (
+    Manifest,
+    build_stage,
+    check_output,
+    fingerprint,
+    manifest_path,
+    matching_manifest,
+    write_manifest,
+)
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import scorable
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
 from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
 from xqg_repro.train.data import TrainingPassage, relevant_passages, training_file, training_passage
+
+logger = logging.getLogger(__name__)
 
 DEPTH = 100
 NEGATIVES = 30
@@ -100,7 +112,6 @@ def mine(
     sample: int | None = None,
     device: str | None = None,
     force: bool = False,
-    log: Callable[[str], None] = print,
 ) -> Mined:
     """Write a training file in Tevatron's format with mined negatives, or reuse the one that is there.
 
@@ -116,7 +127,6 @@ def mine(
         sample: a seed: draw the negatives at random from those retrieved; ``None`` takes the first.
         device: torch device of the encoder; ``None`` takes a GPU if there is one.
         force: mine again even if the file matches.
-        log: receives one line on what was decided.
 
     Returns:
         what was counted, also printed by the command and kept in the note.
@@ -143,21 +153,21 @@ def mine(
         },
         {"questions": read, "collection": version, "index": made_from},
     )
-    if not force and (there := noted(output, wanted)):
-        log(f"mine: {output} is there already")
+    if not force and (there := matching_manifest(output, wanted)):
+        logger.info(f"mine: {output} is there already")
         return Mined(**there.counts)
     asked = {question.query_id: question.text for question in questions if question.positives}
     if not asked:
         raise InputError(f"{data} has no question with a positive passage")
     if index is not None:
-        run = _dense_run(index, asked, depth, device, log)
+        run = _dense_run(index, asked, depth, device)
     else:
         assert bm25 is not None
-        run = _bm25_run(bm25_index(docs, bm25, log=log), asked, depth)
-    note_path(output).unlink(missing_ok=True)
+        run = _bm25_run(bm25_index(docs, bm25), asked, depth)
+    manifest_path(output).unlink(missing_ok=True)
     mined = _write(questions, run, docs.docs_store(), output, negatives, sample)
-    write_note(output, wanted, dataclasses.asdict(mined))
-    log(f"mine: wrote {output} (questions {mined.questions:,}, negatives {mined.negatives:,})")
+    write_manifest(output, wanted, dataclasses.asdict(mined))
+    logger.info(f"mine: wrote {output} (questions {mined.questions:,}, negatives {mined.negatives:,})")
     return mined
 
 
@@ -173,17 +183,17 @@ def _check_arguments(
     if (index is None) == (bm25 is None):
         raise InputError(
             f"{'neither' if index is None else 'both'} of an encoder's index and BM25 named",
-            mend="name one of --index and --bm25",
+            hint="name one of --index and --bm25",
         )
     if not 1 <= negatives <= depth:
-        raise InputError(f"{negatives} negatives cannot be kept of {depth} retrieved", mend="keep 1 to --depth")
+        raise InputError(f"{negatives} negatives cannot be kept of {depth} retrieved", hint="keep 1 to --depth")
     if output.suffix != ".jsonl":
-        raise InputError("is not named as a training file", path=output, mend="end its name in .jsonl")
+        raise InputError("is not named as a training file", path=output, hint="end its name in .jsonl")
     check_output(output, data)
     if data.endswith(".jsonl") != bool(passages):
         if passages:
-            raise InputError(f"{data} has passages of its own", mend="leave --collection out")
-        raise InputError("does not say which collection to search", path=data, mend="name it with --collection")
+            raise InputError(f"{data} has passages of its own", hint="leave --collection out")
+        raise InputError("does not say which collection to search", path=data, hint="name it with --collection")
 
 
 # the questions
@@ -220,7 +230,7 @@ def _of_file(path: Path) -> tuple[list[Question], str]:
                     f"is not a training example: {type(error).__name__} {error}",
                     path=path,
                     line=number,
-                    mend="each line has query_id, query and positive_passages",
+                    hint="each line has query_id, query and positive_passages",
                 ) from None
             check_id(question.query_id, path, number)
             if question.query_id in questions:
@@ -245,34 +255,29 @@ def _checked_index(index: Path, version: str, passages: str) -> tuple[dict[str, 
         raise InputError(
             f"was made from {manifest.parameters.get('collection')}, whose passages are not those of {passages}",
             path=index,
-            mend="name an index of this collection, or make one with encode and index",
+            hint="name an index of this collection, or make one with encode and index",
         )
     return {"encoder": manifest.parameters["encoder"]}, fingerprint(index)
 
 
-def _dense_run(
-    index: str | Path, asked: dict[str, str], depth: int, device: str | None, log: Callable[[str], None]
-) -> Run:
+def _dense_run(index: str | Path, asked: dict[str, str], depth: int, device: str | None) -> Run:
     """What the stage ``search`` finds; the run itself is not kept."""
     with tempfile.TemporaryDirectory() as folder:
         topics = Path(folder, "topics.tsv")
         write_topics(asked, topics)
-        log(f"mine: searching {index} with {len(asked):,} questions")
-        run = search(index, str(topics), Path(folder, "run.txt"), depth=depth, device=device, log=lambda _: None)
+        logger.info(f"mine: searching {index} with {len(asked):,} questions")
+        run = search(index, str(topics), Path(folder, "run.txt"), depth=depth, device=device)
         return read_run(run)
 
 
-def bm25_index(docs: Any, output: str | Path, *, force: bool = False, log: Callable[[str], None] = print) -> Path:
+def bm25_index(docs: Any, output: str | Path, *, force: bool = False) -> Path:
     """Index the titles and texts of an ir-datasets collection with Lucene, or reuse the index that is there.
 
     Args:
         docs: the dataset.
         output: the stage folder, which Pyserini's ``LuceneSearcher`` opens.
         force: index again even if the folder matches.
-        log: receives one line on what was decided.
     """
-    from tqdm import tqdm
-
     version = collection.fingerprint(docs, "docs")
     wanted = Manifest("bm25", {"stemmer": BM25["stemmer"]}, {"collection": version})
 
@@ -284,14 +289,14 @@ def bm25_index(docs: Any, output: str | Path, *, force: bool = False, log: Calla
 
         indexer, count = LuceneIndexer(str(folder), threads=1), 0  # one thread: the order of passages decides ties
         try:
-            for doc in tqdm(docs.docs_iter(), "bm25", docs.docs_count(), unit=" passages", disable=None):
+            for doc in track(docs.docs_iter(), docs.docs_count(), "bm25", "passages"):
                 indexer.add_doc_dict({"id": doc.doc_id, "contents": _words(training_passage(doc))})
                 count += 1
         finally:
             indexer.close()
         return {"passages": count}
 
-    produce(output, wanted, build, force=force, log=log)
+    build_stage(output, wanted, build, force=force)
     return Path(output)
 
 

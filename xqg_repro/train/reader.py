@@ -7,9 +7,10 @@ for BERT on SQuAD (Devlin et al. 2019). In a window without the answer, both are
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from math import ceil
 from pathlib import Path
@@ -37,13 +38,13 @@ from xqg_repro.train.loop import (
 )
 from xqg_repro.train.recipe import ReaderRecipe
 
+logger = logging.getLogger(__name__)
+
 BATCHES_SORTED = 16
 """So many batches are drawn together and sorted by length, so that little is spent on padding."""
 
 
-def train(
-    recipe: ReaderRecipe, output: str | Path, *, force: bool = False, log: Callable[[str], None] = print
-) -> Manifest:
+def train(recipe: ReaderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
     """Train a reader and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
     The same recipe on the same machine gives the same bytes. A folder that matches is reused. A training that was
@@ -54,23 +55,21 @@ def train(
             with an answer in its passage, or a loss that is no number.
     """
     check_installed()
-    return train_folder(recipe, plan(recipe), _build, output, force=force, log=log)
+    return train_folder(recipe, plan(recipe), _build, output, force=force)
 
 
 def plan(recipe: ReaderRecipe) -> tuple[Split, Manifest]:
     """The training examples of a recipe, and the identity of the model folder that it makes of them."""
     if not recipe.model:
-        raise InputError(f"the recipe {recipe.name} names no encoder to start from", mend="give it a model")
+        raise InputError(f"the recipe {recipe.name} names no encoder to start from", hint="give it a model")
     split = load_split(recipe)
     if isinstance(split.examples, TevatronFile):
-        raise InputError("has no answers to learn", path=recipe.data, mend="give a .json file in SQuAD's format")
+        raise InputError("has no answers to learn", path=recipe.data, hint="give a .json file in SQuAD's format")
     inputs = {"data": split.version, "model": model_fingerprint(recipe.model)}
     return split, Manifest("train-reader", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(
-    recipe: ReaderRecipe, split: Split, inputs: dict[str, str], folder: Path, log: Callable[[str], None]
-) -> dict[str, int]:
+def _build(recipe: ReaderRecipe, split: Split, inputs: dict[str, str], folder: Path) -> dict[str, int]:
     import torch
 
     kept, held_out = ([e for e in part if located(e)] for part in (split.kept, split.held_out))
@@ -82,9 +81,11 @@ def _build(
     tokenizer, model = load_model(start, torch.float32, "AutoModelForQuestionAnswering", "an encoder", untrained=heads)
     check_reads(tokenizer, model, recipe.reader(""), start)
     freeze(model, recipe)
-    log(f"train: {len(kept)} questions, {left_out} left out (no answer in the passage), {len(held_out)} held out")
+    logger.info(
+        f"train: {len(kept)} questions, {left_out} left out (no answer in the passage), {len(held_out)} held out"
+    )
     steps = recipe.steps or ceil(recipe.epochs * ceil(len(kept) / recipe.batch_size) / recipe.accumulation)
-    curve = _fit(recipe, model, tokenizer, kept, held_out, steps, folder, log)
+    curve = _fit(recipe, model, tokenizer, kept, held_out, steps, folder)
     if ranks.rank():
         return {}
     save(model, tokenizer, folder, recipe, curve)
@@ -92,7 +93,7 @@ def _build(
         file.writelines(f"{qid}\n" for qid in sorted({example.qid for example in kept}))
     scores = quality(recipe, folder, held_out) if held_out else {}
     for what, score in scores.items():
-        log(f"train: {what} of held-out questions on their own passages: {score:.3f}")
+        logger.info(f"train: {what} of held-out questions on their own passages: {score:.3f}")
     facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "quality": scores}
     finish(folder, "reader_card.md", recipe, inputs, left_out=left_out, **facts)
     counts = {"parameters": model.num_parameters(), "questions": len(kept), "left_out": left_out}
@@ -119,7 +120,7 @@ def located(example: Example) -> tuple[int, int] | None:
                 return match.span()
         elif text[start : start + len(answer)] != answer:
             problem = f"the answer {answer!r} to question {example.qid} is not at character {start} of its passage"
-            raise InputError(problem, mend="mend answer_start, or leave the question out")
+            raise InputError(problem, hint="mend answer_start, or leave the question out")
         elif answer:
             return start, start + len(answer)
     return None
@@ -180,7 +181,6 @@ def _fit(
     held_out: Sequence[Example],
     steps: int,
     folder: Path,
-    log: Callable[[str], None],
 ) -> list[Point]:
     """Train ``model`` in place; with evaluation, end with the checkpoint that the recipe keeps."""
     from xqg_repro.train.trainer import RecipeTrainer
@@ -196,7 +196,7 @@ def _fit(
         data_collator=Collator(recipe, tokenizer, kept),
         eval_collator=Collator(recipe, tokenizer, held_out),
     )
-    fit(trainer, log, recipe.checkpoint_steps)
+    fit(trainer, recipe.checkpoint_steps)
     return curve_of(trainer)
 
 

@@ -100,18 +100,18 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.precision is Precision.FLOAT16:
-            raise InputError("nothing is trained in float16 here", mend="take bfloat16, or float32")
+            raise InputError("nothing is trained in float16 here", hint="take bfloat16, or float32")
         at_least = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
         at_least |= {"evaluation_steps": 0, "checkpoint_steps": 0}
         for name, least in (at_least | self._at_least()).items():
             if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}", mend=f"{least} is the least")
+                raise InputError(f"{name} is {getattr(self, name)}", hint=f"{least} is the least")
         for name in ("learning_rate", "epochs"):
             if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}", mend="it must be above 0")
+                raise InputError(f"{name} is {getattr(self, name)}", hint="it must be above 0")
         for name in ("held_out", *self._shares()):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", mend="it is a share, from 0 to 1")
+                raise InputError(f"{name} is {getattr(self, name)}", hint="it is a share, from 0 to 1")
 
     def _at_least(self) -> dict[str, int]:
         """Settings of a kind of recipe, with the least that each can be."""
@@ -152,7 +152,7 @@ class EncoderRecipe(Recipe):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.temperature > 0:
-            raise InputError(f"temperature is {self.temperature}", mend="it must be above 0")
+            raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
 
     def _at_least(self) -> dict[str, int]:
         return {"query_max_length": 3, "passage_max_length": 3, "names_steps": 0, "negatives": 0, "chunk_size": 0}
@@ -254,7 +254,7 @@ def load_recipe(name_or_path: str, kind: type[R] = EncoderRecipe, **overrides: A
         path = Path(name_or_path)
         if not path.exists():
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
-            raise InputError(f"there is no recipe {name_or_path!r}", mend=f"choose from: {', '.join(known)}")
+            raise InputError(f"there is no recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     settings = read_yaml(path)
     trains = settings.pop("train", None) if isinstance(settings, dict) else None
     if trains and trains != (wanted := KINDS[kind]):

@@ -5,6 +5,7 @@ Imported only where a training starts, as transformers takes seconds to import.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ import transformers
 from xqg_repro.core.errors import InputError
 from xqg_repro.train import checkpoints
 from xqg_repro.train import distributed as ranks
+
+logger = logging.getLogger(__name__)
 
 QUESTIONS = "questions"
 """Key of a collated batch: its questions as messages name them; the model does not see them."""
@@ -49,7 +52,7 @@ class RecipeTrainer(transformers.Trainer):
         kept = checkpoints.last_whole(Path(self.args.output_dir))
         raise InputError(
             f"{problem} at step {step} of {self.state.max_steps}, with these questions: " + ", ".join(self.asked),
-            mend="mend the questions, or lower the learning rate"
+            hint="mend the questions, or lower the learning rate"
             + (
                 f" and choose another --output, which leaves the last good checkpoint, {kept}, where it is"
                 if kept
@@ -78,8 +81,8 @@ class RecipeTrainer(transformers.Trainer):
 class Progress(transformers.TrainerCallback):
     """Logs losses, asks for checkpoints and marks them, and looks for numbers that are none."""
 
-    def __init__(self, trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None]) -> None:
-        self.trainer, self.checkpoint_steps, self.log = trainer, checkpoint_steps, log
+    def __init__(self, trainer: RecipeTrainer, checkpoint_steps: int) -> None:
+        self.trainer, self.checkpoint_steps = trainer, checkpoint_steps
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Forget the last step's questions."""
@@ -89,7 +92,7 @@ class Progress(transformers.TrainerCallback):
         """Pass the losses on."""
         for name, what in (("loss", "loss"), ("eval_loss", "held-out loss")):
             if name in logs:
-                self.log(f"train: step {state.global_step} of {state.max_steps}, {what} {float(logs[name]):.3f}")
+                logger.info(f"train: step {state.global_step} of {state.max_steps}, {what} {float(logs[name]):.3f}")
 
     def on_pre_optimizer_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Stop before a gradient that is infinite or no number goes into the weights."""
@@ -114,19 +117,19 @@ class Progress(transformers.TrainerCallback):
             checkpoints.finish(checkpoint, state.best_model_checkpoint, ranks.count())
 
 
-def run(trainer: RecipeTrainer, checkpoint_steps: int, log: Callable[[str], None]) -> int:
+def run(trainer: RecipeTrainer, checkpoint_steps: int) -> int:
     """Train, from the last whole checkpoint on; return the number of optimiser steps, those before it included."""
     folder = Path(trainer.args.output_dir)
     if ranks.rank() == 0:
         checkpoints.drop_broken(folder)
     ranks.wait()
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(Progress(trainer, checkpoint_steps, log))
+    trainer.add_callback(Progress(trainer, checkpoint_steps))
     start = checkpoints.last_whole(folder)
     if start:
         checkpoints.check_processes(start, ranks.count())
         state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
-        log(f"train: goes on from step {state.global_step} of {state.max_steps}")
+        logger.info(f"train: goes on from step {state.global_step} of {state.max_steps}")
         if state.global_step >= state.max_steps:
             trainer.state = state
             best = state.best_model_checkpoint

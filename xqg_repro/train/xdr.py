@@ -6,6 +6,7 @@ The loss is that of :mod:`xqg_repro.train.contrastive`.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,10 +27,10 @@ from xqg_repro.train.recipe import EncoderRecipe
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
 
-def train(
-    recipe: EncoderRecipe, output: str | Path, *, force: bool = False, log: Callable[[str], None] = print
-) -> Manifest:
+
+def train(recipe: EncoderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
     """Train an encoder and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
     The same recipe on the same machine gives the same bytes. A folder that matches is reused. A training that was
@@ -40,7 +41,7 @@ def train(
             number.
     """
     check_installed()
-    return train_folder(recipe, plan(recipe), _build, output, force=force, log=log)
+    return train_folder(recipe, plan(recipe), _build, output, force=force)
 
 
 def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
@@ -54,9 +55,7 @@ def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
     return split, Manifest("train-xdr", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(
-    recipe: EncoderRecipe, split: Split, inputs: dict[str, str], folder: Path, log: Callable[[str], None]
-) -> dict[str, int]:
+def _build(recipe: EncoderRecipe, split: Split, inputs: dict[str, str], folder: Path) -> dict[str, int]:
     kept, held_out = split.kept, split.held_out
     tokenizer, model = _start(recipe, kept)
     freeze(model, recipe)
@@ -66,20 +65,20 @@ def _build(
         passage = passage_text(example.positive.title, example.positive.text, settings)
         return settings.query_prefix + example.query, passage
 
-    found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.passage_max_length), log)
+    found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.passage_max_length))
     curve: list[Point] = []
     if recipe.names_steps:
-        log(f"train: {recipe.names_steps} steps on multilingual names")
+        logger.info(f"train: {recipe.names_steps} steps on multilingual names")
         names = dataclasses.replace(recipe, steps=recipe.names_steps)
-        curve += _fit(names, "names", model, tokenizer, load_names(), (), folder, log)[1]
-    log(f"train: {len(kept)} questions, {len(held_out)} held out")
-    steps, losses = _fit(recipe, "questions", model, tokenizer, kept, held_out, folder, log)
+        curve += _fit(names, "names", model, tokenizer, load_names(), (), folder)[1]
+    logger.info(f"train: {len(kept)} questions, {len(held_out)} held out")
+    steps, losses = _fit(recipe, "questions", model, tokenizer, kept, held_out, folder)
     if ranks.rank():
         return {}
     save(model, tokenizer, folder, recipe, [*curve, *losses])
     score = held_out_accuracy(recipe, folder, split) if held_out else None
     if score is not None:
-        log(f"train: held-out questions that rank their own passage first: {score:.3f}")
+        logger.info(f"train: held-out questions that rank their own passage first: {score:.3f}")
     facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "score": score}
     finish(folder, "encoder_card.md", recipe, inputs, found=found, **facts)
     counts = {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
@@ -113,7 +112,6 @@ def _fit(
     examples: Sequence[Example],
     held_out: Sequence[Example],
     folder: Path,
-    log: Callable[[str], None],
 ) -> tuple[int, list[Point]]:
     """Train ``model`` in place; with evaluation, end with the best checkpoint. Returns steps and losses."""
     from xqg_repro.train.contrastive import contrastive_loss
@@ -140,7 +138,7 @@ def _fit(
         eval_collator=Collator(recipe, tokenizer),  # with the same negatives each time
     )
     collator.epoch = lambda: int(trainer.state.epoch or 0)
-    return fit(trainer, log, recipe.checkpoint_steps), curve_of(trainer)
+    return fit(trainer, recipe.checkpoint_steps), curve_of(trainer)
 
 
 def shuffled(examples: Sequence[Example], seed: int) -> Sequence[Example]:

@@ -7,6 +7,7 @@ no names in other scripts, as mT5 does from its pre-training; so it may learn mu
 from __future__ import annotations
 
 import dataclasses
+import logging
 import random
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,8 @@ from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names
 from xqg_repro.train.recipe import GeneratorRecipe
 
+logger = logging.getLogger(__name__)
+
 NAMES_PROMPT = "Generate a {language} name for this passage: {title} {text}"
 SENTENCES = (0, 0, 1, 1, 2, 3, 5)
 """How many sentences a shortened passage keeps besides that with the answer: one of these."""
@@ -57,9 +60,7 @@ class Pair(NamedTuple):
     counted: str = ""
 
 
-def train(
-    recipe: GeneratorRecipe, output: str | Path, *, force: bool = False, log: Callable[[str], None] = print
-) -> Manifest:
+def train(recipe: GeneratorRecipe, output: str | Path, *, force: bool = False) -> Manifest:
     """Train a generator and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
     The same recipe on the same machine gives the same bytes. A folder that matches is reused. A training that was
@@ -70,7 +71,7 @@ def train(
             that cannot be had, or a loss that is no number.
     """
     check_installed()
-    return train_folder(recipe, plan(recipe), _build, output, force=force, log=log)
+    return train_folder(recipe, plan(recipe), _build, output, force=force)
 
 
 def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
@@ -84,9 +85,7 @@ def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
     return split, Manifest("train-xqg", {"recipe": dataclasses.asdict(recipe)}, inputs)
 
 
-def _build(
-    recipe: GeneratorRecipe, split: Split, inputs: dict[str, str], folder: Path, log: Callable[[str], None]
-) -> dict[str, int]:
+def _build(recipe: GeneratorRecipe, split: Split, inputs: dict[str, str], folder: Path) -> dict[str, int]:
     kept, held_out = split.kept, split.held_out
     names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
     pairs = names.pairs if names else []
@@ -97,21 +96,21 @@ def _build(
         source, target, _ = question_pair(example, recipe.prompt)
         return target, source
 
-    found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.prompt_max_length), log)
+    found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.prompt_max_length))
     examples = together(kept, held_out) if held_out else kept
     collator = Collator(recipe, tokenizer, examples, names, model.config.decoder_start_token_id)
-    log(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
+    logger.info(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
     epoch = ceil(len(kept) / recipe.batch_size) + recipe.names_epochs * ceil(len(pairs) / recipe.batch_size)
     steps = recipe.steps or ceil(recipe.epochs * epoch / recipe.accumulation)
     chosen = list(islice(batches(len(kept), len(pairs), recipe, collator.length), steps * recipe.accumulation))
     evaluated = [Row(position, None) for position in range(len(kept), len(kept) + len(held_out))]
-    curve = _fit(recipe, model, collator, chosen, evaluated, folder, log)
+    curve = _fit(recipe, model, collator, chosen, evaluated, folder)
     if ranks.rank():
         return {}
     save(model, tokenizer, folder, recipe, curve)
     scores = quality(recipe, folder, held_out) if held_out else {}
     for what, share in scores.items():
-        log(f"train: {what}: {share:.3f}")
+        logger.info(f"train: {what}: {share:.3f}")
     facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "quality": scores}
     finish(folder, "generator_card.md", recipe, inputs, found=found, names=len(pairs), **facts)
     counts = {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
@@ -134,7 +133,7 @@ def _language(example: Example) -> str:
     language = example.lang or next(told, "")
     if language not in LANGUAGE_NAMES:
         raise InputError(
-            f"the language of the question {example.query!r} is not known", mend='give each training question a "lang"'
+            f"the language of the question {example.query!r} is not known", hint='give each training question a "lang"'
         )
     return language
 
@@ -257,13 +256,7 @@ class Collator:
 
 
 def _fit(
-    recipe: GeneratorRecipe,
-    model: Any,
-    collator: Collator,
-    chosen: list[Any],
-    held_out: Sequence[Row],
-    folder: Path,
-    log: Callable[[str], None],
+    recipe: GeneratorRecipe, model: Any, collator: Collator, chosen: list[Any], held_out: Sequence[Row], folder: Path
 ) -> list[Point]:
     """Train ``model`` in place on batches, one after the other; with evaluation, end with the best checkpoint."""
     from xqg_repro.train.trainer import RecipeTrainer
@@ -278,7 +271,7 @@ def _fit(
         data_collator=collator,
         optimizers=_adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
     )
-    fit(trainer, log, recipe.checkpoint_steps)
+    fit(trainer, recipe.checkpoint_steps)
     return curve_of(trainer)
 
 

@@ -102,7 +102,7 @@ def normaliser(normalisation: Normalisation, language: str = "") -> Callable[[st
     if normalisation is Normalisation.SQUAD:
         return normalise_squad
     if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
-        raise InputError(f"{language!r} is not a language of answers", mend="mlqa needs an ISO 639 code such as zh")
+        raise InputError(f"{language!r} is not a language of answers", hint="mlqa needs an ISO 639 code such as zh")
     return partial(normalise_mlqa, language=language)
 
 
@@ -138,7 +138,7 @@ def _checked(gold: Collection[str]) -> Collection[str]:
     if isinstance(gold, str) or not isinstance(gold, Collection) or not all(isinstance(text, str) for text in gold):
         raise InputError(f"the gold answers are no list of texts but {gold!r}")
     if len(gold) == 0:
-        raise InputError("there is no gold answer", mend="leave out questions whose answers are not known")
+        raise InputError("there is no gold answer", hint="leave out questions whose answers are not known")
     return gold
 
 
@@ -182,7 +182,7 @@ def _per_query(name: str, qrels: pd.DataFrame, run: pd.DataFrame) -> Iterator[tu
     for frame, what, columns in zip((qrels, run), ("qrels", "run"), _columns(name), strict=True):
         for column in columns:
             if column not in frame.columns:
-                raise InputError(f"{name} needs the column {column!r} in the {what}", mend=f"give {', '.join(columns)}")
+                raise InputError(f"{name} needs the column {column!r} in the {what}", hint=f"give {', '.join(columns)}")
         if (repeated := frame["query_id"].duplicated()).any():
             raise InputError(f"the {what} repeat{'s' * (what == 'run')} question {frame['query_id'][repeated].iloc[0]}")
     answers = dict(zip(run["query_id"], run["answer"], strict=True))
@@ -192,7 +192,7 @@ def _per_query(name: str, qrels: pd.DataFrame, run: pd.DataFrame) -> Iterator[tu
             try:
                 yield qid, match_score(name, answers[qid], gold, language)
             except InputError as error:
-                raise InputError(f"question {qid}: {error.problem}", mend=error.mend) from None
+                raise InputError(f"question {qid}: {error.problem}", hint=error.hint) from None
 
 
 @cache
@@ -228,22 +228,22 @@ def read_answers(path: str | Path) -> dict[str, str]:
         InputError: the file cannot be read or is not JSON of this form, or repeats a qid.
     """
     path = Path(path)
-    mend = 'write {"qid": "answer", …}'
+    hint = 'write {"qid": "answer", …}'
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise InputError(f"repeats {repeated[0]!r}", path=path, mend="keep one answer a question")
+            raise InputError(f"repeats {repeated[0]!r}", path=path, hint="keep one answer a question")
         return dict(pairs)
 
     try:
         found = json.loads(read_text(path, "file of answers"), object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
-        raise InputError(f"is not JSON: {problem}", path=path, line=line, mend=mend) from None
+        raise InputError(f"is not JSON: {problem}", path=path, line=line, hint=hint) from None
     if not isinstance(found, dict):
-        raise InputError("holds no mapping of questions to answers", path=path, mend=mend)
+        raise InputError("holds no mapping of questions to answers", path=path, hint=hint)
     answers = {qid: value.get("answer") if isinstance(value, dict) else value for qid, value in found.items()}
     for qid, answer in answers.items():
         if not isinstance(answer, str):
-            raise InputError(f"the answer to question {qid!r} is no text but {answer!r}", path=path, mend=mend)
+            raise InputError(f"the answer to question {qid!r} is no text but {answer!r}", path=path, hint=hint)
     return answers

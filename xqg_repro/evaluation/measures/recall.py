@@ -180,7 +180,7 @@ def _per_query(limit: int, qrels: pd.DataFrame, run: pd.DataFrame) -> Iterator[t
     if missing:
         raise InputError(
             f"R@kt needs the column {missing.pop()!r}",
-            mend="qrels need query_id and answers; the run needs query_id, doc_id, score and text",
+            hint="qrels need query_id and answers; the run needs query_id, doc_id, score and text",
         )
     answers = dict(zip(qrels["query_id"], qrels["answers"], strict=True))
     for qid, hits in run.groupby("query_id", sort=False):
