@@ -62,6 +62,6 @@ def test_a_second_time_everything_is_reused(reproduction) -> None:
     before = files()
     again = reproduction.again()
     assert again.returncode == 0
-    assert again.stderr.count("is there already") == sum(command.stage != "evaluate" for command in PLANNED)
+    assert again.stderr.count("is up to date") == sum(command.stage != "evaluate" for command in PLANNED)
     after = files()
     assert {path: after[path] for path in before} == before

@@ -301,9 +301,9 @@ def test_settings_that_mean_the_same_reuse_the_folder(embeddings: Path, sums: Pa
     same = [Augmentation(), Augmentation(queries=3), Augmentation(languages=("te", "fi", "ru"), normalize=False)]
     for how in [*same, Augmentation(0.02)]:
         augment(embeddings, sums, tmp_path / "a", how)
-    there = f"augment: {tmp_path / 'a'} is there already"
+    there = f"augment: {tmp_path / 'a'} is up to date"
     assert lines[1:3] == [there, there]
-    assert lines[3].endswith("is made anew (changed: augmentation)")
+    assert lines[3].endswith("is rebuilt (changed: augmentation)")
 
 
 def test_augmentation_follows_its_sums(
@@ -313,7 +313,7 @@ def test_augmentation_follows_its_sums(
     augment(embeddings, sums, tmp_path / "a", Augmentation())
     changed = summed([*generated[:-1], *made_up(["60"], count=4)], config, tmp_path / "s", per_language=False)
     augment(embeddings, changed, tmp_path / "a", Augmentation())
-    assert "is made anew (changed: " in lines[0] and "sums" in lines[0]
+    assert "is rebuilt (changed: " in lines[0] and "sums" in lines[0]
 
 
 def test_failed_run_goes_on_behind_its_last_whole_shard(

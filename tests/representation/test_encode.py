@@ -76,7 +76,7 @@ def test_other_settings_make_the_embeddings_anew(mini_data: Mini, damaged: Path,
     lines: list[str] = []
     mean = EncoderConfig(str(tiny_model), Pooling.MEAN)
     encode(mini_data.docs, mean, damaged, shard_size=16, device="cpu")
-    assert lines[0] == f"encode: {damaged} is made anew (changed: encoder)"
+    assert lines[0] == f"encode: {damaged} is rebuilt (changed: encoder)"
     assert encoder_of(Manifest.read(damaged)) == mean
 
 
@@ -143,7 +143,7 @@ def test_another_number_format_makes_the_embeddings_anew(
     lines: list[str] = []
     for dtype in ("float16", "float32"):
         encode(mini_data.docs, config, damaged, shard_size=16, dtype=dtype, device="cpu")
-        assert lines[-2] == f"encode: {damaged} is made anew (changed: dtype)"
+        assert lines[-2] == f"encode: {damaged} is rebuilt (changed: dtype)"
     assert contents(damaged) == contents(embeddings)
 
 
@@ -312,11 +312,11 @@ def test_the_same_model_elsewhere_is_the_same(
     moved = dataclasses.replace(config, model=str(copy))
     for how in (config, moved):
         encode(mini_data.docs, how, tmp_path / "e", device="cpu")
-    assert lines[-1] == f"encode: {tmp_path / 'e'} is there already"
+    assert lines[-1] == f"encode: {tmp_path / 'e'} is up to date"
     assert encoder_of(Manifest.read(tmp_path / "e")) == moved  # so that later stages find it
     shutil.copy(copy / "config.json", copy / "vocab.txt")
     encode(mini_data.docs, moved, tmp_path / "e", device="cpu")
-    assert any("is made anew (changed: model)" in line for line in lines)
+    assert any("is rebuilt (changed: model)" in line for line in lines)
 
 
 @pytest.mark.parametrize("lines", [59, 61])
@@ -367,7 +367,7 @@ def test_index_follows_its_embeddings(mini_data: Mini, damaged: Path, tiny_model
     lines: list[str] = []
     for _ in range(2):
         build_index(damaged, tmp_path / "i")
-    assert "is made anew" in lines[0] and "wrote" in lines[1] and lines[2].endswith("is there already")
+    assert "is rebuilt" in lines[0] and "wrote" in lines[1] and lines[2].endswith("is up to date")
     assert encoder_of(Manifest.read(tmp_path / "i")) == config
 
 

@@ -278,7 +278,7 @@ def test_queries_are_reused_until_a_setting_changes(
     log: list[str] = []
     for config in (settings, dataclasses.replace(settings, queries=1, query_max_length=2)):
         generate(mini_data.docs, config, copy, shard_size=25, device="cpu")
-    assert log[0].endswith("is there already") and log[1].endswith("is made anew (changed: generator)")
+    assert log[0].endswith("is up to date") and log[1].endswith("is rebuilt (changed: generator)")
     assert len(list(read_queries(copy, settings.languages, 1))) == 60
 
 
@@ -469,4 +469,4 @@ def test_precision_that_is_left_open_follows_the_hardware(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not able)
     lines: list[str] = []
     generate(mini_data.docs, config, tmp_path / "q", device="cpu")
-    assert lines == [f"generate: {tmp_path / 'q'} is there already"]  # on other hardware, too
+    assert lines == [f"generate: {tmp_path / 'q'} is up to date"]  # on other hardware, too

@@ -366,13 +366,13 @@ def test_matching_sums_are_reused_and_others_made_anew(
 ) -> None:
     copy, lines = shutil.copytree(folder, tmp_path / "s"), []
     run(queries, config, copy, per_language=True)
-    assert lines == [f"sum: {copy} is there already"]
+    assert lines == [f"sum: {copy} is up to date"]
     changed = write_queries(passages[1:], tmp_path / "changed.jsonl")
     run(changed, config, copy, per_language=True)
-    assert lines[1] == f"sum: {copy} is made anew (changed: queries)"
+    assert lines[1] == f"sum: {copy} is rebuilt (changed: queries)"
     assert together(copy)[0][0] == "2"
     run(changed, config, copy, per_language=True, dtype="float16")
-    assert lines[3] == f"sum: {copy} is made anew (changed: dtype)"
+    assert lines[3] == f"sum: {copy} is rebuilt (changed: dtype)"
 
 
 def test_missing_queries_are_refused_or_counted(

@@ -259,9 +259,9 @@ def test_translations_are_reused_until_a_setting_changes(
         (("ru",), dataclasses.replace(settings, beams=2)),
     ):
         translate(mini_data.docs, languages, config, copy, shard_size=25, device="cpu")
-    assert log[0].endswith("is there already")
-    assert log[1].endswith("is made anew (changed: languages)")
-    assert log[3].endswith("is made anew (changed: translator)")
+    assert log[0].endswith("is up to date")
+    assert log[1].endswith("is rebuilt (changed: languages)")
+    assert log[3].endswith("is rebuilt (changed: translator)")
 
 
 def test_an_interrupted_run_ends_with_the_bytes_of_an_undisturbed_one(

@@ -339,7 +339,7 @@ def test_matching_folder_is_read_back_and_others_are_made_anew(
     # the number of queries that there are, and an α that is varied anyway
     assert scored("alpha", **settings | {"values": [0.1, 0], "how": Augmentation(0.5, queries=3)}) == first
     assert read_ablation(tmp_path / "a") == first
-    assert lines[1] == f"ablate: {tmp_path / 'a'} is there already"
+    assert lines[1] == f"ablate: {tmp_path / 'a'} is up to date"
     for name, change in {
         "values": {"values": [0.2]},
         "measures": {"measures": ["R@5"]},
@@ -349,7 +349,7 @@ def test_matching_folder_is_read_back_and_others_are_made_anew(
     }.items():
         settings |= change
         scored("alpha", **settings)
-        assert lines[-2].endswith(f"is made anew (changed: {name})")
+        assert lines[-2].endswith(f"is rebuilt (changed: {name})")
 
 
 def test_same_ablation_gives_the_same_bytes(scored: Callable[..., Ablation], tmp_path: Path) -> None:

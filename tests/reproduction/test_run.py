@@ -692,4 +692,4 @@ def test_a_reproduction_reads_its_runs_and_scores_the_answers(
     assert row and row[1].split() == [f"{100 * expected[code]:.1f}" for code in (*XOR_LANGUAGES, "average")]
     assert averages("new/runs")["F1"] == pytest.approx(expected["average"])
     assert reproduced() == 1
-    assert f"read: {answers} is there already" in capsys.readouterr().err
+    assert f"read: {answers} is up to date" in capsys.readouterr().err

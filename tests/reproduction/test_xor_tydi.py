@@ -207,7 +207,7 @@ def test_passages_are_encoded_once_and_augmented_from_the_published_corpus(ended
     (augment,) = [words for words in shown if words[0] == "augment"]
     assert augment[augment.index("--generated") + 1] == CORPUS
     assert ended.errors.count(f"encode: wrote {out}/embeddings/xor-tydi.mbert ") == 1
-    assert f"encode: {out}/embeddings/xor-tydi.mbert is there already" in ended.errors
+    assert f"encode: {out}/embeddings/xor-tydi.mbert is up to date" in ended.errors
     report = (out / "report.md").read_text(encoding="utf-8")
     assert all(shlex.join(["xqg-repro", *words]) in report for words in shown)
 

@@ -213,7 +213,7 @@ def test_read_writes_answers_that_evaluate_scores(
     assert {*scores.per_query} == {"EM", "F1"} and len(scores.per_query["EM"]) == len(mini_data.questions)
     made = found.read_bytes()
     read(run_file, mini_data.topics, settings, found, depth=3, device="cpu")
-    assert lines[-1].endswith("is there already") and found.read_bytes() == made
+    assert lines[-1].endswith("is up to date") and found.read_bytes() == made
     read(run_file, mini_data.topics, settings, found, depth=1, device="cpu")
     assert "wrote" in lines[-1] and manifest_path(found).exists()
 

@@ -618,7 +618,7 @@ def test_the_command_writes_a_study_and_reuses_it(
         assert f"## {name}\n" in written["report.md"].decode()
 
     assert run(tmp_path / "one", encoder, "--generated", str(generated)) == 0
-    assert "is there already" in capsys.readouterr().err
+    assert "is up to date" in capsys.readouterr().err
     assert run(tmp_path / "two", encoder, "--generated", str(generated)) == 0
     assert contents(tmp_path / "two" / "results") == written
 

@@ -225,7 +225,7 @@ def test_the_same_is_not_mined_twice(
     first, path = mined()
     before = path.read_bytes()
     again, _ = mined()
-    assert (again, said, searched) == (first, [f"mine: {path} is there already"], [index])
+    assert (again, said, searched) == (first, [f"mine: {path} is up to date"], [index])
     mined(force=True)
     assert (len(searched), path.read_bytes()) == (2, before)
     mined(depth=30, negatives=30)
@@ -364,5 +364,5 @@ def test_bm25_index_is_reused_and_what_a_killed_run_left_is_not(mini_data: Mini,
     assert [line.split(": ", 1)[1] for line in said] == [
         f"wrote {folder} (passages 60)",
         f"wrote {tmp_path / 'other'} (passages 60)",
-        f"{folder} is there already",
+        f"{folder} is up to date",
     ]

@@ -428,7 +428,7 @@ def test_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None
 def test_trained_folder_is_reused(trained: Path) -> None:
     lines: list[str] = []
     train(TINY, trained)
-    assert lines == [f"train-xdr: {trained} is there already"]
+    assert lines == [f"train-xdr: {trained} is up to date"]
 
 
 def test_trained_folder_holds_no_pickle_and_no_leftover(trained: Path) -> None:

@@ -601,7 +601,7 @@ def test_same_recipe_gives_the_same_bytes_and_another_seed_others(trained: Path,
 def test_trained_folder_is_reused_until_the_recipe_changes(trained: Path) -> None:
     lines: list[str] = []
     train(TINY, trained)
-    assert lines == [f"train-xqg: {trained} is there already"]
+    assert lines == [f"train-xqg: {trained} is up to date"]
     split, wanted = xqg.plan(dataclasses.replace(TINY, steps=4))
     assert Manifest.read(trained).differences(wanted) == ["recipe"]
     assert len(split.kept) == 14

@@ -2,7 +2,7 @@
 
 A stage's output is a folder with ``manifest.json``. Its *identity* is what the bytes depend on: the stage, the
 parameters, and the fingerprints of the inputs (upstream manifests, files, model weights). The same identity found
-again means that the folder can be reused; another one means that it is stale and is made anew.
+again means that the folder can be reused; another one means that it is stale and is rebuilt.
 
 While a stage runs it works in ``<folder>.partial``, which it locks. Whole files there carry their final names, so that
 a killed run resumes behind the last of them; at the end the manifest is written and the folder renamed. Manifests hold
@@ -11,6 +11,7 @@ no times and no host names: the same inputs give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -58,6 +59,7 @@ class Manifest:
         inputs: name → fingerprint of each input.
         counts: what was counted on the way (passages, dimensions, …); not part of the identity.
         files: name → size in bytes and SHA-256 of each file in the folder.
+        docids: SHA-256 of the docids of all shards in order, one per line; empty for stages without shards.
     """
 
     stage: str
@@ -66,6 +68,7 @@ class Manifest:
     counts: dict[str, int] = field(default_factory=dict)
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     format: int = FORMAT
+    docids: str = ""
 
     @property
     def identity(self) -> str:
@@ -86,7 +89,8 @@ class Manifest:
     def write_as(self, path: Path) -> None:
         """Write the manifest under any name, as for a single file's note beside it."""
         with atomic_write(path) as file:
-            json.dump(self.__dict__, file, ensure_ascii=False, indent=1, sort_keys=True)
+            described = {key: value for key, value in self.__dict__.items() if key != "docids" or value}
+            json.dump(described, file, ensure_ascii=False, indent=1, sort_keys=True)
             file.write("\n")
 
     @classmethod
@@ -189,14 +193,14 @@ def build_stage(
                 hint="choose another --output",
             )
         if there.identity == wanted.identity and not force:
-            logger.info(f"{wanted.stage}: {given} is there already")
+            logger.info(f"{wanted.stage}: {given} is up to date")
             shutil.rmtree(_stale(folder), ignore_errors=True)
             verify(folder)
             if digest(there.parameters) != digest(wanted.parameters):
                 replace(there, parameters=wanted.parameters).write(folder)
             return Manifest.read(folder)
         reason = "--force" if there.identity == wanted.identity else f"changed: {', '.join(there.differences(wanted))}"
-        logger.info(f"{wanted.stage}: {given} is made anew ({reason})")
+        logger.info(f"{wanted.stage}: {given} is rebuilt ({reason})")
     with _partial_folder(folder, wanted.identity, force) as partial:
         try:
             counts = build(partial)
@@ -209,11 +213,43 @@ def build_stage(
             for path in sorted(partial.iterdir())
             if not path.name.startswith(".")
         }
-        manifest = Manifest(wanted.stage, wanted.parameters, wanted.inputs, counts, files)
+        manifest = replace(wanted, counts=counts, files=files, docids=_docids_digest(partial))
         manifest.write(partial)
         with _writing(folder, partial):
             _swap(partial, folder)
     logger.info(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
+    return manifest
+
+
+def _docids_digest(folder: Path) -> str:
+    paths = sorted(folder.glob("*.docid"))
+    checksum = hashlib.sha256()
+    for path in paths:
+        checksum.update(path.read_bytes())
+    return checksum.hexdigest() if paths else ""
+
+
+def build_file(
+    file: str | Path, wanted: Manifest, write: Callable[[Path], dict[str, int]], *, force: bool = False
+) -> Manifest:
+    """Write a single file with its manifest beside it, or reuse an existing file that matches.
+
+    Args:
+        file: the final file.
+        wanted: stage, parameters and inputs; its counts and checksum are filled in here.
+        write: writes the file, atomically, and returns counts.
+        force: write it again even if it matches.
+    """
+    file = Path(file)
+    if not force and (manifest := matching_manifest(file, wanted)):
+        logger.info(f"{wanted.stage}: {file} is up to date")
+        return manifest
+    counts = write(file)
+    entry = {"bytes": file.stat().st_size, "sha256": file_digest(file)}
+    manifest = replace(wanted, counts=counts, files={file.name: entry})
+    manifest.write_as(manifest_path(file))
+    shown = ", ".join(f"{name} {number:,}" for name, number in counts.items())
+    logger.info(f"{wanted.stage}: wrote {file} ({shown})")
     return manifest
 
 

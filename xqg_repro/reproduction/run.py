@@ -92,9 +92,9 @@ def run_condition(
     forced: set[Command] | None = None,
     steps: Collection[Step] = tuple(Step),
 ) -> Outcome:
-    """Run one condition, or some steps of it; what is there already is reused.
+    """Run one condition, or some steps of it; what is up to date is reused.
 
-    With ``forced`` everything is made anew but what these commands, which earlier conditions had in common with this
+    With ``forced`` everything is rebuilt but what these commands, which earlier conditions had in common with this
     one, have made; those that run now are added.
 
     A topic set whose data cannot be had is recorded as a problem and the others still run. A collection or a model

@@ -78,7 +78,7 @@ def read(
         },
     )
     if not force and matching_manifest(output, wanted):
-        logger.info(f"read: {output} is there already")
+        logger.info(f"read: {output} is up to date")
         return output
     hits = {qid: held[:depth] for qid, held in read_run(run, list(questions)).items()}
     texts = collection.texts(dataset, {hit.docid for held in hits.values() for hit in held})

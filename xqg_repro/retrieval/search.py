@@ -79,7 +79,7 @@ def search(
         {"index": made_from, "topics": version, "model": model_fingerprint(config.model)},
     )
     if not force and matching_manifest(output, wanted):
-        logger.info(f"search: {output} is there already")
+        logger.info(f"search: {output} is up to date")
         return output
     run = _search(index, queries, config, min(depth, count), threads, device)
     manifest_path(output).unlink(missing_ok=True)

@@ -120,7 +120,7 @@ def mine(
             Tevatron's format, whose own negatives are replaced.
         output: the ``.jsonl`` file to write. A note beside it, ``<output>.json``, says what it was made from.
         index: an index folder of the stage ``index``; its encoder embeds the questions. Or else:
-        bm25: the folder of a Lucene index, made here unless it is there already.
+        bm25: the folder of a Lucene index, made here unless it is up to date.
         passages: ir-datasets id of the passages; needed for a file, and none for an id, which has passages of its own.
         depth: passages to retrieve for a question.
         negatives: to keep of them.
@@ -154,7 +154,7 @@ def mine(
         {"questions": read, "collection": version, "index": made_from},
     )
     if not force and (there := matching_manifest(output, wanted)):
-        logger.info(f"mine: {output} is there already")
+        logger.info(f"mine: {output} is up to date")
         return Mined(**there.counts)
     asked = {question.query_id: question.text for question in questions if question.positives}
     if not asked:
