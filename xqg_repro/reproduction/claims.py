@@ -1,8 +1,8 @@
-"""The paper's claims, each with a check that is code: reproduced, not reproduced, or not run.
+"""The paper's claims, each decided by a check: reproduced, not reproduced, or not run.
 
-``resources/claims.yaml`` lists them with the paper's figures. A check reads what a reproduction left: scores of its
-conditions, their settings, a model's manifest. What it lacks is said. On a benchmark other than XOR-TyDi, "reproduced"
-means that the claim holds for that collection and its own small models, no more.
+``resources/claims.yaml`` lists them with the paper's figures. A check reads what a reproduction left: the conditions'
+scores, their settings, a model's manifest. On a benchmark other than XOR-TyDi, "reproduced" means that the claim holds
+for that collection and its own small models, no more.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
@@ -18,10 +19,13 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.core.tables import Table
-from xqg_repro.evaluation.compare import LEVEL, Result, System, compare
+from xqg_repro.evaluation.compare import LEVEL, Comparison, Result, System, compare
 from xqg_repro.evaluation.printing import p_text, printed
 from xqg_repro.models.settings import load_preset
 from xqg_repro.reproduction.benchmark import Benchmark
+
+MEASURES = ("R2kt", "R5kt")
+"""The measures of the paper's claims."""
 
 
 class Status(StrEnum):
@@ -30,7 +34,6 @@ class Status(StrEnum):
     REPRODUCED = "reproduced"
     NOT_REPRODUCED = "not reproduced"
     NOT_RUN = "not run"
-    LITERATURE = "literature"
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,24 @@ class Claim:
     """A claim of the paper.
 
     Attributes:
+        name: unique.
+        text: the claim in one sentence.
         paper: the paper's figures.
-        check: name of the function that decides it; empty for a claim about the literature, which has a ``source``.
-        conditions: benchmark → the conditions that it is about, baselines first.
-        exceptions: measure and language of the cells that the paper itself excepts, of the first of these.
+        check: name of the function in :data:`CHECKS` that decides it.
+        conditions: benchmark → the conditions that the claim is about, baselines first.
+        exceptions: measure and language of the cells of the first condition that the paper itself excepts.
     """
 
     name: str
     text: str
+    check: str
     paper: str = ""
-    check: str = ""
-    source: str = ""
     conditions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exceptions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.check and self.check not in CHECKS:
-            raise InputError(f"no check is called {self.check!r}", hint=f"choose from: {', '.join(CHECKS)}")
+        if self.check not in CHECKS:
+            raise InputError(f"unknown check {self.check!r}", hint=f"choose from: {', '.join(CHECKS)}")
 
 
 class Finding(NamedTuple):
@@ -66,36 +70,64 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a reproduction left: the benchmark, and the scores of those conditions that were run."""
+    """What a reproduction left: a benchmark and the scores of its conditions.
+
+    Attributes:
+        benchmark: the benchmark.
+        systems: condition → scores; a condition that was not run may be absent or without scores.
+        languages: the question languages that were run; empty for all.
+    """
 
     benchmark: Benchmark
     systems: Mapping[str, System]
+    languages: tuple[str, ...] = ()
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """The conditions compared with their baselines, as far as these were run."""
+        systems = [
+            System(s.name, s.title, s.scores, s.baseline if self.has_scores(s.baseline) else "")
+            for s in self.systems.values()
+        ]
+        return compare(systems, self.languages or self.benchmark.languages, self.benchmark.measures)
+
+    @cached_property
+    def findings(self) -> tuple[tuple[Claim, Finding], ...]:
+        """Every claim with what came of it."""
+        return tuple((claim, decide(claim, self)) for claim in load_claims())
+
+    def has_scores(self, name: str) -> bool:
+        """Whether a condition was run."""
+        return name in self.systems and any(self.systems[name].scores.values())
 
     def pairs(self, claim: Claim) -> list[tuple[System, System]]:
         """(baseline, augmented) of the claim's conditions; :class:`_Missing` names what was not run."""
         names = claim.conditions.get(self.benchmark.name, ())
         if not names:
             raise _Missing(f"conditions for it on {self.benchmark.name}")
-        if absent := [name for name in names if name not in self.systems or not self.systems[name].scores]:
-            raise _Missing(f"the run of {', '.join(absent)}")
-        found = [self.systems[name] for name in names]
-        return list(zip(found[::2], found[1::2], strict=True))
+        if missing := [name for name in names if not self.has_scores(name)]:
+            raise _Missing(f"the run of {', '.join(missing)}")
+        systems = [self.systems[name] for name in names]
+        return list(zip(systems[::2], systems[1::2], strict=True))
 
     def results(self, baseline: System, augmented: System) -> list[Result]:
         """How the second differs from the first in R2kt and R5kt, in every language and on average."""
-        systems = [baseline, System(augmented.name, augmented.title, augmented.scores, baseline.name)]
-        measures = {name: self.benchmark.measures[name] for name in ("R2kt", "R5kt")}
-        compared = compare(systems, self.benchmark.languages, measures)
-        found = [result for result in compared.results if result.system == augmented.name]
-        if any(result.difference is None for result in found):
+        comparison = self.comparison
+        if augmented.baseline != baseline.name:
+            pair = [baseline, System(augmented.name, augmented.title, augmented.scores, baseline.name)]
+            measures = {name: self.benchmark.measures[name] for name in MEASURES}
+            comparison = compare(pair, self.benchmark.languages, measures)
+        results = [r for r in comparison.results if r.system == augmented.name and r.measure in MEASURES]
+        if any(result.difference is None for result in results):
             raise _Missing("scores in every language")
-        return found
+        return results
 
 
 class _Missing(Exception):
     """A check lacks what it needs."""
 
 
+@cache
 def load_claims() -> tuple[Claim, ...]:
     """All claims, in the order of the file."""
     path = resource("claims.yaml")
@@ -103,14 +135,12 @@ def load_claims() -> tuple[Claim, ...]:
 
 
 def has_claims(benchmark: Benchmark) -> bool:
-    """Whether some claim can be checked on the conditions of a benchmark."""
+    """Whether a claim can be checked on the conditions of a benchmark."""
     return any(benchmark.name in claim.conditions for claim in load_claims())
 
 
 def decide(claim: Claim, evidence: Evidence) -> Finding:
     """Check one claim."""
-    if not claim.check:
-        return Finding(Status.LITERATURE, claim.source)
     try:
         holds, measured = CHECKS[claim.check](claim, evidence)
     except _Missing as error:
@@ -120,18 +150,18 @@ def decide(claim: Claim, evidence: Evidence) -> Finding:
 
 def claims_table(evidence: Evidence) -> Table:
     """Every claim with what came of it, and the measured figures beside the paper's."""
-    rows = []
-    for claim in load_claims():
-        finding = decide(claim, evidence)
-        rows.append([claim.text, finding.status.value, finding.measured, claim.paper or "–"])
+    rows = [
+        [claim.text, finding.status.value, finding.measured, claim.paper or "–"] for claim, finding in evidence.findings
+    ]
     return Table(["claim", "status", "measured", "paper"], rows, left=4)
 
 
 def claims_text(evidence: Evidence) -> str:
-    """The same for a terminal, a claim a paragraph."""
+    """The claims for a terminal, one per line."""
+    width = max(len(status) for status in Status)
     lines = [f"The paper's claims on {evidence.benchmark.name}"]
-    for text, status, measured, paper in claims_table(evidence).rows:
-        lines += [f"- {text}", f"    {status}: {measured}" + (f" (paper: {paper})" if paper != "–" else "")]
+    for claim, (status, measured) in evidence.findings:
+        lines.append(f"  {status:{width}}  {claim.text} [{measured}]")
     return "\n".join(lines)
 
 
@@ -234,10 +264,6 @@ def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     return holds, ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}, p {p_text(r.p)}" for r in averages)
 
 
-def _needs_study(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
-    raise _Missing("XQuAD; docs/study-xquad.md has the answer")
-
-
 CHECKS: Mapping[str, Callable[[Claim, Evidence], tuple[bool, str]]] = {
     "languages": _languages,
     "size": _size,
@@ -247,6 +273,5 @@ CHECKS: Mapping[str, Callable[[Claim, Evidence], tuple[bool, str]]] = {
     "improves_everywhere": _improves_everywhere,
     "better": _better,
     "four_queries": _four_queries,
-    "needs_study": _needs_study,
 }
 """Name → function that says whether a claim holds, and what was measured."""

@@ -24,12 +24,11 @@ from xqg_repro.core.languages import AVERAGE, LANGUAGE_NAMES
 from xqg_repro.core.tables import Cell, superscript
 from xqg_repro.core.templates import template
 from xqg_repro.evaluation import significance
-from xqg_repro.evaluation.compare import Comparison, System, compare
+from xqg_repro.evaluation.compare import Comparison, System
 from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.claims import Evidence, claims_table, has_claims
-from xqg_repro.reproduction.run import plan
-from xqg_repro.reproduction.tasks import Command, two_click_commands
+from xqg_repro.reproduction.tasks import Task, plan, two_click_tasks
 from xqg_repro.reproduction.verdict import Verdict, judge
 from xqg_repro.retrieval.metadata import Measurement
 
@@ -91,9 +90,9 @@ class Row(NamedTuple):
     mark: str
     measured: Measurement | None
     scores: list[list[Score]]
-    run: Command
-    evaluation: list[Command]
-    stages: list[Command]
+    run: Task
+    evaluation: list[Task]
+    stages: list[Task]
 
 
 def write_page(
@@ -118,8 +117,9 @@ def write_page(
             but no matplotlib, or the file cannot be written.
     """
     benchmark = evidence.benchmark
-    compared = _comparison(evidence)
-    rows = list(_rows(benchmark, compared, measured, directory))
+    compared = evidence.comparison
+    scored = [name for name in evidence.systems if evidence.has_scores(name)]
+    rows = list(_rows(evidence, measured, directory))
     page = template("2cr.html", {"shown": _shown, "superscript": superscript}).render(
         benchmark=benchmark,
         columns=[(code, LANGUAGE_NAMES.get(code, "")) for code in benchmark.languages],
@@ -131,7 +131,7 @@ def write_page(
         legend=compared.legend(),
         figures=[*_bars(compared), *_heat_maps(benchmark, compared)],
         ablations=ablations,
-        claims=claims_table(evidence) if compared.systems and has_claims(benchmark) else None,
+        claims=claims_table(evidence) if scored and has_claims(benchmark) else None,
     )
     with atomic_write(path) as file:
         file.write(page)
@@ -144,36 +144,28 @@ def _shown(text: object) -> Markup:
     return Markup(_CONTROLS.sub(lambda found: f"<bdi>&#{ord(found[0])};</bdi>", str(escape(text))))
 
 
-def _comparison(evidence: Evidence) -> Comparison:
-    """The measured conditions, each compared with its baseline if that was measured too."""
-    scored = {name: system.scores for name, system in evidence.systems.items() if any(system.scores.values())}
-    systems = [
-        System(c.name, c.title, scored[c.name], c.baseline if c.baseline in scored else "")
-        for c in evidence.benchmark.conditions
-        if c.name in scored
-    ]
-    return compare(systems, evidence.benchmark.languages, evidence.benchmark.measures)
-
-
-def _rows(
-    benchmark: Benchmark, compared: Comparison, measured: Mapping[str, Measurement], directory: str
-) -> Iterator[Row]:
+def _rows(evidence: Evidence, measured: Mapping[str, Measurement], directory: str) -> Iterator[Row]:
+    benchmark, compared = evidence.benchmark, evidence.comparison
     tables = {measure: compared.table(measure).rows for measure in benchmark.measures}
-    places = {system.name: i for i, system in enumerate(compared.systems)}
+    places = {system.name: i for i, system in enumerate(compared.systems) if evidence.has_scores(system.name)}
     for condition in benchmark.conditions:
         place = places.get(condition.name)
         cells = {m: [Cell(*cell) for cell in rows[place]] for m, rows in tables.items()} if place is not None else {}
-        scores = [
-            [_score(compared, condition, measure, column, cells[measure][i] if cells else None) for measure in tables]
-            for i, column in enumerate((*benchmark.languages, AVERAGE), start=1)  # the first cell is the title
-        ]
+        columns = []
+        for i, column in enumerate((*benchmark.languages, AVERAGE), start=1):  # the first cell is the title
+            scores = [
+                _score(compared, condition, measure, column, cells[measure][i] if cells else None) for measure in tables
+            ]
+            columns.append(scores)
+        run, evaluation = two_click_tasks(benchmark, condition, directory)
         yield Row(
-            condition,
-            next(iter(cells.values()))[0].mark if cells else "",
-            measured.get(condition.name, Measurement()) if cells else None,
-            scores,
-            *two_click_commands(benchmark, condition, directory),
-            plan(benchmark, condition, directory),
+            condition=condition,
+            mark=next(iter(cells.values()))[0].mark if cells else "",
+            measured=measured.get(condition.name, Measurement()) if cells else None,
+            scores=columns,
+            run=run,
+            evaluation=evaluation,
+            stages=plan(benchmark, condition, directory),
         )
 
 

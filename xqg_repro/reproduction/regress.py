@@ -1,13 +1,13 @@
-"""Regressions: named conditions that must go on giving the scores and the runs that they gave.
+"""Regressions: named conditions whose scores and runs must stay as they are.
 
-``resources/regressions`` has a YAML file for each: which benchmark and conditions, the checksums of the data, and the
-reference runs. Expected scores and their tolerances are the benchmark's. :func:`regress` runs the steps asked for
-and says what it found.
+``resources/regressions`` has a YAML file for each: the benchmark and its conditions, checksums of the data, and the
+reference runs. Expected scores and tolerances are the benchmark's. :func:`regress` runs the chosen steps and returns
+its checks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +18,8 @@ from xqg_repro.core.files import file_digest
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.report import Report
-from xqg_repro.reproduction.run import plan, run_condition
-from xqg_repro.reproduction.tasks import Command, Step, run_path
+from xqg_repro.reproduction.run import run_condition
+from xqg_repro.reproduction.tasks import Step, Task, plan, run_path
 from xqg_repro.reproduction.verdict import Check, Verdict
 from xqg_repro.retrieval.runfile import Run, read_run
 
@@ -31,159 +31,174 @@ class Regression:
     Attributes:
         name: also of the page, ``docs/regressions/<name>.md``.
         title: the page's heading.
+        about: the page's introduction, in Markdown.
         benchmark: name of the benchmark; its YAML holds the measures, expected scores and tolerances.
-        conditions: those of its conditions that are run.
+        conditions: the conditions to run.
         data: the collection's file → MD5; empty where none is published.
-        runs: reference run in ``runs/`` → its SHA-256; empty where there is none.
-        score_tolerance: how far a score may be from the reference run's; of scores above 1, relative to them.
-        overlap: the least share of a question's passages that must be the reference run's, up to that tolerance.
+        runs: reference run in ``runs/`` → its SHA-256; may be empty.
+        scores: where the expected scores come from, in Markdown; empty if measured with this package.
+        log: reproductions that were reported, a line of Markdown each.
+        score_tolerance: how far a score may be from the reference run's; relative for scores above 1.
+        overlap: the smallest share of a question's passages that must agree with the reference run.
     """
 
     name: str
     title: str
+    about: str
     benchmark: str
     conditions: tuple[str, ...]
     data: Mapping[str, str]
     runs: Mapping[str, str] = field(default_factory=dict)
+    scores: str = ""
+    log: tuple[str, ...] = ()
     score_tolerance: float = 1e-4
     overlap: float = 0.9
 
 
 class RunDifference(NamedTuple):
-    """How a run differs from another one of the same questions.
+    """How a run differs from another run of the same questions.
 
     Attributes:
         questions: number of questions.
-        moved: questions whose passages are not the same ones in the same order.
-        scores: passages, of those in both, whose scores differ by more than the tolerance.
-        overlap: the least share of a question's passages that are in both with the same score, up to the tolerance.
+        moved: questions whose passages or ranks differ.
+        rescored: passages in both runs whose scores differ by more than the tolerance.
+        overlap: the smallest share of a question's passages that are in both with the same score.
     """
 
     questions: int
     moved: int
-    scores: int
+    rescored: int
     overlap: float
 
-    def verdict(self, least: float) -> Verdict:
-        """OK for the same docids at the same ranks with the same scores, OKish for an overlap of ``least``."""
-        if not (self.moved or self.scores):
+    @property
+    def equal(self) -> bool:
+        """Whether docids and ranks are equal, and scores within the tolerance."""
+        return not (self.moved or self.rescored)
+
+    def verdict(self, least_overlap: float) -> Verdict:
+        """OK for equal runs, OKish for an overlap of ``least_overlap``, else FAIL."""
+        if self.equal:
             return Verdict.OK
-        return Verdict.OKISH if self.overlap >= least else Verdict.FAIL
+        return Verdict.OKISH if self.overlap >= least_overlap else Verdict.FAIL
 
     def __str__(self) -> str:
-        if not (self.moved or self.scores):
+        if self.equal:
             return f"docids, ranks and scores of all {self.questions:,} questions"
         return (
-            f"{self.moved:,} of {self.questions:,} questions have other passages or ranks, {self.scores:,} passages "
-            f"other scores; at least {self.overlap:.0%} of a question's passages are the same"
+            f"passages or ranks differ for {self.moved:,} of {self.questions:,} questions, scores for "
+            f"{self.rescored:,} passages; at least {self.overlap:.0%} of a question's passages agree"
         )
 
 
-def names() -> list[str]:
-    """The regressions that there are."""
+def regression_names() -> list[str]:
+    """Names of all regressions."""
     return sorted(path.stem for path in resource("regressions").glob("*.yaml"))
 
 
 def load_regression(name: str) -> Regression:
-    """Read a regression; :class:`InputError` naming the nearest where there is none of that name."""
-    if name not in names():
-        raise InputError(f"there is no regression {name!r}", hint=nearest(name, names()))
+    """Read a regression; :class:`InputError` naming the nearest if there is none of that name."""
+    names = regression_names()
+    if name not in names:
+        raise InputError(f"unknown regression {name!r}", hint=nearest(name, names))
     path = resource("regressions", f"{name}.yaml")
     return parse(Regression, read_yaml(path), path)
 
 
 def conditions_of(regression: Regression) -> tuple[Benchmark, list[Condition]]:
-    """The benchmark and the conditions that are run."""
+    """The benchmark and the conditions to run."""
     benchmark = load_benchmark(regression.benchmark)
     return benchmark, [benchmark.condition(name) for name in regression.conditions]
 
 
-def planned(regression: Regression, directory: str, steps: Collection[Step] = tuple(Step)) -> list[Command]:
-    """The commands of some steps, each once though conditions have it in common."""
+def regression_tasks(regression: Regression, directory: str, steps: Sequence[Step] = tuple(Step)) -> list[Task]:
+    """The tasks of some steps; a task that conditions share appears once."""
     benchmark, conditions = conditions_of(regression)
-    found = [command for condition in conditions for command in plan(benchmark, condition, directory, steps=steps)]
-    return sorted(dict.fromkeys(found), key=lambda command: list(Step).index(command.step))
+    tasks = [task for condition in conditions for task in plan(benchmark, condition, directory, steps=steps)]
+    return sorted(dict.fromkeys(tasks), key=lambda task: list(Step).index(task.step))
 
 
-def command(regression: Regression) -> Command:
-    """The one that runs all steps."""
-    return Command(("regress", "--regression", regression.name, "--index", "--search", "--verify"))
+def whole_command(regression: Regression) -> Task:
+    """The command that runs all steps."""
+    return Task("regress", {"regression": regression.name, "index": True, "search": True, "verify": True})
 
 
 def regress(
     regression: Regression,
     directory: str = "out",
-    steps: Collection[Step] = tuple(Step),
+    steps: Sequence[Step] = tuple(Step),
     *,
     references: str | Path = "runs",
 ) -> list[Check]:
     """Run some steps; with :attr:`Step.EVALUATE`, check the data, the scores and the runs.
 
     Args:
-        regression: what is run.
+        regression: what to run.
         directory: everything is written below it.
         steps: index, search, read, evaluate.
         references: folder of the reference runs.
 
     Returns:
-        what was found; without evaluation only what could not be run.
+        the checks; without evaluation only those of what could not be run.
     """
     benchmark, conditions = conditions_of(regression)
     outcomes = [run_condition(benchmark, condition, directory, steps=steps) for condition in conditions]
     if Step.EVALUATE not in steps:
-        problems = [(o.condition.name, topics, why) for o in outcomes for topics, why in o.problems.items()]
-        return [Check(Verdict.FAIL, f"{name}: not run on {topics}: {why}") for name, topics, why in problems]
-    made = {
-        Path(path).name: Path(path)
+        return [
+            Check(Verdict.FAIL, f"{outcome.condition.name}: not run on {topics}: {problem}")
+            for outcome in outcomes
+            for topics, problem in outcome.problems.items()
+        ]
+    paths = [
+        Path(run_path(benchmark, condition, topics, directory))
         for condition in conditions
         for topics in benchmark.topic_sets()
-        for path in [run_path(benchmark, condition, topics, directory)]
-    }
-    return [
-        *(_check_data(benchmark, file, checksum) for file, checksum in regression.data.items()),
-        *Report(benchmark, outcomes).checks(),
-        *(_check_run(regression, made, Path(references) / name, digest) for name, digest in regression.runs.items()),
     ]
+    runs = {path.name: path for path in paths}
+    checks = [_check_data(benchmark, file, checksum) for file, checksum in regression.data.items()]
+    checks += Report(benchmark, outcomes).checks()
+    for name, checksum in regression.runs.items():
+        checks.append(_check_run(regression, runs, Path(references) / name, checksum))
+    return checks
 
 
-def _check_data(benchmark: Benchmark, file: str, checksum: str) -> Check:
+def _check_data(benchmark: Benchmark, file: str, published: str) -> Check:
     try:
-        found = collection.file_checksum(benchmark.collection.partition("/")[0], file)
+        checksum = collection.file_checksum(benchmark.collection.partition("/")[0], file)
     except InputError as error:
         return Check(Verdict.FAIL, f"data: {error}")
-    if checksum and found != checksum:
-        return Check(Verdict.FAIL, f"data: {file} has the MD5 {found}, not {checksum}")
-    return Check(Verdict.OK, f"data: {file} {found}" if checksum else f"data: {file} {found} (none is published)")
+    if published and checksum != published:
+        return Check(Verdict.FAIL, f"data: {file}: expected MD5 {published}, got {checksum}")
+    return Check(Verdict.OK, f"data: {file} {checksum}" + ("" if published else " (none is published)"))
 
 
-def _check_run(regression: Regression, made: Mapping[str, Path], reference: Path, checksum: str) -> Check:
+def _check_run(regression: Regression, runs: Mapping[str, Path], reference: Path, expected: str) -> Check:
     name = reference.name.removesuffix(".gz")
     try:
         if not reference.exists():
-            raise InputError("there is no such reference run", path=reference, hint="run in a checkout, or use --runs")
-        if (found := file_digest(reference)) != checksum:
-            raise InputError(f"has the SHA-256 {found}, not {checksum}", path=reference, hint="check it out again")
-        difference = compare_runs(read_run(made[name]), read_run(reference), regression.score_tolerance)
+            raise InputError("no such reference run", path=reference, hint="run in a checkout, or use --runs")
+        if (checksum := file_digest(reference)) != expected:
+            raise InputError(f"expected SHA-256 {expected}, got {checksum}", path=reference, hint="check it out again")
+        difference = compare_runs(read_run(runs[name]), read_run(reference), regression.score_tolerance)
     except InputError as error:
         return Check(Verdict.FAIL, f"run: {error}")
     return Check(difference.verdict(regression.overlap), f"run: {name}: {difference}")
 
 
-def compare_runs(made: Run, reference: Run, tolerance: float) -> RunDifference:
+def compare_runs(run: Run, reference: Run, tolerance: float) -> RunDifference:
     """Compare a run with a reference run; ``tolerance`` is relative for scores above 1.
 
     Raises:
-        InputError: the runs are of other questions.
+        InputError: the runs are of different questions.
     """
-    if made.keys() != reference.keys():
-        some = min(made.keys() ^ reference.keys())
-        raise InputError(f"the run and the reference run do not hold the same questions: {some!r} is in one of them")
-    moved, changed, overlaps = 0, 0, []
+    if run.keys() != reference.keys():
+        qid = min(run.keys() ^ reference.keys())
+        raise InputError(f"the run and the reference run have different questions: only one of them has {qid!r}")
+    moved, rescored, overlaps = 0, 0, []
     for qid, hits in reference.items():
-        scores = {hit.docid: hit.score for hit in made[qid]}
+        scores = {hit.docid: hit.score for hit in run[qid]}
         moved += list(scores) != [hit.docid for hit in hits]
         shared = [hit for hit in hits if hit.docid in scores]
         same = sum(abs(hit.score - scores[hit.docid]) <= tolerance * max(1, abs(hit.score)) for hit in shared)
-        changed += len(shared) - same
+        rescored += len(shared) - same
         overlaps.append(same / max(len(hits), len(scores), 1))
-    return RunDifference(len(reference), moved, changed, min(overlaps, default=1.0))
+    return RunDifference(len(reference), moved, rescored, min(overlaps, default=1.0))

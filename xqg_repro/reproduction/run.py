@@ -1,31 +1,39 @@
-"""Runs named conditions from collection to scored TREC run, and judges the scores.
-
-The commands that run are those that ``--display-commands`` and the documentation show; see
-:mod:`xqg_repro.reproduction.tasks`.
-"""
+"""Runs named conditions from collection to scores, or loads the scores of runs that exist."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.stages import Manifest, manifest_path
 from xqg_repro.evaluation.evaluate import Scores, evaluate, evaluate_answers, read_scores
-from xqg_repro.reproduction import tasks as commands
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
-from xqg_repro.reproduction.tasks import Command, Step
+from xqg_repro.reproduction.execute import execute as execute_task
+from xqg_repro.reproduction.tasks import (
+    Step,
+    Task,
+    answer_scores_path,
+    answers_path,
+    indexing_tasks,
+    query_tasks,
+    run_path,
+    scores_path,
+)
 from xqg_repro.reproduction.verdict import Verdict, judge
 
 logger = logging.getLogger(__name__)
+
+COMMAND_PREFIX = "$ "
+"""Log messages that show a command begin so."""
+
+Executor = Callable[[Task], Any]
 
 
 @dataclass
@@ -33,8 +41,8 @@ class Outcome:
     """What came of one condition.
 
     Attributes:
-        condition: what was run.
-        languages: the question languages that were asked for.
+        condition: the condition.
+        languages: the question languages that it was run in.
         per_query: measure → language → qid → score.
         problems: topic set → why it has no scores.
     """
@@ -47,39 +55,34 @@ class Outcome:
     @property
     def scores(self) -> dict[str, dict[str, float]]:
         """Measure → language (and ``average``) → mean score in [0, 1]."""
-        found = {}
+        scores = {}
         for measure, per_language in self.per_query.items():
             means = {language: fmean(values.values()) for language, values in per_language.items() if values}
-            # an average over fewer languages than asked for would look like the one expected
+            # an average over fewer languages would look like the expected one
             average = {AVERAGE: fmean(means.values())} if set(means) == set(self.languages) else {}
-            found[measure] = {**means, **average}
-        return found
+            scores[measure] = {**means, **average}
+        return scores
 
     def verdicts(self, benchmark: Benchmark) -> list[tuple[str, str, Verdict, float]]:
-        """(measure, language, verdict, expected) for every expected score of the languages asked for."""
-        complete = set(self.languages) == set(benchmark.languages)  # an average of some is not the one expected
-        columns, judged, scores = (*self.languages, *((AVERAGE,) if complete else ())), [], self.scores
-        for measure, expected in self.condition.expected.items():
-            for language, value in expected.items():
+        """(measure, language, verdict, expected) for every expected score of the outcome's languages."""
+        columns = set(self.languages)
+        if columns == set(benchmark.languages):  # the expected average is over all languages
+            columns.add(AVERAGE)
+        verdicts, scores = [], self.scores
+        for measure, expected_scores in self.condition.expected.items():
+            for language, expected in expected_scores.items():
                 if language in columns:
                     score = scores.get(measure, {}).get(language, float("nan"))
-                    judged.append((measure, language, judge(score, value, benchmark.measures[measure]), value))
-        return judged
+                    verdict = judge(score, expected, benchmark.measures[measure])
+                    verdicts.append((measure, language, verdict, expected))
+        return verdicts
 
-
-def plan(
-    benchmark: Benchmark,
-    condition: Condition,
-    directory: str,
-    languages: tuple[str, ...] = (),
-    model: str = "",
-    steps: Collection[Step] = tuple(Step),
-) -> list[Command]:
-    """The commands of one condition, in order."""
-    planned = commands.indexing_tasks(benchmark, condition, directory, model)
-    for topics in benchmark.topic_sets(languages):
-        planned += commands.query_tasks(benchmark, condition, topics, directory)
-    return [command for command in planned if command.step in steps]
+    def add(self, scores: Scores, languages: Sequence[str]) -> None:
+        """Take over the scores of a topic set's languages."""
+        for measure in scores.per_query:
+            by_language = scores.by_language(measure)
+            chosen = {language: by_language.get(language, {}) for language in languages}
+            self.per_query.setdefault(measure, {}).update(chosen)
 
 
 def run_condition(
@@ -89,88 +92,92 @@ def run_condition(
     *,
     languages: tuple[str, ...] = (),
     model: str = "",
-    forced: set[Command] | None = None,
+    forced: set[Task] | None = None,
     steps: Collection[Step] = tuple(Step),
+    execute: Executor = execute_task,
 ) -> Outcome:
-    """Run one condition, or some steps of it; what is up to date is reused.
+    """Run one condition, or some of its steps; outputs that match are reused.
 
-    With ``forced`` everything is rebuilt but what these commands, which earlier conditions had in common with this
-    one, have made; those that run now are added.
+    A topic set whose data is not available is recorded as a problem, and the others still run.
 
-    A topic set whose data cannot be had is recorded as a problem and the others still run. A collection or a model
-    that cannot be had raises :class:`InputError`.
+    Args:
+        benchmark: the condition's benchmark.
+        condition: what to run.
+        directory: everything is written below it.
+        languages: question languages; empty for all.
+        model: encoder to use instead of the preset's model.
+        forced: rebuild everything but the outputs of these tasks, which earlier conditions share; tasks that run now
+            are added. ``None`` rebuilds nothing.
+        steps: which steps to run.
+        execute: runs a task; returns :class:`Scores` for ``evaluate``.
+
+    Raises:
+        InputError: the collection or a model is not available.
     """
     outcome = Outcome(condition, languages or benchmark.languages)
     if Step.INDEX in steps:
-        for command in commands.indexing_tasks(benchmark, condition, directory, model):
-            _execute(command, forced)
-    for topics, wanted in benchmark.topic_sets(languages).items():
+        for task in indexing_tasks(benchmark, condition, directory, model):
+            _run_task(task, forced, execute)
+    for topics, topic_languages in benchmark.topic_sets(languages).items():
         try:
-            for command in commands.query_tasks(benchmark, condition, topics, directory):
-                if command.step in steps:
-                    _execute(command, forced)
-                if command.step is Step.EVALUATE in steps:
-                    _collect(read_scores(command.option("--output")), wanted, outcome)
+            for task in query_tasks(benchmark, condition, topics, directory):
+                if task.step not in steps:
+                    continue
+                result = _run_task(task, forced, execute)
+                if task.step is Step.EVALUATE:
+                    outcome.add(result, topic_languages)
         except InputError as error:
             outcome.problems[topics] = str(error)
             logger.info(f"{topics}: not run: {error}")
     return outcome
 
 
-def _execute(command: Command, forced: set[Command] | None) -> None:
-    if forced is not None and command.step is not Step.EVALUATE and command not in forced:
-        forced.add(command)
-        command = Command((*command.arguments, "--force"))
-    logger.info(f"$ {command}")
-    with contextlib.redirect_stdout(io.StringIO()):  # evaluate prints its table; here all tables come at the end
-        args = cli.parser().parse_args(command.arguments)
-        args.run(args)
+def _run_task(task: Task, forced: set[Task] | None, execute: Executor) -> Any:
+    if forced is not None and task.step is not Step.EVALUATE and task not in forced:
+        forced.add(task)
+        task = task.forced()
+    logger.info(f"{COMMAND_PREFIX}{task}")
+    return execute(task)
 
 
 def load_outcome(
     benchmark: Benchmark, condition: Condition, folder: str | Path, languages: tuple[str, ...] = ()
 ) -> Outcome:
-    """What the runs in a folder, such as ``out/runs``, score; nothing is run, and what is not there is left out.
+    """Score the runs in a folder, such as ``out/runs``, without running anything; missing runs are left out.
 
-    The answers that were read from the runs lie beside them, or in the folder ``answers`` beside theirs. Where a run or
-    its answers are not kept, as the questions may not be at hand, ``scores.….json`` may lie in the run's place: what
-    ``evaluate`` wrote. All may be compressed (``.gz``).
+    Answers are looked for beside the runs, then in the sibling folder ``answers``. Where a run or its answers are not
+    kept, a score file that ``evaluate`` wrote may stand in for them. Any of these files may be gzipped.
     """
     folder, outcome = Path(folder), Outcome(condition, languages or benchmark.languages)
-    for topics, wanted in benchmark.topic_sets(languages).items():
-        run, scores, answers, answer_scores = (
-            folder / Path(path(benchmark, condition, topics, "")).name
-            for path in (commands.run_path, commands.scores_path, commands.answers_path, commands.answer_scores_path)
-        )
+    for topics, topic_languages in benchmark.topic_sets(languages).items():
+
+        def place(path_of: Callable[..., str], topics: str = topics) -> Path:
+            return folder / Path(path_of(benchmark, condition, topics, "")).name
+
+        run, answers = place(run_path), place(answers_path)
         if path := existing(run):
-            _collect(evaluate(path, topics, benchmark.run_measures), wanted, outcome)
-        elif path := existing(scores):
-            _collect(read_scores(path), wanted, outcome)
+            outcome.add(evaluate(path, topics, benchmark.run_measures), topic_languages)
+        elif path := existing(place(scores_path)):
+            outcome.add(read_scores(path), topic_languages)
         if not benchmark.reading:
             continue
         if path := existing(answers, folder.resolve().parent / "answers" / answers.name):
-            _check_read(path, run)
-            _collect(evaluate_answers(path, topics, benchmark.answer_measures), wanted, outcome)
-        elif path := existing(answer_scores):
-            _collect(read_scores(path), wanted, outcome)
+            _check_answers_match(path, run)
+            outcome.add(evaluate_answers(path, topics, benchmark.answer_measures), topic_languages)
+        elif path := existing(place(answer_scores_path)):
+            outcome.add(read_scores(path), topic_languages)
     return outcome
 
 
-def _check_read(answers: Path, run: Path) -> None:
-    """Raise for answers whose note says that they were read from another run than the one that is there."""
-    note = manifest_path(answers)
-    if note.exists() and run.exists() and Manifest.read_as(note).inputs.get("run") != file_digest(run):
-        hint = "read them again: run the two-click command without --skip-eval"
-        raise InputError(f"were not read from {run} as it is now", path=answers, hint=hint)
+def _check_answers_match(answers: Path, run: Path) -> None:
+    """Raise if the manifest of an answers file says that another run was read."""
+    manifest = manifest_path(answers)
+    if manifest.exists() and run.exists() and Manifest.read_as(manifest).inputs.get("run") != file_digest(run):
+        hint = "read again: run the two-click command without --skip-eval"
+        raise InputError(f"were read from another version of {run}", path=answers, hint=hint)
 
 
 def existing(*paths: Path) -> Path | None:
-    """The first file that is there as it is or compressed."""
-    return next((p for path in paths for p in (path, path.with_name(f"{path.name}.gz")) if p.exists()), None)
-
-
-def _collect(scores: Scores, wanted: Sequence[str], outcome: Outcome) -> None:
-    for measure in scores.per_query:
-        by_language = scores.by_language(measure)
-        found = {language: by_language.get(language, {}) for language in wanted}
-        outcome.per_query.setdefault(measure, {}).update(found)
+    """The first path that exists, as it is or gzipped."""
+    candidates = (candidate for path in paths for candidate in (path, path.with_name(f"{path.name}.gz")))
+    return next((path for path in candidates if path.exists()), None)

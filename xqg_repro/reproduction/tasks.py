@@ -1,21 +1,26 @@
-"""The one place that builds command lines: for running, for dry runs and for documentation alike."""
+"""Tasks: what a reproduction does, one stage at a time; their command lines are derived, never parsed.
+
+A :class:`Task` names a verb and its options. :meth:`Task.argv` is its command line, for display, dry runs and
+documentation; :func:`xqg_repro.reproduction.execute.execute` runs it. A test holds the two together.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 import shlex
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import PurePath, PurePosixPath
+from typing import Any
 
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 
 
 class Step(StrEnum):
-    """What a command does for a reproduction: make the index, search it, read answers from the run, or score."""
+    """The part of a reproduction that a task belongs to: build the index, search it, read answers, score."""
 
     INDEX = "index"
     SEARCH = "search"
@@ -23,128 +28,165 @@ class Step(StrEnum):
     EVALUATE = "evaluate"
 
 
-PROGRAM = ("xqg-repro",)
-
-
 @dataclass(frozen=True)
-class Command:
-    """One command line: a stage's, or another program's.
+class Task:
+    """One stage with its options.
 
-    >>> print(Command(("index", "--embeddings", "a b", "--output", "c")))
-    xqg-repro index --embeddings 'a b' --output c
+    Attributes:
+        verb: the verb of ``xqg-repro`` or, for another ``program``, empty.
+        options: option name, with underscores → value: a text, a number, several texts, or ``True`` for a flag and
+            ``False`` for its ``--no-`` form. Options appear in this order on the command line.
+        program: what the command line begins with.
+
+    >>> print(Task("augment", {"embeddings": "a b", "alpha": 0.1, "languages": ("fi", "ru"), "normalize": False}))
+    xqg-repro augment --embeddings 'a b' --alpha 0.1 --languages fi ru --no-normalize
     """
 
-    arguments: tuple[str, ...]
-    program: tuple[str, ...] = PROGRAM
-
-    @property
-    def stage(self) -> str:
-        """The verb."""
-        return self.arguments[0]
+    verb: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    program: tuple[str, ...] = ("xqg-repro",)
 
     @property
     def step(self) -> Step:
-        """The part of a reproduction that the stage belongs to."""
-        return Step(self.stage) if self.stage in list(Step) else Step.INDEX
+        """The part of a reproduction that the task belongs to."""
+        return Step(self.verb) if self.verb in list(Step) else Step.INDEX
 
-    def option(self, name: str) -> str:
-        """The value that follows an option."""
-        return self.arguments[self.arguments.index(name) + 1]
+    def argv(self) -> list[str]:
+        """The words of the command line behind the program: the verb and its options."""
+        words = [self.verb] if self.verb else []
+        for name, value in self.options.items():
+            option = name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{option}" if value else f"--no-{option}")
+            elif isinstance(value, tuple):
+                words += [f"--{option}", *value]
+            else:
+                words += [f"--{option}", str(value)]
+        return words
+
+    def forced(self) -> Task:
+        """The same task with ``--force``."""
+        return dataclasses.replace(self, options={**self.options, "force": True})
 
     def __str__(self) -> str:
-        return shlex.join((*self.program, *self.arguments))
+        return shlex.join((*self.program, *self.argv()))
+
+    def __hash__(self) -> int:
+        return hash(str(self))
 
 
-def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Command]:
-    """From collection to index, for one condition.
+def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Task]:
+    """From the collection to the index of one condition.
 
     Args:
-        benchmark: where the condition belongs.
+        benchmark: the condition's benchmark.
         condition: what to build.
         directory: everything is written below it.
-        model: folder or id to use in place of the preset's model.
+        model: folder or id to use instead of the preset's model.
     """
-    collection = ("--collection", benchmark.collection)
-    encoder = ("--preset", condition.encoder, *(("--encoder", model) if model else ()))
-    embeddings = _path(benchmark, directory, "embeddings", condition.encoder)
-    planned = [("encode", *collection, *encoder, "--output", embeddings)]
-    if condition.augmentation:
-        generated = condition.corpus or _path(benchmark, directory, "queries", condition.generator)
-        if condition.generator:
-            made = ("--preset", condition.generator, "--queries", str(benchmark.queries))
-            planned.insert(0, ("generate", *collection, *made, "--output", generated))
-        passages, embeddings = embeddings, _path(benchmark, directory, "embeddings", condition.name)
-        source = ("--generated", generated)
-        if benchmark.keep_sums:
-            source_name = condition.generator or generated.strip("./").replace("/", ".")
-            sums = _path(benchmark, directory, "sums", f"{condition.encoder}.{source_name}")
-            kept = ("--queries", str(benchmark.queries), *(("--per-language",) if _languages_apart(benchmark) else ()))
-            planned.append(("sum", *source, *encoder, *kept, "--output", sums))
-            source = ("--sums", sums)
-        how = (*source, *augmentation_options(_complete(condition.augmentation, benchmark)))
-        planned.append(("augment", "--embeddings", passages, *how, "--output", embeddings))
+    collection = {"collection": benchmark.collection}
+    encoder = {"preset": condition.encoder, **({"encoder": model} if model else {})}
+    passages = _path(benchmark, directory, "embeddings", condition.encoder)
     index = _path(benchmark, directory, "indexes", condition.name)
-    planned.append(("index", "--embeddings", embeddings, "--output", index))
-    return [Command(arguments) for arguments in planned]
+    encode = Task("encode", {**collection, **encoder, "output": passages})
+    if not condition.augmentation:
+        return [encode, Task("index", {"embeddings": passages, "output": index})]
+
+    tasks = []
+    generated = condition.corpus or _path(benchmark, directory, "queries", condition.generator)
+    if condition.generator:
+        settings = {"preset": condition.generator, "queries": benchmark.queries}
+        tasks.append(Task("generate", {**collection, **settings, "output": generated}))
+    tasks.append(encode)
+    source = {"generated": generated}
+    if benchmark.keep_sums:
+        name = condition.generator or generated.strip("./").replace("/", ".")
+        sums = _path(benchmark, directory, "sums", f"{condition.encoder}.{name}")
+        kept = {"queries": benchmark.queries, **({"per_language": True} if _sums_per_language(benchmark) else {})}
+        tasks.append(Task("sum", {**source, **encoder, **kept, "output": sums}))
+        source = {"sums": sums}
+    embeddings = _path(benchmark, directory, "embeddings", condition.name)
+    how = augmentation_options(_with_queries(condition.augmentation, benchmark))
+    tasks.append(Task("augment", {"embeddings": passages, **source, **how, "output": embeddings}))
+    tasks.append(Task("index", {"embeddings": embeddings, "output": index}))
+    return tasks
 
 
-def _languages_apart(benchmark: Benchmark) -> bool:
-    """Whether some condition takes the queries of some languages only: sums are shared between conditions."""
+def _sums_per_language(benchmark: Benchmark) -> bool:
+    """Whether a condition adds the queries of some languages only; conditions share their sums."""
     return any(c.augmentation is not None and c.augmentation.languages for c in benchmark.conditions)
 
 
-def _complete(how: Augmentation, benchmark: Benchmark) -> Augmentation:
-    """Without stored sums, ``augment`` has to be told how many queries there are."""
+def _with_queries(how: Augmentation, benchmark: Benchmark) -> Augmentation:
+    """The augmentation with its number of queries, which ``augment`` cannot read off sums that are not stored."""
     return how if how.queries or benchmark.keep_sums else dataclasses.replace(how, queries=benchmark.queries)
 
 
-def augmentation_options(how: Augmentation) -> tuple[str, ...]:
-    """The options of ``augment`` that say the same; α always, the others where they are not the default."""
-    options = ["--alpha", str(how.alpha)]
+def augmentation_options(how: Augmentation) -> dict[str, Any]:
+    """The options of ``augment``: α always, the others where they differ from the default."""
+    options: dict[str, Any] = {"alpha": how.alpha}
     if how.aggregate is not Aggregate.SUM:
-        options += ["--aggregate", how.aggregate]
+        options["aggregate"] = how.aggregate.value
     if how.languages:
-        options += ["--languages", *how.languages]
+        options["languages"] = tuple(how.languages)
     if how.queries:
-        options += ["--queries", str(how.queries)]
+        options["queries"] = how.queries
     if how.normalize is not None:
-        options.append("--normalize" if how.normalize else "--no-normalize")
-    return tuple(options)
+        options["normalize"] = how.normalize
+    return options
 
 
-def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Command]:
-    """From index to run to scores, for one condition and topic set; and to answers and theirs, if any are measured.
+def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Task]:
+    """From the index to the scores of one condition and topic set; through answers, if any measure needs them.
 
-    A run is scored before it is read: it has its scores even where the reader cannot be had.
+    A run is scored before it is read, so that it has scores even if the reader is not available.
     """
-    here = (benchmark, condition, topics, directory)
-    asked, run = ("--topics", topics), run_path(*here)
-    found = ("--index", _path(benchmark, directory, "indexes", condition.name), *asked)
-    planned = [("search", *found, "--depth", str(benchmark.depth), "--tag", condition.name, "--output", run)]
+    which = (benchmark, condition, topics, directory)
+    questions, run = {"topics": topics}, run_path(*which)
+    index = _path(benchmark, directory, "indexes", condition.name)
+    search = {"index": index, **questions, "depth": benchmark.depth, "tag": condition.name, "output": run}
+    tasks = [Task("search", search)]
     if benchmark.run_measures:
-        measures = ("--measures", *benchmark.run_measures)
-        planned.append(("evaluate", "--run", run, *asked, *measures, "--output", scores_path(*here)))
-    if how := benchmark.reading:
-        settings = ("--preset", how.reader, "--depth", str(how.depth), "--weight", str(how.weight))
-        planned.append(("read", "--run", run, *asked, *settings, "--output", answers_path(*here)))
-        measures = ("--measures", *benchmark.answer_measures)
-        given = ("--answers", answers_path(*here), *asked)
-        planned.append(("evaluate", *given, *measures, "--output", answer_scores_path(*here)))
-    return [Command(arguments) for arguments in planned]
+        scored = {"run": run, **questions, "measures": benchmark.run_measures, "output": scores_path(*which)}
+        tasks.append(Task("evaluate", scored))
+    if reading := benchmark.reading:
+        answers = answers_path(*which)
+        settings = {"preset": reading.reader, "depth": reading.depth, "weight": reading.weight}
+        tasks.append(Task("read", {"run": run, **questions, **settings, "output": answers}))
+        scored = {"answers": answers, **questions, "measures": benchmark.answer_measures}
+        tasks.append(Task("evaluate", {**scored, "output": answer_scores_path(*which)}))
+    return tasks
 
 
-def two_click_commands(
-    benchmark: Benchmark, condition: Condition, directory: str = "out"
-) -> tuple[Command, list[Command]]:
-    """What is copied to reproduce one condition: the command that makes its runs; those that read and score them."""
+def plan(
+    benchmark: Benchmark,
+    condition: Condition,
+    directory: str,
+    languages: tuple[str, ...] = (),
+    model: str = "",
+    steps: Sequence[Step] = tuple(Step),
+) -> list[Task]:
+    """The tasks of one condition, in order."""
+    tasks = indexing_tasks(benchmark, condition, directory, model)
+    for topics in benchmark.topic_sets(languages):
+        tasks += query_tasks(benchmark, condition, topics, directory)
+    return [task for task in tasks if task.step in steps]
+
+
+def two_click_tasks(benchmark: Benchmark, condition: Condition, directory: str = "out") -> tuple[Task, list[Task]]:
+    """The command that makes a condition's runs, and the tasks that read and score them: what a page offers to copy."""
     module = f"xqg_repro.2cr.{benchmark.name.replace('-', '_')}"
-    made = ("--condition", condition.name, "--skip-eval", "--directory", directory)
-    sets = benchmark.topic_sets()
-    planned = [command for topics in sets for command in query_tasks(benchmark, condition, topics, directory)]
-    return Command(made, ("python", "-m", module)), [c for c in planned if c.step is not Step.SEARCH]
+    options = {"condition": condition.name, "skip_eval": True, "directory": directory}
+    tasks = [
+        task
+        for topics in benchmark.topic_sets()
+        for task in query_tasks(benchmark, condition, topics, directory)
+        if task.step is not Step.SEARCH
+    ]
+    return Task("", options, ("python", "-m", module)), tasks
 
 
-def study_command(
+def study_task(
     benchmark: Benchmark,
     directory: str,
     *,
@@ -152,20 +194,21 @@ def study_command(
     readers: Sequence[str] = (),
     languages: Sequence[str] = (),
     passages: Sequence[str] = (),
-) -> Command:
+) -> Task:
     """The study of a benchmark that has one.
 
     Args:
-        benchmark: with the preset of its encoder.
+        benchmark: names the preset of the study's encoder.
         directory: everything is written below it.
-        model: folder or id to use in place of the preset's model.
-        readers: models that answer from what is found.
-        languages, passages: of the questions and of the paragraphs; the study's own unless given.
+        model: folder or id to use instead of the preset's model.
+        readers: models that answer from the retrieved paragraphs.
+        languages, passages: of questions and paragraphs; empty for the study's own.
     """
-    options = ["study", "--preset", benchmark.study, *(("--encoder", model) if model else ())]
-    for option, chosen in (("--languages", languages), ("--passages", passages), ("--reader", readers)):
-        options += [option, *chosen] if chosen else []
-    return Command((*options, "--output", str(PurePosixPath(directory, "study"))))
+    options: dict[str, Any] = {"preset": benchmark.study, **({"encoder": model} if model else {})}
+    for name, chosen in (("languages", languages), ("passages", passages), ("reader", readers)):
+        if chosen:
+            options[name] = tuple(chosen)
+    return Task("study", {**options, "output": str(PurePosixPath(directory, "study"))})
 
 
 def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
@@ -193,16 +236,16 @@ def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
     return f"{benchmark.name}.{condition.name}.{label}"
 
 
-def parse_run_name(run: str | PurePath) -> tuple[str, str]:
-    """The condition and the topics that the name of a file of a run, or of answers, tells; "" and "" if it has another.
+def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:
+    return str(PurePosixPath(directory, kind, f"{benchmark.collection.replace('/', '.')}.{name}"))
 
-    >>> named_in("runs/run.xor-mini.xdr-mini.dev.txt.gz"), named_in("answers.xor-mini.xdr-mini.dev.json")
+
+def parse_run_name(run: str | PurePath) -> tuple[str, str]:
+    """Condition and topics from the name of a run or answers file; two empty strings for any other name.
+
+    >>> parse_run_name("runs/run.xor-mini.xdr-mini.dev.txt.gz"), parse_run_name("answers.xor-mini.xdr-mini.dev.json")
     (('xdr-mini', 'xor-mini/dev'), ('xdr-mini', 'xor-mini/dev'))
     """
     match = re.fullmatch(r"(run\..*\.txt|answers\..*\.json)(\.gz)?", PurePath(run).name)
     parts = match[1].split(".")[1:-1] if match else []
     return (parts[1], "/".join([parts[0], *parts[2:]])) if len(parts) > 2 and all(parts) else ("", "")
-
-
-def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:
-    return str(PurePosixPath(directory, kind, f"{benchmark.collection.replace('/', '.')}.{name}"))

@@ -1,0 +1,132 @@
+"""Executes tasks: one function per verb, which calls the stage's function with the task's options."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from xqg_repro.evaluation.evaluate import Scores
+from xqg_repro.models.settings import EncoderConfig, ReaderConfig, load_generator, load_preset, load_reader
+from xqg_repro.representation.settings import Aggregate, Augmentation
+from xqg_repro.reproduction.tasks import Task
+
+
+def execute(task: Task) -> Any:
+    """Run a task, and return what its stage's function returns.
+
+    Raises:
+        InputError: whatever the stage refuses.
+    """
+    return EXECUTORS[task.verb](**task.options)
+
+
+def _generate(collection: str, preset: str, queries: int, output: str, force: bool = False) -> None:
+    from xqg_repro.representation.generate import generate
+
+    config = dataclasses.replace(load_generator(preset), queries=queries)
+    generate(collection, config, output, force=force)
+
+
+def _encode(collection: str, preset: str, output: str, encoder: str = "", force: bool = False) -> None:
+    from xqg_repro.representation.encode import encode
+
+    encode(collection, _encoder(preset, encoder), output, force=force)
+
+
+def _sum(
+    generated: str,
+    preset: str,
+    queries: int,
+    output: str,
+    encoder: str = "",
+    per_language: bool = False,
+    force: bool = False,
+) -> None:
+    from xqg_repro.representation.sums import sum_queries
+
+    config = _encoder(preset, encoder)
+    sum_queries(generated, config, output, count=queries, per_language=per_language, force=force)
+
+
+def _augment(
+    embeddings: str,
+    output: str,
+    alpha: float,
+    sums: str = "",
+    generated: str = "",
+    aggregate: str = Aggregate.SUM,
+    languages: tuple[str, ...] = (),
+    queries: int = 0,
+    normalize: bool | None = None,
+    force: bool = False,
+) -> None:
+    from xqg_repro.representation.augment import augment, augment_streaming
+
+    how = Augmentation(alpha, Aggregate(aggregate), languages, queries, normalize)
+    if sums:
+        augment(embeddings, sums, output, how, force=force)
+    else:
+        augment_streaming(embeddings, generated, output, how, force=force)
+
+
+def _index(embeddings: str, output: str, force: bool = False) -> None:
+    from xqg_repro.retrieval.index import build_index
+
+    build_index(embeddings, output, force=force)
+
+
+def _search(index: str, topics: str, depth: int, tag: str, output: str, force: bool = False) -> None:
+    from xqg_repro.retrieval.search import search
+
+    search(index, topics, output, tag=tag, depth=depth, force=force)
+
+
+def _read(run: str, topics: str, preset: str, depth: int, weight: float, output: str, force: bool = False) -> None:
+    from xqg_repro.retrieval.read import read
+
+    read(run, topics, load_reader(preset), output, depth=depth, weight=weight, force=force)
+
+
+def _evaluate(topics: str, measures: tuple[str, ...], output: str, run: str = "", answers: str = "") -> Scores:
+    from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
+
+    scores = evaluate(run, topics, measures) if run else evaluate_answers(answers, topics, measures)
+    scores.write(output)
+    return scores
+
+
+def _study(
+    preset: str,
+    output: str,
+    encoder: str = "",
+    languages: tuple[str, ...] = (),
+    passages: tuple[str, ...] = (),
+    reader: tuple[str, ...] = (),
+    force: bool = False,
+) -> Any:
+    from xqg_repro.study.run import run_study
+    from xqg_repro.study.settings import load_study
+
+    readers = [ReaderConfig(model) for model in reader]
+    study = load_study(languages, passages)
+    return run_study(study, _encoder(preset, encoder), output, readers=readers, force=force)
+
+
+def _encoder(preset: str, model: str) -> EncoderConfig:
+    config = load_preset(preset)
+    return dataclasses.replace(config, model=model) if model else config
+
+
+EXECUTORS: Mapping[str, Callable[..., Any]] = {
+    "generate": _generate,
+    "encode": _encode,
+    "sum": _sum,
+    "augment": _augment,
+    "index": _index,
+    "search": _search,
+    "read": _read,
+    "evaluate": _evaluate,
+    "study": _study,
+}
+"""Verb → the function that runs it; its parameters are the options that tasks may have."""
