@@ -1,14 +1,12 @@
-"""Writes the generated documentation: ``make docs`` in a checkout.
+"""Writes the generated documentation: ``make docs``, in a checkout.
 
-Whole pages are made from templates: the regressions' and the two-click pages. In the others a generated part stands
-between ``<!-- generated: NAME -->`` and ``<!-- end -->``; everything else is left alone.
+Regression pages and two-click pages are generated whole. In other pages, generated parts stand between
+``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest is left alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import html
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +24,7 @@ from xqg_repro.reproduction import regress
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.claims import claims_table
 from xqg_repro.reproduction.page import Figure, write_page
-from xqg_repro.reproduction.report import report_of_runs
+from xqg_repro.reproduction.report import BY_LANGUAGE, report_of_runs
 from xqg_repro.reproduction.tasks import Step
 from xqg_repro.retrieval.metadata import read_measurement
 from xqg_repro.study.tables import study_part
@@ -50,20 +48,32 @@ def fill(text: str) -> str:
     return _BLOCK.sub(replace, text)
 
 
-def expected_scores(benchmark_name: str) -> str:
-    """The expected scores of a benchmark's conditions as Markdown tables, one a measure."""
+def summary(benchmark_name: str) -> str:
+    """The expected scores in one Markdown table: two measures by language, and averages of the others."""
     benchmark = load_benchmark(benchmark_name)
-    tables = [_expected_table(benchmark, measure, benchmark.conditions) for measure in benchmark.measures]
-    return "\n\n".join(table.markdown() for table in tables)
+    by_language, others = [*benchmark.measures][:BY_LANGUAGE], [*benchmark.measures][BY_LANGUAGE:]
+    columns, rows = [*benchmark.languages, AVERAGE], []
+    for condition in benchmark.conditions:
+        averages = [_expected(benchmark, condition, measure, AVERAGE) for measure in others]
+        for measure in by_language:
+            first = measure == by_language[0]
+            scores = [_expected(benchmark, condition, measure, column) for column in columns]
+            rows.append(
+                [condition.title if first else "", measure, *scores, *(averages if first else [""] * len(others))]
+            )
+    return Table(["system", "", *columns, *others], rows, left=2).markdown()
 
 
-def _expected_table(benchmark: Benchmark, measure: str, conditions: Sequence[Condition]) -> Table:
-    columns, digits = [*benchmark.languages, AVERAGE], benchmark.measures[measure].digits
-    rows = []
-    for condition in conditions:
-        scores = condition.expected.get(measure, {})
-        rows.append([condition.title, *(f"{scores[c]:.{digits}f}" if c in scores else "–" for c in columns)])
+def expected_table(benchmark: Benchmark, measure: str, conditions: Sequence[Condition]) -> Table:
+    """Conditions × languages: expected scores of one measure."""
+    columns = [*benchmark.languages, AVERAGE]
+    rows = [[c.title, *(_expected(benchmark, c, measure, column) for column in columns)] for c in conditions]
     return Table([measure, *columns], rows)
+
+
+def _expected(benchmark: Benchmark, condition: Condition, measure: str, column: str) -> str:
+    score = condition.expected.get(measure, {}).get(column)
+    return "–" if score is None else f"{score:.{benchmark.measures[measure].digits}f}"
 
 
 def data_files(collection_name: str) -> str:
@@ -106,11 +116,12 @@ def claims(benchmark_name: str) -> str:
 
 
 def regressions(_: str) -> str:
-    """The catalogue of the regressions."""
+    """The catalogue of regressions."""
     rows = []
-    for name in regress.names():
-        found = regress.load_regression(name)
-        rows.append([f"[{found.title}]({name}.md)", f"`{name}`", found.benchmark, ", ".join(found.conditions)])
+    for name in regress.regression_names():
+        regression = regress.load_regression(name)
+        link = f"[{regression.title}]({name}.md)"
+        rows.append([link, f"`{name}`", regression.benchmark, ", ".join(regression.conditions)])
     return Table(["regression", "name", "benchmark", "conditions"], rows, left=4).markdown()
 
 
@@ -123,50 +134,22 @@ def reference_runs(folder: str) -> str:
     return Table(["run", "made", "commit", "on", "SHA-256"], rows, left=5).markdown()
 
 
-def errors(_: str) -> str:
-    """Every message that the package's source raises, with its mend, by module; what varies is an ellipsis."""
-    package, parts = Path(collection.__file__).parent.parent, []
-    for path in sorted(package.rglob("*.py")):
-        calls = [node for node in ast.walk(ast.parse(read_text(path))) if isinstance(node, ast.Call)]
-        raised = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "InputError"]
-        rows = []
-        for call in sorted(raised, key=lambda call: call.lineno):
-            hint = next((keyword.value for keyword in call.keywords if keyword.arg == "mend"), ast.Constant(""))
-            if (problem := _wording(call.args[0])) != "…":
-                rows.append([f"`{problem}`", html.escape(_wording(hint), quote=False)])
-        if rows:
-            table = Table(["message", "what to do"], rows, left=2).markdown()
-            parts.append(f"### {path.relative_to(package).as_posix()}\n\n{table}")
-    return "\n\n".join(parts)
-
-
-def _wording(node: ast.expr) -> str:
-    match node:
-        case ast.Constant(str(text)):
-            return text
-        case ast.JoinedStr(parts):
-            return "".join(map(_wording, parts))
-        case ast.IfExp(body=one, orelse=other):
-            return f"{_wording(one)} / {_wording(other)}"
-        case _:
-            return "…"
-
-
 def regression_page(name: str) -> str:
     """The page of a regression."""
     regression = regress.load_regression(name)
     benchmark, conditions = regress.conditions_of(regression)
-    planned = {step.value: "\n".join(map(str, regress.planned(regression, "out", [step]))) for step in Step}
-    shown = [measure for measure in benchmark.measures if any(measure in c.expected for c in conditions)]
-    return template(f"regressions/{name}.md").render(
+    commands = {step.value: "\n".join(map(str, regress.regression_tasks(regression, "out", [step]))) for step in Step}
+    measures = [measure for measure in benchmark.measures if any(measure in c.expected for c in conditions)]
+    checksums = {file: md5 or "none is published" for file, md5 in regression.data.items()}
+    return template("regression.md").render(
         regression=regression,
         benchmark=benchmark,
-        command=regress.command(regression),
-        steps=planned,
-        data=_names_and_sums("file", "MD5", {f: md5 or "none is published" for f, md5 in regression.data.items()}),
+        command=regress.whole_command(regression),
+        steps=commands,
+        data=_names_and_sums("file", "MD5", checksums),
         runs=_names_and_sums("run", "SHA-256", regression.runs) if regression.runs else "",
-        expected="\n\n".join(_expected_table(benchmark, measure, conditions).markdown() for measure in shown),
-        tolerances=", ".join(f"{m} ± {benchmark.measures[m].tolerance:g}" for m in shown),
+        expected="\n\n".join(expected_table(benchmark, measure, conditions).markdown() for measure in measures),
+        tolerances=", ".join(f"{measure} ± {benchmark.measures[measure].tolerance:g}" for measure in measures),
         overlap=f"{regression.overlap:.0%}",
     )
 
@@ -194,11 +177,10 @@ def _ablations(benchmark_name: str) -> list[Figure]:
 
 
 _PARTS = {
-    "errors": errors,
     "regressions": regressions,
     "runs": reference_runs,
     "claims": claims,
-    "expected": expected_scores,
+    "summary": summary,
     "files": data_files,
     "topics": topic_files,
     "ablation": ablation,
@@ -217,7 +199,7 @@ def main() -> None:
     for language in benchmark.languages:
         topics = f"{benchmark.topics}/{language}"
         write_topics(read_topics(topics)[0], Path("topics", f"topics.{topics.replace('/', '.')}.tsv"))
-    for name in regress.names():
+    for name in regress.regression_names():
         _write_if_changed(regression_page(name), Path("docs", "regressions", f"{name}.md"))
     for name in BENCHMARKS:
         write_two_click_page(name, Path("docs", "2cr", f"{name}.html"))

@@ -17,12 +17,12 @@ import augmenting
 import encoding
 import generation
 from common import Section, machine
+from xqg_repro.reproduction.estimates import random_encoder
 
 from xqg_repro.core.errors import exit_status
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.tables import Table
 from xqg_repro.models.settings import load_preset
-from xqg_repro.reproduction.estimates import random_encoder
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 

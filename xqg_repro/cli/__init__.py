@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, doctor, files, reading, regression, scoring, stages, study, training
+from xqg_repro.cli import comparison, files, reproduction, scoring, stages, training
 from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.errors import exit_status
 
@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
         ("augment", stages.add_augment),
         ("index", stages.add_index),
         ("search", stages.add_search),
-        ("read", reading.add_read),
+        ("read", stages.add_read),
         ("evaluate", scoring.add_evaluate),
         ("compare", comparison.add_compare),
         ("claims", comparison.add_claims),
@@ -52,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
         ("topics", scoring.add_topics),
         ("submit", files.add_submit),
         ("runfile", files.add_runfile),
-        ("regress", regression.add_regress),
-        ("study", study.add_study),
+        ("regress", reproduction.add_regress),
+        ("study", reproduction.add_study),
         ("train", training.add_train),
-        ("doctor", doctor.add_doctor),
+        ("doctor", reproduction.add_doctor),
     ):
         add(verbs, name)
     return top

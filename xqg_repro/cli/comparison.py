@@ -1,4 +1,4 @@
-"""What comes after scores: compare runs with each other and with published systems."""
+"""Comparisons of runs with each other and with published systems, and the paper's claims."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def add_compare(verbs: Any, name: str) -> None:
     verb = add_verb(verbs, name, _compare, "compare TREC runs, or answers, with tests of significance")
     verb.add_argument("runs", nargs="+", metavar="RUN", help="TREC runs; with --answers, files of answers")
     verb.add_argument("--answers", action="store_true", help="the files hold answers, as xqg-repro read writes them")
-    verb.add_argument("--baseline", help="the run that the others are compared with (default: the first)")
+    verb.add_argument("--baseline", help="the run to compare the others with (default: the first)")
     verb.add_argument("--published", metavar="SYSTEM", help="compare with a published system instead, unpaired")
-    verb.add_argument("--topics", help="ir-datasets id (default: as the runs' names tell, run.xor-mini.NAME.dev.txt)")
+    verb.add_argument("--topics", help="ir-datasets id (default: from the runs' names, run.xor-mini.NAME.dev.txt)")
     verb.add_argument(
         "--measures",
         nargs="+",
@@ -36,7 +36,7 @@ def add_compare(verbs: Any, name: str) -> None:
         "--missing",
         choices=["zero", "skip"],
         default="zero",
-        help="questions that a run does not hold score zero (default), or are skipped, which all runs must agree on",
+        help="questions missing from a run score zero (default), or are skipped, if missing from every run",
     )
     verb.add_argument(
         "--test",
@@ -48,10 +48,10 @@ def add_compare(verbs: Any, name: str) -> None:
         "--correction",
         choices=["holm", "bonferroni", "none"],
         default="holm",
-        help="for the number of tests (default: %(default)s)",
+        help="for multiple tests (default: %(default)s)",
     )
-    verb.add_argument("--format", choices=FORMATS, default="text", help="of the output (default: %(default)s)")
-    verb.add_argument("--output", metavar="FILE", help="write there instead of printing")
+    verb.add_argument("--format", choices=FORMATS, default="text", help="output format (default: %(default)s)")
+    verb.add_argument("--output", metavar="FILE", help="write to this file instead of printing")
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -68,31 +68,29 @@ def _compare(args: argparse.Namespace) -> None:
     topics = args.topics or _topics_of(args.runs)
     if args.published and topics != PUBLISHED_ON:
         raise InputError(
-            f"published results are on {PUBLISHED_ON}, not on {topics}", hint="take a run of these questions"
+            f"published results are on {PUBLISHED_ON}, not on {topics}", hint="use a run of these questions"
         )
     score = evaluate_answers if args.answers else evaluate
     args.measures = args.measures or (["EM", "F1"] if args.answers else ["R2kt", "R5kt"])
     parse_measures(args.measures)
     names = _names(args.runs)
-    baseline = "" if args.published else _named(args.baseline, names) if args.baseline else names[0]
-    systems, languages = [], ()
+    baseline = ""
+    if not args.published:
+        baseline = _named(args.baseline, names) if args.baseline else names[0]
+    systems = []
+    languages: tuple[str, ...] = ()
     for name, run in zip(names, args.runs, strict=True):
         scores = score(run, topics, args.measures, missing=Missing(args.missing))
         if scores.absent:
-            logger.info(f"compare: {len(scores.absent)} questions are not in {run} (--missing {scores.missing})")
+            logger.info(f"compare: {len(scores.absent)} questions are missing from {run} (--missing {scores.missing})")
         languages = languages or tuple(dict.fromkeys(scores.languages.values()))
         systems.append(_system(name, scores, baseline))
     if args.published:
         _write(_published(systems[0], args), args)
         return
-    compared = compare(
-        systems,
-        languages,
-        {measure: printing(measure) for measure in args.measures},
-        test=Test(args.test),
-        correction=Correction(args.correction),
-    )
-    _write(_formatted(compared, args), args)
+    measures = {measure: printing(measure) for measure in args.measures}
+    how = {"test": Test(args.test), "correction": Correction(args.correction)}
+    _write(_formatted(compare(systems, languages, measures, **how), args), args)
 
 
 def _write(text: str, args: argparse.Namespace) -> None:
@@ -128,17 +126,17 @@ def _system(name: str, scores: Any, baseline: str) -> System:
 
 
 def _topics_of(runs: list[str]) -> str:
-    """The topics that the runs' names tell, which must be the same."""
+    """The topics in the runs' names, which must be the same."""
     from xqg_repro.reproduction.tasks import parse_run_name
 
-    told = {parse_run_name(run)[1] for run in runs}
-    if len(told) > 1 or "" in told:
-        raise InputError("the runs' names do not tell one topic set", hint="name it: --topics xor-mini/dev")
-    return told.pop()
+    topics = {parse_run_name(run)[1] for run in runs}
+    if len(topics) > 1 or "" in topics:
+        raise InputError("cannot tell the topics from the runs' names", hint="use --topics, such as xor-mini/dev")
+    return topics.pop()
 
 
 def _names(runs: list[str]) -> list[str]:
-    """What tables call the runs: the condition in the file's name, else that name; the path where two are alike."""
+    """Names for tables: the condition in the file's name, or else that name; the path where two are equal."""
     from xqg_repro.reproduction.tasks import parse_run_name
 
     short = [parse_run_name(run)[0] or Path(run).name for run in runs]
@@ -146,7 +144,7 @@ def _names(runs: list[str]) -> list[str]:
 
 
 def _named(baseline: str, names: list[str]) -> str:
-    """The name of the run that ``--baseline`` means: the name itself, or that of its path."""
+    """The name of the run that ``--baseline`` gives by name or by path."""
     return baseline if baseline in names else _names([baseline])[0]
 
 
@@ -164,7 +162,9 @@ def _claims(args: argparse.Namespace) -> None:
 
     benchmark = load_benchmark(args.benchmark)
     if not has_claims(benchmark):
-        raise InputError(f"no claim is about {benchmark.name}", hint="choose from: xor-mini, xor-tydi")
+        raise InputError(f"{benchmark.name} has no claims", hint="choose from: xor-mini, xor-tydi")
     if not Path(args.runs).is_dir():
-        raise InputError("there is no such folder of runs", path=args.runs, hint="reproduce first, or name another")
+        raise InputError(
+            "no such folder of runs", path=args.runs, hint="run the two-click command first, or use --runs"
+        )
     print(claims_text(report_of_runs(benchmark, args.runs).evidence))

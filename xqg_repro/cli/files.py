@@ -1,4 +1,4 @@
-"""Files of other places: the leaderboard's submission, and runs that other tools wrote."""
+"""Files of other tools: leaderboard submissions, and runs in other formats."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ FORMS = ("tevatron", "msmarco", "dpr", "trec")
 
 def add_submit(verbs: Any, name: str) -> None:
     """Declare the verb ``submit``."""
-    verb = add_verb(verbs, name, _submit, "write, check or convert a prediction file of XOR-TyDi's leaderboard")
+    verb = add_verb(verbs, name, _submit, "write, check or convert a prediction file for XOR-TyDi's leaderboard")
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", dest="run_file", metavar="RUN", help="TREC run to make a submission from")
-    what.add_argument("--check", dest="check_file", metavar="FILE", help="submission to check, whoever wrote it")
+    what.add_argument("--check", dest="check_file", metavar="FILE", help="submission to check, from any tool")
     what.add_argument("--convert", dest="convert_file", metavar="FILE", help="submission to write as a TREC run")
     verb.add_argument("--topics", metavar="ID", help="ir-datasets id, such as xor-tydi/test")
     verb.add_argument("--output", help="submission, or with --convert TREC run, to write")
@@ -39,7 +39,7 @@ def _submit(args: argparse.Namespace) -> None:
 
 
 def _refuse_options(args: argparse.Namespace, mode: str) -> None:
-    """Options that this way of using the verb needs or cannot have."""
+    """Refuse options that the mode lacks or does not use."""
     needed = () if mode == "check" else ("topics", "output")
     idle = {"run": ("tag",), "check": ("output", "tag"), "convert": ()}[mode]
     for option in needed:
@@ -47,18 +47,18 @@ def _refuse_options(args: argparse.Namespace, mode: str) -> None:
             raise InputError(f"--{mode} needs --{option}", hint="see xqg-repro submit --help")
     for option in idle:
         if getattr(args, option) is not None:
-            raise InputError(f"--{option} means nothing with --{mode}", hint="leave it out")
+            raise InputError(f"--{option} has no effect with --{mode}", hint="leave it out")
 
 
 def add_runfile(verbs: Any, name: str) -> None:
     """Declare the verb ``runfile``."""
-    text = "check a TREC run, or write another tool's results as one"
+    text = "check a TREC run, or convert another tool's results to one"
     verb = verbs.add_parser(name, help=text, description=text)
     kinds = verb.add_subparsers(metavar="WHAT", required=True)
-    what = add_verb(kinds, "check", _check, "check a TREC run and say what it holds")
+    what = add_verb(kinds, "check", _check, "check a TREC run and summarise it")
     what.add_argument("file", metavar="RUN", help="TREC run")
-    _add_topics(what, "questions that it should have")
-    what = add_verb(kinds, "convert", _convert, "write another tool's results as a TREC run")
+    _add_topics(what, "the questions that it should have")
+    what = add_verb(kinds, "convert", _convert, "convert another tool's results to a TREC run")
     what.add_argument("file", metavar="INPUT", help="the tool's file")
     what.add_argument(
         "--from",
@@ -69,7 +69,7 @@ def add_runfile(verbs: Any, name: str) -> None:
     )
     what.add_argument("--output", required=True, help="TREC run to write")
     what.add_argument("--tag", required=True, help="the run's last column")
-    _add_topics(what, "its questions; DPR's JSON without ids needs them")
+    _add_topics(what, "its questions; required for DPR's JSON without ids")
 
 
 def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:

@@ -1,23 +1,30 @@
-"""Options that several verbs share, and what they stand for."""
+"""Options that several verbs share, and the settings that they stand for."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import inspect
 import logging
+import re
 import sys
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
     from xqg_repro.models.settings import EncoderConfig
 
+S = TypeVar("S")
+
 
 @contextmanager
 def messages_on_stderr(wanted: Callable[[str], bool] = lambda message: True) -> Iterator[None]:
-    """Show what the package logs on standard error, as plain lines; only the ``wanted`` messages."""
+    """Show the package's log messages on standard error as plain lines, or only the ``wanted`` ones."""
     package, handler = logging.getLogger("xqg_repro"), logging.StreamHandler(sys.stderr)
     level = package.level
     handler.addFilter(lambda record: wanted(record.getMessage()))
@@ -33,122 +40,180 @@ def messages_on_stderr(wanted: Callable[[str], bool] = lambda message: True) -> 
 def add_verb(
     verbs: Any, name: str, handler: Callable[[argparse.Namespace], int | None], text: str
 ) -> argparse.ArgumentParser:
-    """Declare a verb that ``handler`` runs; the parser for its options."""
+    """Declare a verb that ``handler`` runs, and return the parser for its options."""
     verb = verbs.add_parser(name, help=text, description=text)
     verb.set_defaults(run=handler)
     return verb
 
 
 def add_stage_options(
-    verb: argparse.ArgumentParser, again: str, output: str = "stage folder to write", *, device: bool = True
+    verb: argparse.ArgumentParser, output: str = "stage folder to write", *, device: bool = True
 ) -> None:
-    """``--output``, ``--force`` (which does ``again``) and ``--device``, for :func:`stage_settings`."""
+    """Add ``--output``, ``--force`` and ``--device``; :func:`stage_settings` reads them."""
     verb.add_argument("--output", required=True, help=output)
     if device:
         verb.add_argument("--device", help="torch device (default: a GPU if there is one)")
-    verb.add_argument("--force", action="store_true", help=again)
+    verb.add_argument("--force", action="store_true", help="rebuild even if an existing output matches")
 
 
 def stage_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of a stage's function that :func:`add_stage_options` asks for."""
+    """The keyword arguments of a stage's function for the options of :func:`add_stage_options`."""
     return {name: getattr(args, name) for name in ("device", "force") if hasattr(args, name)}
 
 
-def add_encoder_options(verb: argparse.ArgumentParser) -> None:
-    """The options that describe an encoder, for :func:`encoder_config`."""
-    from xqg_repro.models.settings import EncoderConfig, Pooling, Precision
+def add_settings(verb: argparse.ArgumentParser, settings: type, model: str, presets: str, note: str = "") -> Any:
+    """Add ``--preset`` and one option per field of a settings class; :func:`given_settings` reads them.
 
-    default = EncoderConfig("")
-    group = verb.add_argument_group(
-        "encoder",
-        "a preset's settings, each of which an option overrides; without a preset, the paper's: no prefixes, "
-        f"title and text joined by a space, not normalised, {default.query_max_length} tokens of a question and "
-        f"{default.passage_max_length} of a passage, float32",
-    )
-    group.add_argument("--preset", default=argparse.SUPPRESS, help="named settings from resources/encoders.yaml")
-    group.add_argument(
-        "--encoder",
-        dest="model",
-        metavar="MODEL",
-        default=argparse.SUPPRESS,
-        help="model folder, Hugging Face id or package:NAME",
-    )
-    group.add_argument(
-        "--pooling", choices=[p.value for p in Pooling], default=argparse.SUPPRESS, help="first token or mean"
-    )
-    group.add_argument(
-        "--normalize", action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help="L2-normalise embeddings"
-    )
-    group.add_argument("--query-prefix", default=argparse.SUPPRESS, help="put before each question")
-    group.add_argument("--passage-prefix", default=argparse.SUPPRESS, help="put before each passage")
-    group.add_argument("--title-separator", default=argparse.SUPPRESS, help="between title and text")
-    group.add_argument(
-        "--no-title",
-        dest="title_separator",
-        action="store_const",
-        const=None,
-        default=argparse.SUPPRESS,
-        help="leave the title out",
-    )
-    group.add_argument("--query-max-length", type=int, default=argparse.SUPPRESS, help="tokens of a question")
-    group.add_argument("--passage-max-length", type=int, default=argparse.SUPPRESS, help="tokens of a passage")
-    group.add_argument(
-        "--precision", choices=[p.value for p in Precision], default=argparse.SUPPRESS, help="of the encoder's layers"
-    )
+    Types come from the annotations and help texts from the docstring's "Attributes".
+
+    Args:
+        verb: where to add the options.
+        settings: a dataclass whose field ``model`` names the model.
+        model: the option for that field, such as ``--encoder``; also the name of the options' group.
+        presets: file of the presets.
+        note: what holds without a preset.
+
+    Returns:
+        the group of options.
+    """
+    description = f"settings; options override a preset's{f'; {note}' if note else ''}"
+    group = verb.add_argument_group(model.lstrip("-"), description)
+    group.add_argument("--preset", default=argparse.SUPPRESS, help=f"named settings from resources/{presets}")
+    hints, helps = typing.get_type_hints(settings), attribute_docs(settings)
+    for field in dataclasses.fields(settings):
+        option = model if field.name == "model" else f"--{field.name.replace('_', '-')}"
+        how = {"metavar": "MODEL"} if field.name == "model" else _argument(hints[field.name])
+        group.add_argument(option, dest=field.name, default=argparse.SUPPRESS, help=helps[field.name], **how)
+    return group
+
+
+def _argument(hint: Any) -> dict[str, Any]:
+    """How argparse reads a value of an annotated type."""
+    members = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return {"nargs": "+", "metavar": "LANG"}
+    if origin is Mapping:
+        return {"nargs": "+", "metavar": "LANG=CODE", "type": _language_code}
+    kind = members[0] if members else hint
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if issubclass(kind, StrEnum):
+        return {"choices": [member.value for member in kind]}
+    return {"type": kind, "metavar": kind.__name__.upper()} if kind is not str else {"metavar": "TEXT"}
+
+
+def _language_code(text: str) -> tuple[str, str]:
+    language, _, code = text.partition("=")
+    if not (language and code):
+        raise InputError(f"--codes: cannot read {text!r}", hint="write LANG=CODE, such as ar=arb_Arab")
+    return language, code
+
+
+def attribute_docs(cls: type) -> dict[str, str]:
+    """Field → its text in the "Attributes" section of a class's docstring, without markup."""
+    section = inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2]
+    docs = {}
+    for names, text in re.findall(r"^ {4}([\w, ]+): ((?:.+\n?(?: {8})?)+?)(?=^ {4}\w|\Z)", section, re.MULTILINE):
+        plain = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"\1", " ".join(text.split())).replace("``", "")
+        for name in names.split(", "):
+            docs[name] = plain.removesuffix(".").replace("%", "%%")
+    return docs
 
 
 def given_settings(args: argparse.Namespace, settings: type) -> dict[str, Any]:
-    """The settings (a dataclass's fields) that options name."""
-    import dataclasses
+    """The settings that options on the command line name."""
+    given = {f.name: getattr(args, f.name) for f in dataclasses.fields(settings) if hasattr(args, f.name)}
+    for name, hint in typing.get_type_hints(settings).items():
+        if name in given and typing.get_origin(hint) is tuple:
+            given[name] = tuple(given[name])
+        if name in given and typing.get_origin(hint) is Mapping:
+            given[name] = dict(given[name])
+    return given
 
-    return {f.name: getattr(args, f.name) for f in dataclasses.fields(settings) if hasattr(args, f.name)}
 
+def chosen_settings(
+    args: argparse.Namespace, settings: type[S], load: Callable[[str], S], option: str, base: S | None = None
+) -> S | None:
+    """The settings that the options describe.
 
-def encoder_config(args: argparse.Namespace, made_by: EncoderConfig | None = None) -> EncoderConfig | None:
-    """The encoder that the options describe; ``None`` where there is nothing to start from.
+    Args:
+        args: the command line.
+        settings: the settings class.
+        load: loads a preset.
+        option: the option that names the model.
+        base: what the options override without a preset.
 
-    Options override a preset, else the settings of the encoder that made an index, else the paper's.
+    Returns:
+        ``None`` if no option of the group is given and there is no base.
     """
-    import dataclasses
-
     from xqg_repro.core.settings import parse
-    from xqg_repro.models.settings import EncoderConfig, load_preset
 
-    given = given_settings(args, EncoderConfig)
-    base = load_preset(args.preset) if hasattr(args, "preset") else made_by
+    given = given_settings(args, settings)
+    base = load(args.preset) if hasattr(args, "preset") else base
     if base is not None:
-        return dataclasses.replace(base, **given)
+        return dataclasses.replace(base, **given)  # type: ignore[type-var]
     if "model" in given:
-        if "pooling" not in given:
-            hint = "--pooling cls or mean, and whatever else its authors say; or a --preset that says it"
-            raise InputError(f"how {given['model']} makes one vector of a text is not said", hint=hint)
-        return parse(EncoderConfig, given, "command line")
+        return parse(settings, given, "command line")
     if given:
-        option = "no-title" if given.get("title_separator", "") is None else next(iter(given)).replace("_", "-")
-        raise InputError(f"--{option} is given without an encoder", hint="name one with --preset or --encoder")
+        name = next(iter(given)).replace("_", "-")
+        raise InputError(f"--{name} needs a model", hint=f"name one with --preset or {option}")
     return None
 
 
-def named_encoder(args: argparse.Namespace) -> EncoderConfig:
-    """The encoder that the options describe; :class:`InputError` where they name none."""
+def required_settings(args: argparse.Namespace, settings: type[S], load: Callable[[str], S], option: str) -> S:
+    """The settings that the options describe; :class:`InputError` if they name no model."""
+    chosen = chosen_settings(args, settings, load, option)
+    if chosen is None:
+        raise InputError(f"no {option.lstrip('-')} given", hint=f"use --preset or {option}")
+    return chosen
+
+
+def add_encoder_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options that describe an encoder; :func:`encoder_config` reads them."""
+    from xqg_repro.models.settings import EncoderConfig
+
+    note = "without a preset, those of the paper; --pooling is then required"
+    group = add_settings(verb, EncoderConfig, "--encoder", "encoders.yaml", note)
+    text = "leave the title out"
+    group.add_argument(
+        "--no-title", dest="title_separator", action="store_const", const=None, default=argparse.SUPPRESS, help=text
+    )
+
+
+def encoder_config(args: argparse.Namespace, base: EncoderConfig | None = None) -> EncoderConfig | None:
+    """The encoder that the options describe; ``base`` are the settings that made an index.
+
+    Raises:
+        InputError: ``--encoder`` without ``--pooling``: pooling is never guessed.
+    """
+    from xqg_repro.models.settings import EncoderConfig, load_preset
+
+    if hasattr(args, "model") and not hasattr(args, "pooling") and not hasattr(args, "preset") and base is None:
+        hint = "--pooling cls or mean, and whatever else the model's authors say; or use a --preset"
+        raise InputError("--pooling is required with --encoder", hint=hint)
+    return chosen_settings(args, EncoderConfig, load_preset, "--encoder", base)
+
+
+def required_encoder(args: argparse.Namespace) -> EncoderConfig:
+    """The encoder that the options describe; :class:`InputError` if they name none."""
     config = encoder_config(args)
     if config is None:
-        raise InputError("no encoder is named", hint="use --preset or --encoder")
+        raise InputError("no encoder given", hint="use --preset or --encoder")
     return config
 
 
-def add_aggregate_options(verb: argparse.ArgumentParser) -> None:
-    """How query embeddings are put together, and whether the result is normalised."""
+def add_augmentation_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of an augmentation other than α and the number of queries."""
     from xqg_repro.representation.settings import Aggregate
 
+    verb.add_argument("--languages", nargs="+", metavar="LANG", default=[], help="whose queries (default: all)")
     verb.add_argument(
         "--aggregate",
-        choices=[a.value for a in Aggregate],
-        default="sum",
-        help="add the sum (as in the paper) or the mean of queries",
+        choices=[aggregate.value for aggregate in Aggregate],
+        default=Aggregate.SUM.value,
+        help="add the sum of the queries (as in the paper) or their mean",
     )
-    verb.add_argument(
-        "--normalize",
-        action=argparse.BooleanOptionalAction,
-        help="L2-normalise the result (default: as the encoder does)",
-    )
+    text = "L2-normalise the result (default: as the encoder does)"
+    verb.add_argument("--normalize", action=argparse.BooleanOptionalAction, help=text)
+    verb.add_argument("--allow-missing", action="store_true", help="leave passages without queries as they are")

@@ -1,4 +1,4 @@
-"""What comes after a run: evaluate, ablate, and topics for other tools."""
+"""Scores of runs and answers, ablations, and topics for other tools."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import argparse
 import logging
 from typing import Any
 
-from xqg_repro.cli.options import add_aggregate_options, add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.options import add_augmentation_options, add_stage_options, add_verb, stage_settings
 
 logger = logging.getLogger(__name__)
 
 
 def add_evaluate(verbs: Any, name: str) -> None:
     """Declare the verb ``evaluate``."""
-    verb = add_verb(verbs, name, _evaluate, "score a TREC run per language and on average")
+    verb = add_verb(verbs, name, _evaluate, "score a TREC run, or answers, by language and on average")
     what = verb.add_mutually_exclusive_group(required=True)
     what.add_argument("--run", dest="run_file", help="TREC run")
-    what.add_argument("--answers", metavar="FILE", help='answers found, JSON: {"qid": "answer", …}')
+    what.add_argument("--answers", metavar="FILE", help='answers as JSON: {"qid": "answer", …}')
     verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
     verb.add_argument(
         "--measures",
@@ -27,9 +27,9 @@ def add_evaluate(verbs: Any, name: str) -> None:
         "--missing",
         choices=["zero", "skip"],
         default="zero",
-        help="questions that are not there score zero (default), or are skipped as the official script does",
+        help="missing questions score zero (default), or are skipped as the official script does",
     )
-    verb.add_argument("--output", help="JSON file for all scores, per question too")
+    verb.add_argument("--output", help="also write all scores, per question too, to this JSON file")
 
 
 def _evaluate(args: argparse.Namespace) -> None:
@@ -47,8 +47,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.output:
         scores.write(args.output)
     if scores.absent:
-        how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as the official script for runs does"
-        logger.info(f"evaluate: {len(scores.absent)} questions are not there and {how} (--missing {scores.missing})")
+        how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as in the official script"
+        logger.info(f"evaluate: {len(scores.absent)} missing questions {how} (--missing {scores.missing})")
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
     rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]
@@ -64,7 +64,7 @@ def add_ablate(verbs: Any, name: str) -> None:
     text = "score an augmentation for several values of α or numbers of queries"
     verb = verbs.add_parser(name, help=text, description=text)
     kinds = verb.add_subparsers(metavar="WHAT", required=True)
-    for kind, text in (("alpha", "vary α"), ("queries", "vary the number of queries a language")):
+    for kind, text in (("alpha", "vary α"), ("queries", "vary the number of queries per language")):
         what = add_verb(kinds, kind, _ablate, text)
         what.set_defaults(vary=kind)
         what.add_argument("--embeddings", required=True, help="folder that encode wrote")
@@ -72,18 +72,16 @@ def add_ablate(verbs: Any, name: str) -> None:
         what.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
         if kind == "alpha":
             what.add_argument("--alpha", type=float, nargs="+", default=[], help="values of α (default: a grid)")
-            what.add_argument("--queries", type=int, default=0, help="the first so many a language (default: all)")
+            what.add_argument("--queries", type=int, default=0, help="the first N queries per language (default: all)")
         else:
-            what.add_argument("--queries", type=int, nargs="+", default=[], help="numbers (default: 0 and every one)")
+            text = "numbers of queries per language (default: 0 and every stored number)"
+            what.add_argument("--queries", type=int, nargs="+", default=[], help=text)
             what.add_argument("--alpha", type=float, default=0.01, help="α (default: %(default)s, the paper's)")
-        what.add_argument("--languages", nargs="+", metavar="LANG", default=[], help="whose queries (default: all)")
         what.add_argument("--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt or ir-measures names")
-        what.add_argument("--depth", "--hits", type=int, default=100, help="passages a question (default: %(default)s)")
-        what.add_argument("--allow-missing", action="store_true", help="leave passages without queries as they are")
-        add_stage_options(
-            what, "score again even if the folder matches", "stage folder to write: scores.json, table.md, plot.svg"
-        )
-        add_aggregate_options(what)
+        text = "passages per question (default: %(default)s)"
+        what.add_argument("--depth", "--hits", type=int, default=100, help=text)
+        add_augmentation_options(what)
+        add_stage_options(what, "stage folder to write: scores.json, table.md, plot.svg")
 
 
 def _ablate(args: argparse.Namespace) -> None:
@@ -91,11 +89,14 @@ def _ablate(args: argparse.Namespace) -> None:
     from xqg_repro.reproduction.ablate import Vary, ablate
 
     vary = Vary(args.vary)
-    fixed = {"queries": args.queries} if vary is Vary.ALPHA else {"alpha": args.alpha}
     how = Augmentation(
-        aggregate=Aggregate(args.aggregate), languages=tuple(args.languages), normalize=args.normalize, **fixed
+        alpha=Augmentation.alpha if vary is Vary.ALPHA else args.alpha,
+        aggregate=Aggregate(args.aggregate),
+        languages=tuple(args.languages),
+        queries=args.queries if vary is Vary.ALPHA else 0,
+        normalize=args.normalize,
     )
-    found = ablate(
+    ablation = ablate(
         vary,
         args.embeddings,
         args.sums,
@@ -108,7 +109,7 @@ def _ablate(args: argparse.Namespace) -> None:
         allow_missing=args.allow_missing,
         **stage_settings(args),
     )
-    print(found.text())
+    print(ablation.text())
 
 
 def add_topics(verbs: Any, name: str) -> None:
@@ -121,4 +122,6 @@ def add_topics(verbs: Any, name: str) -> None:
 def _topics(args: argparse.Namespace) -> None:
     from xqg_repro.collection.topics import read_topics, write_topics
 
-    logger.info(f"topics: {write_topics(read_topics(args.topics)[0], args.output)} questions in {args.output}")
+    questions, _ = read_topics(args.topics)
+    count = write_topics(questions, args.output)
+    logger.info(f"topics: wrote {args.output} (questions {count:,})")

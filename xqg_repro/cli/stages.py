@@ -1,4 +1,4 @@
-"""The stages from passages to a run: generate, translate, encode, sum, augment, index, search."""
+"""The stages from a collection to answers: generate, translate, encode, sum, augment, index, search, read."""
 
 from __future__ import annotations
 
@@ -6,172 +6,100 @@ import argparse
 from typing import Any
 
 from xqg_repro.cli.options import (
-    add_aggregate_options,
+    add_augmentation_options,
     add_encoder_options,
+    add_settings,
     add_stage_options,
     add_verb,
+    chosen_settings,
     encoder_config,
-    given_settings,
-    named_encoder,
+    required_encoder,
+    required_settings,
     stage_settings,
 )
-from xqg_repro.core.errors import InputError
 
+_COLLECTION = "ir-datasets id, such as xor-mini"
 _GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
-_MODEL = "model folder, Hugging Face id or package:NAME"
+_SHARD = "passages per shard (default: %(default)s)"
 _STORED = "number format of the files (default: %(default)s)"
 
 
 def add_generate(verbs: Any, name: str) -> None:
     """Declare the verb ``generate``."""
-    from xqg_repro.models.settings import Precision
+    from xqg_repro.models.settings import GeneratorConfig
 
     verb = add_verb(verbs, name, _generate, "write queries in several languages for a collection's passages")
-    verb.add_argument("--collection", required=True, help="ir-datasets id, such as xor-mini")
-    verb.add_argument("--shard-size", type=int, default=1_000, help="passages a shard (default: %(default)s)")
-    add_stage_options(verb, "generate again even if the folder matches")
-    group = verb.add_argument_group("generator", "a preset's settings, each of which an option overrides")
-    for option, kind, text in (
-        ("--preset", str, "named settings from resources/generators.yaml (default: xqg-mt5-base, the paper's)"),
-        ("--queries", int, "queries a language for each passage"),
-        ("--prompt", str, "may hold {language}, {title} and {text}"),
-        ("--prompt-max-length", int, "tokens of a prompt"),
-        ("--query-max-length", int, "new tokens of a query"),
-        ("--top-k", int, "sample among the k likeliest tokens; 0 for all"),
-        ("--top-p", float, "sample among the likeliest tokens of this probability"),
-        ("--temperature", float, "divides the logits"),
-        ("--seed", int, "of the sampling"),
-    ):
-        group.add_argument(option, type=kind, default=argparse.SUPPRESS, help=text)
-    group.add_argument("--generator", dest="model", metavar="MODEL", default=argparse.SUPPRESS, help=_MODEL)
-    group.add_argument("--languages", nargs="+", metavar="LANG", default=argparse.SUPPRESS, help="to generate in")
-    group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the model's layers")
+    verb.add_argument("--collection", required=True, help=_COLLECTION)
+    verb.add_argument("--shard-size", type=int, default=1_000, help=_SHARD)
+    add_stage_options(verb)
+    note = "without a preset, those of xqg-mt5-base, the paper's"
+    add_settings(verb, GeneratorConfig, "--generator", "generators.yaml", note)
 
 
 def _generate(args: argparse.Namespace) -> None:
-    import dataclasses
-
     from xqg_repro.models.settings import GeneratorConfig, load_generator
     from xqg_repro.representation.generate import generate
 
-    given = given_settings(args, GeneratorConfig)
-    if "languages" in given:
-        given["languages"] = tuple(given["languages"])
-    config = dataclasses.replace(load_generator(getattr(args, "preset", "xqg-mt5-base")), **given)
-    generate(
-        args.collection,
-        config,
-        args.output,
-        shard_size=args.shard_size,
-        **stage_settings(args),
-    )
+    paper = load_generator("xqg-mt5-base")
+    config = chosen_settings(args, GeneratorConfig, load_generator, "--generator", paper) or paper
+    generate(args.collection, config, args.output, shard_size=args.shard_size, **stage_settings(args))
 
 
 def add_translate(verbs: Any, name: str) -> None:
     """Declare the verb ``translate``."""
-    from xqg_repro.models.settings import Precision
+    from xqg_repro.models.settings import TranslatorConfig
 
-    verb = add_verb(verbs, name, _translate, "translate a collection's passages by a machine")
+    verb = add_verb(verbs, name, _translate, "translate a collection's passages with a model")
     verb.add_argument("--collection", required=True, help="ir-datasets id, such as xquad/en")
     verb.add_argument("--languages", nargs="+", metavar="LANG", required=True, help="to translate into")
-    verb.add_argument("--shard-size", type=int, default=50, help="passages a shard (default: %(default)s)")
-    add_stage_options(verb, "translate again even if the folder matches")
-    group = verb.add_argument_group("translator", "a preset's settings, each of which an option overrides")
-    for option, kind, text in (
-        ("--preset", str, "named settings from resources/translators.yaml"),
-        ("--prompt", str, "may hold {language}, {code} and {text}"),
-        ("--source", str, "language of the passages (default: en)"),
-        ("--text-max-length", int, "tokens of a prompt; longer sentences are translated in parts"),
-        ("--translation-max-length", int, "new tokens of a sentence"),
-        ("--beams", int, "of beam search; 1 takes the likeliest token at each step"),
-    ):
-        group.add_argument(option, type=kind, default=argparse.SUPPRESS, help=text)
-    group.add_argument("--translator", dest="model", metavar="MODEL", default=argparse.SUPPRESS, help=_MODEL)
-    group.add_argument(
-        "--codes", nargs="+", metavar="LANG=CODE", default=argparse.SUPPRESS, help="the model's own codes of languages"
-    )
-    group.add_argument("--precision", choices=[*Precision], default=argparse.SUPPRESS, help="of the model's layers")
+    verb.add_argument("--shard-size", type=int, default=50, help=_SHARD)
+    add_stage_options(verb)
+    add_settings(verb, TranslatorConfig, "--translator", "translators.yaml")
 
 
 def _translate(args: argparse.Namespace) -> None:
-    import dataclasses
-
     from xqg_repro.models.settings import TranslatorConfig, load_translator
     from xqg_repro.representation.translate import translate
 
-    given = given_settings(args, TranslatorConfig)
-    if "codes" in given:
-        pairs = [pair.partition("=") for pair in given["codes"]]
-        if wrong := [language + sign + code for language, sign, code in pairs if not (language and code)]:
-            raise InputError(f"--codes has {wrong[0]!r}", hint="write LANG=CODE, such as ar=arb_Arab")
-        given["codes"] = {language: code for language, _, code in pairs}
-    if hasattr(args, "preset"):
-        config = dataclasses.replace(load_translator(args.preset), **given)
-    elif "model" in given:
-        config = TranslatorConfig(**given)
-    else:
-        raise InputError("no translator is named", hint="use --preset or --translator")
-    translate(
-        args.collection,
-        args.languages,
-        config,
-        args.output,
-        shard_size=args.shard_size,
-        **stage_settings(args),
-    )
+    config = required_settings(args, TranslatorConfig, load_translator, "--translator")
+    settings = {"shard_size": args.shard_size, **stage_settings(args)}
+    translate(args.collection, args.languages, config, args.output, **settings)
 
 
 def add_encode(verbs: Any, name: str) -> None:
     """Declare the verb ``encode``."""
-    verb = add_verb(verbs, name, _encode, "embed a collection's passages into shards")
-    verb.add_argument("--collection", required=True, help="ir-datasets id, such as xor-mini")
-    verb.add_argument("--shard-size", type=int, default=50_000, help="passages a shard (default: %(default)s)")
+    verb = add_verb(verbs, name, _encode, "embed a collection's passages")
+    verb.add_argument("--collection", required=True, help=_COLLECTION)
+    verb.add_argument("--shard-size", type=int, default=50_000, help=_SHARD)
     verb.add_argument("--dtype", choices=["float32", "float16"], default="float32", help=_STORED)
-    add_stage_options(verb, "encode again even if the folder matches")
+    add_stage_options(verb)
     add_encoder_options(verb)
 
 
 def _encode(args: argparse.Namespace) -> None:
     from xqg_repro.representation.encode import encode
 
-    encode(
-        args.collection,
-        named_encoder(args),
-        args.output,
-        shard_size=args.shard_size,
-        dtype=args.dtype,
-        **stage_settings(args),
-    )
+    settings = {"shard_size": args.shard_size, "dtype": args.dtype, **stage_settings(args)}
+    encode(args.collection, required_encoder(args), args.output, **settings)
 
 
 def add_sum(verbs: Any, name: str) -> None:
     """Declare the verb ``sum``."""
-    verb = add_verb(verbs, name, _sum, "embed generated queries and add them up for each passage")
-    _add_queries_options(verb)
-    verb.add_argument("--per-language", action="store_true", help="a sum for each language, not one over all")
-    verb.add_argument("--last-rank", action="store_true", help="keep the sum of all queries, not of the first 1, 2, …")
-    verb.add_argument(
-        "--dtype",
-        choices=["float32", "float16", "int8"],
-        default="float32",
-        help=f"{_STORED}; int8 stores the sums of the first 1, 2, … queries as differences from the float16 sum of all",
-    )
-    verb.add_argument("--shard-size", type=int, default=10_000, help="passages a shard (default: %(default)s)")
-    add_stage_options(verb, "sum again even if the folder matches")
-    add_encoder_options(verb)
-
-
-def _add_queries_options(verb: argparse.ArgumentParser) -> None:
     from xqg_repro.core.languages import XOR_LANGUAGES
 
-    verb.add_argument(
-        "--generated",
-        required=True,
-        help=_GENERATED,
-    )
+    verb = add_verb(verbs, name, _sum, "embed generated queries and sum them for each passage")
+    verb.add_argument("--generated", required=True, help=_GENERATED)
     verb.add_argument("--languages", nargs="+", metavar="LANG", default=[*XOR_LANGUAGES], help="whose queries")
-    verb.add_argument("--queries", type=int, default=5, help="queries a language (default: %(default)s)")
-    verb.add_argument("--allow-missing", action="store_true", help="passages may have fewer queries; count them")
+    verb.add_argument("--queries", type=int, default=5, help="queries per language (default: %(default)s)")
+    verb.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries; count them")
+    verb.add_argument("--per-language", action="store_true", help="one sum per language instead of one over all")
+    text = "keep only the sum of all queries, not those of the first 1, 2, … queries"
+    verb.add_argument("--last-rank", action="store_true", help=text)
+    text = f"{_STORED}; int8 stores the sums of the first 1, 2, … queries as differences from the float16 sum of all"
+    verb.add_argument("--dtype", choices=["float32", "float16", "int8"], default="float32", help=text)
+    verb.add_argument("--shard-size", type=int, default=10_000, help=_SHARD)
+    add_stage_options(verb)
+    add_encoder_options(verb)
 
 
 def _sum(args: argparse.Namespace) -> None:
@@ -179,7 +107,7 @@ def _sum(args: argparse.Namespace) -> None:
 
     sum_queries(
         args.generated,
-        named_encoder(args),
+        required_encoder(args),
         args.output,
         languages=args.languages,
         count=args.queries,
@@ -198,13 +126,11 @@ def add_augment(verbs: Any, name: str) -> None:
     verb.add_argument("--embeddings", required=True, help="folder that encode wrote")
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument("--sums", help="folder that sum wrote")
-    source.add_argument("--generated", help=f"instead, {_GENERATED}; their sums are not stored")
+    source.add_argument("--generated", help=f"{_GENERATED}; their sums are not stored")
     verb.add_argument("--alpha", type=float, default=0.01, help="α in [0, 1] (default: %(default)s, the paper's)")
-    verb.add_argument("--languages", nargs="+", metavar="LANG", default=[], help="whose queries (default: all)")
-    verb.add_argument("--queries", type=int, default=0, help="the first so many a language (default: all)")
-    verb.add_argument("--allow-missing", action="store_true", help="leave passages without queries as they are")
-    add_stage_options(verb, "augment again even if the folder matches")
-    add_aggregate_options(verb)
+    verb.add_argument("--queries", type=int, default=0, help="the first N queries per language (default: all)")
+    add_augmentation_options(verb)
+    add_stage_options(verb)
 
 
 def _augment(args: argparse.Namespace) -> None:
@@ -212,7 +138,7 @@ def _augment(args: argparse.Namespace) -> None:
     from xqg_repro.representation.settings import Aggregate, Augmentation
 
     how = Augmentation(args.alpha, Aggregate(args.aggregate), tuple(args.languages), args.queries, args.normalize)
-    settings = stage_settings(args) | {"allow_missing": args.allow_missing}
+    settings = {**stage_settings(args), "allow_missing": args.allow_missing}
     if args.sums:
         del settings["device"]  # nothing is encoded
         augment(args.embeddings, args.sums, args.output, how, **settings)
@@ -225,7 +151,7 @@ def add_index(verbs: Any, name: str) -> None:
     verb = add_verb(verbs, name, _index, "build a FAISS index that Pyserini opens")
     verb.add_argument("--embeddings", required=True, help="folder that encode or augment wrote")
     verb.add_argument("--factory", default="Flat", help="FAISS factory string (default: Flat, exact search)")
-    add_stage_options(verb, "index again even if the folder matches", device=False)
+    add_stage_options(verb, device=False)
 
 
 def _index(args: argparse.Namespace) -> None:
@@ -238,13 +164,12 @@ def add_search(verbs: Any, name: str) -> None:
     """Declare the verb ``search``."""
     verb = add_verb(verbs, name, _search, "retrieve passages and write a TREC run")
     verb.add_argument("--index", required=True, help="index folder")
-    verb.add_argument(
-        "--topics", required=True, help="ir-datasets id, such as xor-mini/dev, or a TSV file of qid and text"
-    )
+    text = "ir-datasets id, such as xor-mini/dev, or a TSV file of qid and text"
+    verb.add_argument("--topics", required=True, help=text)
     verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
-    verb.add_argument("--depth", "--hits", type=int, default=100, help="passages a question (default: %(default)s)")
+    verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
     verb.add_argument("--threads", type=int, default=1, help="FAISS threads (default: %(default)s)")
-    add_stage_options(verb, "search again even if the run matches", "run file to write or to replace")
+    add_stage_options(verb, "run file to write or replace")
     add_encoder_options(verb)
 
 
@@ -252,13 +177,28 @@ def _search(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.search import index_encoder, search
 
     encoder = encoder_config(args, index_encoder(args.index))
-    search(
-        args.index,
-        args.topics,
-        args.output,
-        tag=args.tag,
-        depth=args.depth,
-        encoder=encoder,
-        threads=args.threads,
-        **stage_settings(args),
-    )
+    settings = {"tag": args.tag, "depth": args.depth, "threads": args.threads, **stage_settings(args)}
+    search(args.index, args.topics, args.output, encoder=encoder, **settings)
+
+
+def add_read(verbs: Any, name: str) -> None:
+    """Declare the verb ``read``."""
+    from xqg_repro.models.settings import ReaderConfig
+
+    verb = add_verb(verbs, name, _read, "answer each question from a run's passages with a reader")
+    verb.add_argument("--run", dest="run_file", required=True, help="TREC run")
+    verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
+    verb.add_argument("--depth", type=int, default=1, help="passages to read per question (default: %(default)s)")
+    text = "weight of the retrieval score, added to the answer's score (default: %(default)s)"
+    verb.add_argument("--weight", type=float, default=0.0, help=text)
+    add_stage_options(verb, "file of answers (.json) to write")
+    add_settings(verb, ReaderConfig, "--reader", "readers.yaml")
+
+
+def _read(args: argparse.Namespace) -> None:
+    from xqg_repro.models.settings import ReaderConfig, load_reader
+    from xqg_repro.retrieval.read import read
+
+    config = required_settings(args, ReaderConfig, load_reader, "--reader")
+    settings = {"depth": args.depth, "weight": args.weight, **stage_settings(args)}
+    read(args.run_file, args.topics, config, args.output, **settings)

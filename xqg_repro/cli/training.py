@@ -17,7 +17,7 @@ def add_train(verbs: Any, name: str) -> None:
     for kind, handler, text in (
         ("xdr", _train_xdr, "train a dual encoder contrastively"),
         ("xqg", _train_xqg, "train a query generator, from passages to questions"),
-        ("reader", _train_reader, "train a reader, which marks the answer in a passage, from an encoder"),
+        ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
     ):
         model = add_verb(kinds, kind, handler, text)
         model.add_argument(
@@ -28,18 +28,18 @@ def add_train(verbs: Any, name: str) -> None:
         for option, metavar, text in (
             ("--model", "MODEL", "folder, Hugging Face id or package:NAME to start from"),
             ("--data", "DATA", "ir-datasets id or training file"),
-            ("--held-out-data", "DATA", "the same, to measure on"),
+            ("--held-out-data", "DATA", "the same, for held-out measurements"),
         ):
-            model.add_argument(option, metavar=metavar, help=f"{text}, in place of the recipe's")
-        model.add_argument("--steps", type=int, help="optimiser steps in place of the recipe's")
-        model.add_argument("--seed", type=int, help="seed in place of the recipe's")
-        add_stage_options(model, "train again even if the folder matches", "model folder to write", device=False)
+            model.add_argument(option, metavar=metavar, help=f"{text}, instead of the recipe's")
+        model.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
+        model.add_argument("--seed", type=int, help="seed instead of the recipe's")
+        add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that options name in place of the recipe's."""
+    """The settings that options override."""
     return {name: getattr(args, name) for name in ("model", "data", "held_out_data", "steps", "seed")}
 
 
@@ -69,15 +69,15 @@ def _train_reader(args: argparse.Namespace) -> None:
 
 def _add_folds(kinds: Any) -> None:
     text = (
-        "write XQuAD as training files: its articles in folds, and for each fold the questions about all other "
-        "articles, to train on, and those about its own, to measure on"
+        "write XQuAD as training files: split its articles into folds and, for each fold, write the questions about "
+        "the other articles to train on and those about its own articles to measure on"
     )
     verb = add_verb(kinds, "folds", _folds, text)
     verb.add_argument("--passages", metavar="LANGUAGE", default="en", help="of the paragraphs (default: %(default)s)")
     verb.add_argument("--languages", nargs="+", metavar="LANGUAGE", required=True, help="of the questions")
     verb.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
-    verb.add_argument("--seed", type=int, default=42, help="of the articles' order (default: %(default)s)")
-    add_stage_options(verb, "write again even if the folder matches", "folder of training files to write", device=False)
+    verb.add_argument("--seed", type=int, default=42, help="seed of the articles' order (default: %(default)s)")
+    add_stage_options(verb, "folder of training files to write", device=False)
 
 
 def _folds(args: argparse.Namespace) -> None:
@@ -89,8 +89,8 @@ def _folds(args: argparse.Namespace) -> None:
 
 def _add_mine(kinds: Any) -> None:
     text = (
-        "mine hard negatives for training questions, with an encoder or BM25. BM25 matches words only: between "
-        "languages it finds what shares names and numbers, which is often nothing"
+        "mine hard negatives for training questions, with an encoder or BM25. BM25 only matches words: across "
+        "languages it finds passages with the same names and numbers, which is often none"
     )
     verb = kinds.add_parser("mine", help="mine hard negatives for training questions", description=text)
     verb.set_defaults(run=_mine)
@@ -101,11 +101,13 @@ def _add_mine(kinds: Any) -> None:
     )
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument("--index", metavar="FOLDER", help="retrieve with the encoder of this index folder")
-    source.add_argument("--bm25", metavar="FOLDER", help="retrieve with BM25; folder of its index, made unless there")
-    verb.add_argument("--depth", type=int, default=100, help="passages to retrieve a question (default: %(default)s)")
-    verb.add_argument("--negatives", type=int, default=30, help="to keep of these (default: %(default)s)")
-    verb.add_argument("--sample", type=int, metavar="SEED", help="draw them at random (default: take the first)")
-    add_stage_options(verb, "mine again even if the file matches", "training file (.jsonl) to write")
+    source.add_argument("--bm25", metavar="FOLDER", help="retrieve with BM25; folder of its index, built if missing")
+    verb.add_argument("--depth", type=int, default=100, help="passages to retrieve per question (default: %(default)s)")
+    verb.add_argument("--negatives", type=int, default=30, help="negatives to keep per question (default: %(default)s)")
+    verb.add_argument(
+        "--sample", type=int, metavar="SEED", help="sample them at random with this seed (default: take the first)"
+    )
+    add_stage_options(verb, "training file (.jsonl) to write")
 
 
 def _mine(args: argparse.Namespace) -> None:

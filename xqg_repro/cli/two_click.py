@@ -1,4 +1,4 @@
-"""The command line behind ``python -m xqg_repro.2cr.<benchmark>``, the same for all benchmarks."""
+"""The command line of ``python -m xqg_repro.2cr.<benchmark>``, the same for all benchmarks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from xqg_repro.core.errors import InputError, exit_status
 if TYPE_CHECKING:
     from xqg_repro.reproduction.benchmark import Benchmark, Condition
     from xqg_repro.reproduction.report import Report
-    from xqg_repro.reproduction.run import Outcome
-    from xqg_repro.reproduction.tasks import Command, Step
+    from xqg_repro.reproduction.run import Executor, Outcome
+    from xqg_repro.reproduction.tasks import Step, Task
 
 logger = logging.getLogger(__name__)
 
 
 def parser(benchmark: str) -> argparse.ArgumentParser:
-    """The command line that all benchmarks share."""
+    """The options that all benchmarks share."""
     shared = argparse.ArgumentParser(
         prog=f"python -m xqg_repro.2cr.{benchmark.replace('-', '_')}",
         description=f"Two-click reproduction of {benchmark}: from collection to scored TREC run.",
@@ -31,84 +31,90 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     which.add_argument("--condition", nargs="+", metavar="NAME", help="run these conditions")
     which.add_argument("--list-conditions", action="store_true", help="print the conditions' names and stop")
     shared.add_argument("--language", nargs="+", default=[], metavar="LANG", help="question languages (default: all)")
-    shared.add_argument(
-        "--encoder", default="", metavar="MODEL", help="model folder or id in place of the condition's own"
-    )
-    text = "with --all, where the benchmark includes the study"
-    shared.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=f"{text}: readers, for EM and F1")
-    shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{text}: languages of paragraphs")
+    text = "model folder or id instead of the condition's own"
+    shared.add_argument("--encoder", default="", metavar="MODEL", help=text)
+    study = "with --all, if the benchmark has a study"
+    shared.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=f"{study}: readers, for EM and F1")
+    shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{study}: paragraph languages")
     shared.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
     shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
     shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
-    shared.add_argument("--skip-eval", action="store_true", help="write runs, neither read answers nor score")
-    shared.add_argument("--force", action="store_true", help="make everything anew")
-    shared.add_argument(
-        "--generate-report", action="store_true", help="run nothing: score the runs that are there and write --output"
-    )
+    shared.add_argument("--skip-eval", action="store_true", help="write runs only: read no answers, score nothing")
+    shared.add_argument("--force", action="store_true", help="rebuild everything")
+    text = "run nothing: score existing runs and write --output"
+    shared.add_argument("--generate-report", action="store_true", help=text)
     shared.add_argument("--output", metavar="FILE", help="also write a report: a page (.html) or Markdown (.md)")
     return shared
 
 
-def main(benchmark_name: str, arguments: Sequence[str] | None = None) -> int:
-    """The shell behind ``python -m xqg_repro.2cr.<benchmark>``; returns the exit status.
+def main(benchmark_name: str, arguments: Sequence[str] | None = None, execute: Executor | None = None) -> int:
+    """Run conditions of a benchmark; ``execute`` runs their tasks, by default for real.
 
-    0: every condition ran and no expected score failed; 1: a score failed or a run is missing; 2: an input error.
+    Returns:
+        0: every condition ran and no expected score failed; 1: a score failed or a run is missing; 2: an input error.
     """
     args = parser(benchmark_name).parse_args(arguments)
-    with messages_on_stderr(lambda message: args.display_commands or not message.startswith("$ ")):
-        return exit_status(lambda: _main(benchmark_name, args))
+
+    def wanted(message: str) -> bool:
+        from xqg_repro.reproduction.run import COMMAND_PREFIX
+
+        return args.display_commands or not message.startswith(COMMAND_PREFIX)
+
+    with messages_on_stderr(wanted):
+        return exit_status(lambda: _main(benchmark_name, args, execute))
 
 
-def _main(benchmark_name: str, args: argparse.Namespace) -> int:
-    from xqg_repro import cli
+def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | None) -> int:
     from xqg_repro.reproduction.benchmark import load_benchmark
+    from xqg_repro.reproduction.execute import execute as execute_task
     from xqg_repro.reproduction.report import Report, report_of_runs
-    from xqg_repro.reproduction.run import plan
+    from xqg_repro.reproduction.run import COMMAND_PREFIX
+    from xqg_repro.reproduction.tasks import plan
 
-    _check(args)
+    _check_options(args)
+    execute = execute or execute_task
     benchmark = load_benchmark(benchmark_name)
     if args.list_conditions:
         print(*(f"{condition.name}\t{condition.title}" for condition in benchmark.conditions), sep="\n")
         return 0
-    chosen = [benchmark.condition(name) for name in args.condition] if args.condition else list(benchmark.conditions)
+    conditions = [benchmark.condition(name) for name in args.condition or []] or list(benchmark.conditions)
     languages = tuple(dict.fromkeys(args.language))
-    benchmark.topic_sets(languages)  # an unknown language is noticed before anything runs
+    benchmark.topic_sets(languages)  # refuses an unknown language before anything runs
     study = _study(benchmark, languages, args)
     if args.dry_run:
-        for condition in chosen:
-            planned = plan(benchmark, condition, args.directory, languages, args.encoder, _steps(args))
-            print(*planned, sep="\n")
+        for condition in conditions:
+            tasks = plan(benchmark, condition, args.directory, languages, args.encoder, _steps(args))
+            print(*tasks, sep="\n")
         print(*study, sep="\n", end="\n" if study else "")
         return 0
     if args.generate_report:
         runs = Path(args.directory) / "runs"
         if not runs.is_dir():
-            raise InputError("there is no such folder of runs", path=runs, hint="run first, or name its --directory")
-        _write(report_of_runs(benchmark, runs, [condition.name for condition in chosen], languages), args)
+            raise InputError("no such folder of runs", path=runs, hint="run first, or use --directory")
+        _write(report_of_runs(benchmark, runs, [condition.name for condition in conditions], languages), args)
         return 0
-    report = Report(benchmark, _run(benchmark, chosen, languages, args))
+    report = Report(benchmark, _run(benchmark, conditions, languages, args, execute))
     if args.skip_eval:
         return 1 if any(outcome.problems for outcome in report.outcomes) else 0
     print(report.text())
     if args.output:
         _write(report, args)
-    for command in study:
-        logger.info(f"$ {command}")
-        parsed = cli.parser().parse_args(command.arguments)
-        parsed.run(parsed)
+    for task in study:
+        logger.info(f"{COMMAND_PREFIX}{task}")
+        execute(task)
     return 1 if report.failed else 0
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check_options(args: argparse.Namespace) -> None:
     if args.generate_report:
         if not args.output:
-            raise InputError("--generate-report writes a report, but --output names none")
+            raise InputError("--generate-report needs --output")
         if args.skip_eval or args.dry_run or args.list_conditions:
-            raise InputError("--generate-report runs nothing", hint="leave --skip-eval, --dry-run, … out")
+            raise InputError("--generate-report runs nothing", hint="leave out --skip-eval, --dry-run, …")
     elif not (args.all or args.condition or args.list_conditions):
         raise InputError("nothing to do", hint="give --all, --condition NAME, --list-conditions or --generate-report")
     if args.output and args.skip_eval:
-        raise InputError("a report needs scores, which --skip-eval leaves out", hint="leave one of the two out")
+        raise InputError("a report needs scores, which --skip-eval leaves out", hint="leave out one of the two")
     if args.output and Path(args.output).suffix not in (".html", ".md"):
         raise InputError("a report is a page or Markdown", path=args.output, hint="end its name in .html or .md")
 
@@ -120,26 +126,43 @@ def _steps(args: argparse.Namespace) -> list[Step]:
 
 
 def _run(
-    benchmark: Benchmark, chosen: Sequence[Condition], languages: tuple[str, ...], args: argparse.Namespace
+    benchmark: Benchmark,
+    conditions: Sequence[Condition],
+    languages: tuple[str, ...],
+    args: argparse.Namespace,
+    execute: Executor,
 ) -> list[Outcome]:
     from xqg_repro.reproduction.run import run_condition
 
-    forced = set() if args.force else None
-    settings = {"languages": languages, "model": args.encoder, "forced": forced, "steps": _steps(args)}
-    return [run_condition(benchmark, condition, args.directory, **settings) for condition in chosen]
+    forced: set[Task] | None = set() if args.force else None
+    outcomes = []
+    for condition in conditions:
+        outcome = run_condition(
+            benchmark,
+            condition,
+            args.directory,
+            languages=languages,
+            model=args.encoder,
+            forced=forced,
+            steps=_steps(args),
+            execute=execute,
+        )
+        outcomes.append(outcome)
+    return outcomes
 
 
-def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Namespace) -> list[Command]:
-    """The study's command, where all of a benchmark is asked for and it has one."""
-    from xqg_repro.reproduction.tasks import Command, study_command
+def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Namespace) -> list[Task]:
+    """The study, if all conditions of a benchmark that has one are to run."""
+    from xqg_repro.reproduction.tasks import study_task
 
     if not benchmark.study or args.skip_eval or not args.all:
         if args.reader or args.passages:
-            raise InputError("--reader and --passages are of the study", hint="give --all, of a benchmark with a study")
+            hint = "use --all, with a benchmark that has a study"
+            raise InputError("--reader and --passages are options of the study", hint=hint)
         return []
     settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
-    command = study_command(benchmark, args.directory, **settings)
-    return [Command((*command.arguments, "--force")) if args.force else command]
+    task = study_task(benchmark, args.directory, **settings)
+    return [task.forced() if args.force else task]
 
 
 def _write(report: Report, args: argparse.Namespace) -> None:

@@ -1,0 +1,106 @@
+"""Regressions, the study on XQuAD, and what a machine has and lacks: regress, study, doctor."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from xqg_repro.cli.options import add_encoder_options, add_stage_options, add_verb, required_encoder, stage_settings
+from xqg_repro.core.errors import InputError
+
+
+def add_regress(verbs: Any, name: str) -> None:
+    """Declare the verb ``regress``."""
+    verb = add_verb(verbs, name, _regress, "run regressions: index, search, and verify scores and runs")
+    which = verb.add_mutually_exclusive_group(required=True)
+    which.add_argument("--regression", nargs="+", metavar="NAME", help="run these; see docs/regressions")
+    which.add_argument("--all", action="store_true", help="run every regression")
+    verb.add_argument("--index", action="store_true", help="build the indexes, from the collection on")
+    verb.add_argument("--search", action="store_true", help="search them, and read answers if any are measured")
+    verb.add_argument("--verify", action="store_true", help="check data, scores and runs; a fail is exit status 1")
+    verb.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    verb.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
+    verb.add_argument("--runs", default="runs", help="folder of the reference runs (default: %(default)s)")
+
+
+def _regress(args: argparse.Namespace) -> int:
+    from xqg_repro.reproduction.regress import load_regression, regress, regression_names, regression_tasks
+    from xqg_repro.reproduction.tasks import Step
+    from xqg_repro.reproduction.verdict import Check, Verdict
+
+    chosen = {Step.INDEX: args.index, Step.SEARCH: args.search, Step.READ: args.search, Step.EVALUATE: args.verify}
+    steps = [step for step in Step if chosen[step]]
+    if not steps:
+        raise InputError("nothing to do", hint="give one or more of --index --search --verify")
+    failed = 0
+    for regression in map(load_regression, regression_names() if args.all else args.regression):
+        if args.dry_run:
+            print(*regression_tasks(regression, args.directory, steps), sep="\n")
+            continue
+        try:
+            checks = regress(regression, args.directory, steps, references=args.runs)
+        except InputError as error:  # a missing model must not keep the other regressions from running
+            if not args.all:
+                raise
+            checks = [Check(Verdict.FAIL, str(error))]
+        print(regression.name, *checks, sep="\n")
+        failed += any(check.verdict is Verdict.FAIL for check in checks)
+    return 1 if failed else 0
+
+
+def add_study(verbs: Any, name: str) -> None:
+    """Declare the verb ``study``."""
+    from xqg_repro.models.settings import Precision
+
+    text = "compare query-augmented with passage-augmented retrieval on XQuAD, with α chosen on other articles"
+    verb = add_verb(verbs, name, _study, text)
+    add_encoder_options(verb)
+    verb.add_argument("--languages", nargs="+", default=[], metavar="LANG", help="of the questions (default: all)")
+    verb.add_argument("--passages", nargs="+", default=[], metavar="LANG", help="of the paragraphs (default: en)")
+    verb.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="to compare (default: all)")
+    verb.add_argument("--generated", metavar="QUERIES", help="generated queries, as another source")
+    verb.add_argument("--translated", metavar="FOLDER", help="output of xqg-repro translate, as another source")
+    answers = verb.add_mutually_exclusive_group()
+    text = (
+        "question-answering model that answers from the retrieved paragraphs, for EM and F1; of several, trained on "
+        "parts of XQuAD, each question gets one that has not seen its article"
+    )
+    answers.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=text)
+    answers.add_argument("--spans", metavar="FILE", help="spans.npy from an earlier run, instead of readers")
+    text = "number format of the readers' layers"
+    verb.add_argument("--reader-precision", choices=[*Precision], default="float32", help=text)
+    add_stage_options(verb, "directory to write")
+
+
+def _study(args: argparse.Namespace) -> None:
+    from xqg_repro.models.settings import Precision, ReaderConfig
+    from xqg_repro.study.run import run_study
+    from xqg_repro.study.settings import load_study
+    from xqg_repro.study.tables import over_pairs, scores
+
+    sources = {"generated": args.generated, "translated": args.translated}
+    available = {name: source is not None for name, source in sources.items()}
+    study = load_study(args.languages, args.passages, args.methods, **available)
+    precision = Precision(args.reader_precision)
+    readers = [ReaderConfig(model, precision=precision) for model in args.reader]
+    settings = {**sources, "readers": readers, "spans": args.spans, **stage_settings(args)}
+    summary = run_study(study, required_encoder(args), args.output, **settings)
+    for measure in summary.means:
+        print(scores(summary, measure).text(), over_pairs(summary, measure).text(), sep="\n\n", end="\n\n")
+
+
+def add_doctor(verbs: Any, name: str) -> None:
+    """Declare the verb ``doctor``."""
+    text = "show what is installed and what each condition and recipe still needs"
+    verb = add_verb(verbs, name, _doctor, text)
+    verb.description = f"{text}; the exit status is 1 if the embedded collection cannot run"
+    verb.add_argument("--directory", default="out", help="where conditions would write (default: %(default)s)")
+    verb.add_argument("--online", action="store_true", help="try to reach the Hugging Face hub")
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from xqg_repro.reproduction.doctor import examine
+
+    diagnosis = examine(args.directory, online=args.online)
+    print(diagnosis.text())
+    return 0 if diagnosis.ready else 1
