@@ -1,7 +1,7 @@
-"""Stage ``ablate``: how scores change with α, or with the number of queries, as a table and a plot.
+"""Stage ``ablate``: how scores change with α or with the number of queries, as a table and a plot.
 
-Only the questions are encoded. For each value in turn the augmented embeddings are made from the stored sums, a shard
-at a time, and searched exactly, ``score(q, p') = <q, p'>``; none of them is kept. The runs are those of ``augment``,
+Only the questions are encoded. For each value, the augmented embeddings are computed from the stored sums, shard by
+shard, and searched exactly: ``score(q, p') = <q, p'>``. None of them is stored. The runs equal those of ``augment``,
 ``index`` and ``search``, up to float rounding of the scores.
 """
 
@@ -25,7 +25,7 @@ from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, check_matplotlib, plot_lines
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.shards import cast_finite
-from xqg_repro.core.stages import Manifest, build_stage, fingerprint, verify
+from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
@@ -50,17 +50,17 @@ if TYPE_CHECKING:
 ALPHAS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 QUESTIONS_PER_BLOCK = 512
 _PERCENT = MeasureConfig(scale=100, digits=1)
-_ROUNDING = 2e-6  # two scores that a run prints as equal, with six decimals, differ by less
+_ROUNDING = 2e-6  # scores that a run prints as equal, with six decimals, differ by less
 
 
 class Vary(StrEnum):
-    """What takes one value after another, by its name in :class:`~xqg_repro.representation.settings.Augmentation`."""
+    """What is varied: a field of :class:`~xqg_repro.representation.settings.Augmentation`."""
 
     ALPHA = "alpha"
     QUERIES = "queries"
 
 
-_LABELS = {Vary.ALPHA: "α", Vary.QUERIES: "queries a language"}
+_LABELS = {Vary.ALPHA: "α", Vary.QUERIES: "queries per language"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Ablation:
     Attributes:
         vary: what was varied.
         topics: ir-datasets id of the questions.
-        scores: measure → value → language, then ``average`` → mean in [0, 1], ``None`` where nothing can be scored.
+        scores: measure → value → language (and ``average``) → mean in [0, 1]; ``None`` if nothing can be scored.
     """
 
     vary: Vary
@@ -108,13 +108,11 @@ class Ablation:
 
 
 def read_ablation(folder: str | Path) -> Ablation:
-    """Read back a folder that ``ablate`` wrote; :class:`InputError` where it is another stage's or damaged."""
-    manifest = verify(Path(folder))
-    if manifest.stage != "ablate":
-        raise InputError(f"is the output of {manifest.stage}, not an ablation", path=folder)
-    held = json.loads(read_text(Path(folder) / "scores.json"))
-    scores = {m: {float(value): means for value, means in rows.items()} for m, rows in held["scores"].items()}
-    return Ablation(Vary(held["vary"]), held["topics"], scores)
+    """Read a folder that ``ablate`` wrote; :class:`InputError` if it is another stage's or damaged."""
+    open_stage(folder, "ablate")
+    data = json.loads(read_text(Path(folder) / "scores.json"))
+    scores = {m: {float(value): means for value, means in rows.items()} for m, rows in data["scores"].items()}
+    return Ablation(Vary(data["vary"]), data["topics"], scores)
 
 
 def ablate(
@@ -132,7 +130,7 @@ def ablate(
     device: str | None = None,
     force: bool = False,
 ) -> Ablation:
-    """Score an augmentation for one value of α, or number of queries, after another, or reuse the folder with it.
+    """Score an augmentation for several values of α or numbers of queries, or reuse a folder that matches.
 
     Args:
         vary: what is varied.
@@ -140,21 +138,21 @@ def ablate(
         sums: output of ``sum`` by the same encoder.
         topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
         output: the stage folder; see :meth:`Ablation.write`.
-        values: of α, :data:`ALPHAS` unless given; or of queries a language, 0 (the plain passages) and every number
-            that the sums hold unless given. They are put in order.
-        how: everything that is not varied; ``None`` for the paper's settings.
+        values: of α, by default :data:`ALPHAS`; or numbers of queries per language, by default 0 (plain passages) and
+            every number that the sums hold. They are sorted.
+        how: the settings that are not varied; ``None`` for the paper's.
         measures: see :func:`~xqg_repro.evaluation.evaluate.evaluate`.
         depth: passages retrieved per question.
-        allow_missing: leave a passage without queries as it is.
-        device: a torch device, for the questions' encoder and the search; ``None`` takes a GPU if there is one.
+        allow_missing: leave passages without queries as they are.
+        device: torch device of the encoder and the search; ``None`` uses a GPU if there is one.
         force: score again even if the folder matches.
 
     Raises:
-        InputError: a value out of range, whatever ``augment`` and ``evaluate`` refuse, a model that has changed since
-            it encoded the passages, or matplotlib is absent.
+        InputError: a value out of range, anything that ``augment`` and ``evaluate`` refuse, a model that changed after
+            it encoded the passages, or matplotlib is missing.
     """
     if depth < 1 or not measures:
-        raise InputError("there must be a depth of one passage and one measure at least")
+        raise InputError("expected a depth of at least 1 and at least one measure")
     vary, dataset = Vary(vary), collection.load(topics, needs=["queries"])
     source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
@@ -184,19 +182,19 @@ def ablate(
         import torch
 
         check_matplotlib()
-        asked = {question.query_id: question.default_text() for question in dataset.queries_iter()}
-        evaluate({qid: [] for qid in asked}, topics, measures)  # what it refuses is better known before the work
+        questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
+        evaluate({qid: [] for qid in questions}, topics, measures)  # refuses bad measures before the work
         encoder = TextEncoder(config, device)
-        questions = torch.from_numpy(encoder.encode_queries(list(asked.values()))).to(encoder.device)
-        found = _retrieve(embeddings, added, variants, kept, questions, depth, allow_missing)
+        vectors = torch.from_numpy(encoder.encode_queries(list(questions.values()))).to(encoder.device)
+        hits_of = _retrieve(embeddings, added, variants, kept, vectors, depth, allow_missing)
         scores: dict[str, dict[float, dict[str, float | None]]] = {measure: {} for measure in measures}
-        for variant, hits in zip(variants, found, strict=True):
-            scored = evaluate(dict(zip(asked, hits, strict=True)), topics, measures)
+        for variant, hits in zip(variants, hits_of, strict=True):
+            evaluated = evaluate(dict(zip(questions, hits, strict=True)), topics, measures)
             for measure, rows in scores.items():
-                means = {column: None if math.isnan(mean) else mean for column, mean in scored.table(measure).items()}
-                rows[getattr(variant, vary)] = means
+                means = evaluated.table(measure)
+                rows[getattr(variant, vary)] = {c: None if math.isnan(mean) else mean for c, mean in means.items()}
         Ablation(vary, topics, scores).write(folder)
-        return {"questions": len(asked), "values": len(variants)}
+        return {"questions": len(questions), "values": len(variants)}
 
     build_stage(output, wanted, build, force=force)
     return read_ablation(output)
@@ -205,15 +203,15 @@ def ablate(
 def _variants(
     vary: Vary, values: Sequence[float], how: Augmentation, config: EncoderConfig, sums: Sums
 ) -> list[Augmentation]:
-    """An augmentation for each value, in order, with nothing in it left open; settings that mean the same are equal."""
+    """One fully specified augmentation per value, in order; settings that mean the same are equal."""
     sums.select(how.languages)
     how = resolved(how, sums.layout, config)
     if vary is Vary.ALPHA:
         return [dataclasses.replace(how, alpha=alpha) for alpha in sorted({float(alpha) for alpha in values or ALPHAS})]
-    if parts := [number for number in values if not float(number).is_integer()]:
-        raise InputError(f"{parts[0]} is no number of queries")
+    if fractions := [number for number in values if not float(number).is_integer()]:
+        raise InputError(f"expected whole numbers of queries, got {fractions[0]}")
     numbers = sorted({int(number) for number in values or (0, *sums.layout.ranks)})
-    # no query is α = 0, as 0 queries stand for all of them elsewhere
+    # no queries means α = 0: elsewhere 0 queries stands for all of them
     return [dataclasses.replace(how, queries=n, alpha=how.alpha if n else 0.0) for n in numbers]
 
 
@@ -226,29 +224,36 @@ def _retrieve(
     depth: int,
     allow_missing: bool,
 ) -> list[list[list[Hit]]]:
-    """For each variant, whose sums are kept at these groups and rank, and each question the first passages."""
-    found: list[list[list[Hit]]] = [[[] for _ in questions] for _ in variants]
+    """Variant → question → the first passages; ``kept`` are the groups and the rank of each variant's sums."""
+    hits_of: list[list[list[Hit]]] = [[[] for _ in questions] for _ in variants]
     with progress_bar(None, "ablate", "passages") as progress:
         for docids, vectors, places in align_shards(embeddings, sums, *kept[0], allow_missing):
             taken: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-            for hits, variant, (groups, position) in zip(found, variants, kept, strict=True):
-                if position not in taken:  # variants of one number of queries follow each other
+            for hits, variant, (groups, position) in zip(hits_of, variants, kept, strict=True):
+                if position not in taken:  # variants with the same number of queries are adjacent
                     taken = {position: sums.take(places, groups, position)}
                 augmented = combine(vectors, *taken[position], variant, bool(variant.normalize))
-                # rounded as augment stores it
+                # round as augment does when it stores them
                 augmented = cast_finite(augmented, vectors.dtype, "the augmented embeddings").astype(np.float32)
                 merge(hits, docids, augmented, questions, depth)
             progress.update(len(docids))
-    return found
+    return hits_of
 
 
 def merge(
     hits: list[list[Hit]], docids: Sequence[str], passages: np.ndarray, questions: torch.Tensor, depth: int
 ) -> None:
-    """Search passages, float32 (n, dimension), for questions, float32 (m, dimension), and merge what is found.
+    """Search a shard and merge its hits into those of earlier shards.
 
-    ``hits``, a list for each question, becomes the first ``depth`` of all so far, in a run's order and so by docid
-    where scores are printed as equal, the last place included: however passages are split, it comes to the same.
+    The result does not depend on how passages are split into shards: scores that a run prints as equal are ordered by
+    docid, at the last rank too.
+
+    Args:
+        hits: for each question, the first ``depth`` hits so far in run order; updated in place.
+        docids: of the shard's passages.
+        passages: float32, shape (n, dimension).
+        questions: float32, shape (m, dimension).
+        depth: hits to keep per question.
     """
     import torch
 
@@ -256,7 +261,7 @@ def merge(
     for start in range(0, len(questions), QUESTIONS_PER_BLOCK):
         scores = questions[start : start + QUESTIONS_PER_BLOCK] @ columns
         if not scores.isfinite().all():
-            raise InputError("the augmented embeddings hold NaN or infinity", hint="encode and sum again")
+            raise InputError("the augmented embeddings contain NaN or infinity", hint="encode and sum again")
         floor = scores.topk(min(depth, len(docids))).values[:, -1] - _ROUNDING
         for row, (question, lowest) in enumerate(zip(scores, floor, strict=True), start):
             places = torch.nonzero(question >= lowest)[:, 0]

@@ -1,4 +1,4 @@
-"""Benchmarks and their conditions, read from YAML and checked while they are read."""
+"""Benchmarks and their conditions, read from YAML and checked."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Reading:
 
     Attributes:
         reader: a preset's name (see ``resources/readers.yaml``).
-        depth: how many of a question's passages are read.
-        weight: of the retrieval score beside the answer's own.
+        depth: passages read per question.
+        weight: weight of the retrieval score, added to the answer's score.
     """
 
     reader: str
@@ -30,9 +30,9 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise InputError(f"a depth of {self.depth} reads nothing", hint="read one passage a question at least")
+            raise InputError(f"depth is {self.depth}", hint="read at least one passage per question")
         if not 0 <= self.weight < float("inf"):
-            raise InputError(f"the weight of the retrieval score is {self.weight}", hint="it must be 0 or more")
+            raise InputError(f"weight is {self.weight}", hint="it must be 0 or more")
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Condition:
         title: the row's label in tables.
         encoder: a preset's name (see ``resources/encoders.yaml``).
         generator: a preset's name (see ``resources/generators.yaml``) whose queries augment the passages.
-        corpus: queries that exist already, in place of a generator: a folder or the id of a hub dataset.
-        augmentation: how they are added; needs one of the two.
-        baseline: name of the condition that it is compared with.
+        corpus: existing queries instead of a generator: a folder or the id of a hub dataset.
+        augmentation: how the queries are added; needs a generator or a corpus.
+        baseline: name of the condition to compare it with.
         expected: measure → language or ``average`` → score in printed units. Never printed as if measured.
     """
 
@@ -62,7 +62,9 @@ class Condition:
     def __post_init__(self) -> None:
         sources = bool(self.generator) + bool(self.corpus)
         if sources != (self.augmentation is not None):
-            raise InputError(f"{self.name} needs an augmentation with one source of queries, or none of these")
+            raise InputError(
+                f"{self.name}: expected an augmentation with either a generator or a corpus, or none of the three"
+            )
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,12 @@ class Benchmark:
         topics: ir-datasets id of the topics; ``{language}`` in it stands for each of ``languages`` in turn.
         languages: question languages, in table order.
         measures: measure name → how it is printed, in table order.
-        reading: how answers are taken from the runs; there if, and only if, some of the measures are of answers.
+        reading: how answers are taken from the runs; given if and only if a measure scores answers.
         depth: passages retrieved per question.
-        queries: generated queries a language for each passage.
-        keep_sums: store the sums of the first 1, 2, … of them, for ablations and for other conditions; each takes as
-            much room as the passages.
-        study: preset of the encoder with which all conditions together include the study (see :mod:`xqg_repro.study`).
+        queries: generated queries per passage and language.
+        keep_sums: store the sums of the first 1, 2, … queries, for ablations and other conditions; each sum takes as
+            much disk as the passages.
+        study: encoder preset of the study that runs after all conditions (see :mod:`xqg_repro.study`); empty for none.
         conditions: in table order.
     """
 
@@ -101,34 +103,36 @@ class Benchmark:
     def __post_init__(self) -> None:
         for what in ("languages", "measures", "conditions"):
             if not getattr(self, what):
-                raise InputError(f"{self.name} has no {what}", hint="name one at least")
+                raise InputError(f"{self.name} has no {what}", hint="name at least one")
         names = [condition.name for condition in self.conditions]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise InputError(f"two conditions are called {repeated[0]!r}", hint="their runs would be one file")
+            raise InputError(
+                f"two conditions are named {repeated[0]!r}", hint="rename one: they would share a run file"
+            )
         if self.answer_measures and self.reading is None:
             raise InputError(
-                f"{', '.join(self.answer_measures)} can only be measured of answers, and the benchmark reads none",
-                hint="say how they are read: reading: {reader: …, depth: …, weight: …}",
+                f"{', '.join(self.answer_measures)} score answers, and the benchmark reads none",
+                hint="add reading: {reader: …, depth: …, weight: …}",
             )
         if self.reading and not self.answer_measures:
-            raise InputError("the benchmark reads answers, but measures none", hint="add EM or F1 to its measures")
+            raise InputError(
+                "the benchmark reads answers, but no measure scores them", hint="add EM or F1 to its measures"
+            )
 
     @property
     def answer_measures(self) -> tuple[str, ...]:
-        """The measures that are of answers; all others are of runs."""
-        from xqg_repro.evaluation.measures.match import (
-            MATCH_MEASURES,  # settings are read long before anything is measured
-        )
+        """The measures that score answers; all others score runs."""
+        from xqg_repro.evaluation.measures.match import MATCH_MEASURES
 
         return tuple(name for name in self.measures if name in MATCH_MEASURES)
 
     @property
     def run_measures(self) -> tuple[str, ...]:
-        """The measures that are of runs."""
+        """The measures that score runs."""
         return tuple(name for name in self.measures if name not in self.answer_measures)
 
     def topic_sets(self, languages: tuple[str, ...] = ()) -> dict[str, tuple[str, ...]]:
-        """ir-datasets id of each topic set → the languages that are read off it."""
+        """ir-datasets id of each topic set → its languages."""
         chosen = languages or self.languages
         if unknown := [name for name in chosen if name not in self.languages]:
             raise InputError(
@@ -140,36 +144,48 @@ class Benchmark:
         return {self.topics: tuple(chosen)}
 
     def condition(self, name: str) -> Condition:
-        """The condition of that name; :class:`InputError` naming the others where there is none."""
+        """The condition of that name; :class:`InputError` naming the others if there is none."""
         for condition in self.conditions:
             if condition.name == name:
                 return condition
         raise InputError(
-            f"{self.name} has no condition {name!r}", hint=f"choose from: {', '.join(c.name for c in self.conditions)}"
+            f"{self.name}: unknown condition {name!r}",
+            hint=f"choose from: {', '.join(c.name for c in self.conditions)}",
         )
 
 
 def load_benchmark(name_or_path: str) -> Benchmark:
-    """Read a benchmark's conditions: one that ships with the package (by name), or a YAML file of one's own."""
+    """Read a benchmark that ships with the package, by name, or your own YAML file.
+
+    Raises:
+        InputError: an unknown benchmark, preset, baseline, measure or language, or a misspelt key.
+    """
     path = resource("conditions", f"{name_or_path}.yaml")
     if not path.exists() and not (path := Path(name_or_path)).exists():
         known = sorted(p.stem for p in resource("conditions").glob("*.yaml"))
-        raise InputError(f"there is no benchmark {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
+        raise InputError(f"unknown benchmark {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     benchmark = parse(Benchmark, read_yaml(path), path)
     for condition in benchmark.conditions:
         try:
-            load_preset(condition.encoder)
-            if condition.generator:
-                load_generator(condition.generator)
+            _check_names(condition, benchmark)
         except InputError as error:
             raise InputError(f"{condition.name}: {error.problem}", path=path, hint=error.hint) from None
-        if condition.baseline and condition.baseline not in {c.name for c in benchmark.conditions}:
-            problem = f"{condition.name} has the baseline {condition.baseline!r}, which is no condition"
-            raise InputError(problem, path=path)
-        for measure, scores in condition.expected.items():
-            unknown = [] if measure in benchmark.measures else [measure]
-            unknown += [column for column in scores if column not in (*benchmark.languages, AVERAGE)]
-            if unknown:
-                problem = f"{condition.name} expects a score of {unknown[0]!r}, which the benchmark does not have"
-                raise InputError(problem, path=path)
     return benchmark
+
+
+def _check_names(condition: Condition, benchmark: Benchmark) -> None:
+    """Raise :class:`InputError` if a condition names something that does not exist."""
+    load_preset(condition.encoder)
+    if condition.generator:
+        load_generator(condition.generator)
+    names = [other.name for other in benchmark.conditions]
+    if condition.baseline and condition.baseline not in names:
+        raise InputError(f"unknown baseline {condition.baseline!r}", hint=f"choose from: {', '.join(names)}")
+    columns = (*benchmark.languages, AVERAGE)
+    for measure, scores in condition.expected.items():
+        if measure not in benchmark.measures:
+            hint = f"the benchmark measures {', '.join(benchmark.measures)}"
+            raise InputError(f"expected score of an unknown measure {measure!r}", hint=hint)
+        if unknown := [column for column in scores if column not in columns]:
+            hint = f"the benchmark has {' '.join(columns)}"
+            raise InputError(f"expected {measure} of an unknown language {unknown[0]!r}", hint=hint)

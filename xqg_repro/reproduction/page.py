@@ -1,8 +1,7 @@
 """The page of a two-click reproduction: scores, the commands behind them and what they mean, in one HTML file.
 
-The file loads nothing: style, script and plots are inside. Measured and expected scores come from different places and
-look different; an expected score is never shown as if it had been measured. Layout is the template's; here is what it
-shows.
+The file loads nothing: style, script and plots are embedded. Measured and expected scores look different; an expected
+score is never shown as if it had been measured. The template has the layout; this module fills it.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from xqg_repro.retrieval.metadata import Measurement
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-# marks that turn the direction of what follows, and a carriage return, which HTML would make a line feed
+# marks that change the direction of text, and a carriage return, which HTML would turn into a line feed
 _CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\r]")
 _NONE: Mapping[str, Measurement] = MappingProxyType({})
 
@@ -45,7 +44,7 @@ class Figure(NamedTuple):
 
     Attributes:
         title: the caption.
-        alt: what it shows, for those who cannot see it.
+        alt: alternative text.
         svg: the text of the SVG file.
     """
 
@@ -63,10 +62,10 @@ class Score(NamedTuple):
     """One condition in one column and measure.
 
     Attributes:
-        measured: as the comparison prints it; ``None`` where nothing was measured.
-        exact: the measured score in full, to sort by; empty where nothing was measured.
-        expected: in printed units; empty where nothing is expected.
-        verdict: of the measured score; ``None`` unless something was both measured and expected.
+        measured: as the comparison prints it; ``None`` if not measured.
+        exact: the measured score at full precision, to sort by; empty if not measured.
+        expected: in printed units; empty if there is none.
+        verdict: of the measured score; ``None`` unless there are both scores.
     """
 
     measured: Cell | None = None
@@ -79,11 +78,12 @@ class Row(NamedTuple):
     """One condition.
 
     Attributes:
-        mark: the letter that stands for it in superscripts, if others are compared with it.
-        measured: when and on what; ``None`` where nothing was measured.
-        scores: a column, in it a measure.
-        run, evaluation, stages: commands: the one that makes the runs, those that read and score them, which are to be
-            copied too, and all of them one by one.
+        mark: its letter in superscripts, if other conditions are compared with it.
+        measured: when and on what; ``None`` if not measured.
+        scores: for each column, one score per measure.
+        run: the command that makes the runs.
+        evaluation: the commands that read and score them.
+        stages: all stages one by one.
     """
 
     condition: Condition
@@ -103,18 +103,18 @@ def write_page(
     directory: str = "out",
     ablations: Sequence[Figure] = (),
 ) -> None:
-    """Write the page; the same evidence gives the same bytes.
+    """Write the page; equal evidence gives equal bytes.
 
     Args:
-        evidence: the benchmark and the scores that were measured; a condition without scores shows the expected ones.
+        evidence: the benchmark and the measured scores; a condition without scores shows its expected ones.
         path: the HTML file.
         measured: condition → when and on what it was measured.
         directory: where the commands on the page write.
-        ablations: further plots.
+        ablations: additional plots.
 
     Raises:
-        InputError: scores of a condition and its baseline are not of the same questions, there is something to plot
-            but no matplotlib, or the file cannot be written.
+        InputError: a condition and its baseline were scored on different questions, matplotlib is missing, or the file
+            cannot be written.
     """
     benchmark = evidence.benchmark
     compared = evidence.comparison
@@ -138,7 +138,7 @@ def write_page(
 
 
 def _shown(text: object) -> Markup:
-    """Part of a command as HTML: it is copied to the letter, and no mark in it turns what is read."""
+    """Part of a command as HTML, which can be copied exactly; direction marks in it are made visible."""
     from markupsafe import Markup, escape
 
     return Markup(_CONTROLS.sub(lambda found: f"<bdi>&#{ord(found[0])};</bdi>", str(escape(text))))
@@ -180,7 +180,7 @@ def _score(compared: Comparison, condition: Condition, measure: str, column: str
 
 
 def _bars(compared: Comparison) -> Iterator[Figure]:
-    """A plot a measure, of the conditions that it was measured for."""
+    """One plot per measure, of the conditions that have scores."""
     for measure, config in compared.measures.items():
         shown = [system for system in compared.systems if any(system.scores.get(measure, {}).values())]
         if shown:
@@ -188,7 +188,7 @@ def _bars(compared: Comparison) -> Iterator[Figure]:
             svg = plots.bars((*compared.languages, AVERAGE), systems, _unit(measure, config))
             yield Figure(
                 f"{measure} by language and on average, with 95% bootstrap intervals",
-                f"Grouped bars of the measured {measure}, a colour a condition; the table of scores has the figures",
+                f"Grouped bars of the measured {measure}, one colour per condition; the table of scores has the figures",
                 svg,
             )
 
@@ -197,12 +197,12 @@ def _system_bars(system: System, measure: str, languages: Sequence[str], config:
     found = system.scores[measure]
     arrays = {code: np.array([*found[code].values()], dtype=np.float64) for code in languages if found.get(code)}
     groups = [{code: arrays[code]} if code in arrays else {} for code in languages]
-    # the average is over all languages or there is none, as in the table
+    # there is an average only over all languages, as in the table
     return [_bar(group, config) for group in (*groups, arrays if len(arrays) == len(languages) else {})]
 
 
 def _bar(scores: Mapping[str, np.ndarray], config: MeasureConfig) -> plots.Bar:
-    """The macro average in printed units; NaN where nothing was measured."""
+    """The macro average in printed units; NaN if not measured."""
     if not scores:
         return plots.Bar(nan, nan, nan)
     ends = significance.bootstrap_interval(scores)
@@ -210,7 +210,7 @@ def _bar(scores: Mapping[str, np.ndarray], config: MeasureConfig) -> plots.Bar:
 
 
 def _heat_maps(benchmark: Benchmark, compared: Comparison) -> Iterator[Figure]:
-    """The first measure by passage language and question language, where topics are such pairs."""
+    """The first measure by passage and question language, if topics are pairs of the two."""
     _, pairs, passages = benchmark.collection.rpartition("/")
     if not pairs or benchmark.topics != f"{benchmark.collection}/{{language}}":
         return

@@ -1,4 +1,4 @@
-"""The one judgement of a reproduction: is a measured score the expected one?"""
+"""The one judgement of a reproduction: does a measured score equal the expected one?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 
 class Check(NamedTuple):
-    """Something that was checked, what came of it, and the details; ``None`` where there was nothing to judge by."""
+    """What was checked, the verdict and its details; no verdict if there was nothing to compare with."""
 
     verdict: Verdict | None
     text: str
@@ -41,5 +41,5 @@ def judge(score: float, expected: float, measure: MeasureConfig) -> Verdict:
         return Verdict.FAIL
     if printed(score, measure) == f"{expected:.{measure.digits}f}":
         return Verdict.OK
-    # a little slack for floats: 0.657 - 0.652 is a little more than 0.005
+    # floats need slack: 0.657 - 0.652 exceeds 0.005
     return Verdict.OKISH if abs(score * measure.scale - expected) <= measure.tolerance + 1e-9 else Verdict.FAIL
