@@ -106,9 +106,7 @@ class Benchmark:
                 raise InputError(f"{self.name} has no {what}", hint="name at least one")
         names = [condition.name for condition in self.conditions]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise InputError(
-                f"two conditions are named {repeated[0]!r}", hint="rename one: they would share a run file"
-            )
+            raise InputError(f"two conditions are named {repeated[0]!r}", hint="they would share a run file")
         if self.answer_measures and self.reading is None:
             raise InputError(
                 f"{', '.join(self.answer_measures)} score answers, and the benchmark reads none",

@@ -188,7 +188,7 @@ def _bars(compared: Comparison) -> Iterator[Figure]:
             svg = plots.bars((*compared.languages, AVERAGE), systems, _unit(measure, config))
             yield Figure(
                 f"{measure} by language and on average, with 95% bootstrap intervals",
-                f"Grouped bars of the measured {measure}, one colour per condition; the table of scores has the figures",
+                f"Grouped bars of the measured {measure}, one colour per condition; figures are in the table",
                 svg,
             )
 
