@@ -16,8 +16,7 @@ from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.claims import Evidence
 from xqg_repro.reproduction.page import Figure, write_page
 from xqg_repro.reproduction.report import report_of_runs
-from xqg_repro.reproduction.run import plan
-from xqg_repro.reproduction.tasks import two_click_commands
+from xqg_repro.reproduction.tasks import plan, two_click_tasks
 from xqg_repro.retrieval.metadata import Measurement
 
 pytest.importorskip("playwright", reason="needs Playwright (pip install 'xqg_repro[test]')")
@@ -212,7 +211,7 @@ def test_a_copy_button_copies_the_command_to_the_letter(opened: Callable[..., Pa
     page = opened(name, permissions=["clipboard-read", "clipboard-write"])
     condition = BENCHMARK.conditions[1]
     directory = HOSTILE + "\r\n" + 10_000 * "W" if name == "hostile" else "out"
-    run, evaluation = two_click_commands(BENCHMARK, condition, directory)
+    run, evaluation = two_click_tasks(BENCHMARK, condition, directory)
     wanted = [[run], evaluation, plan(BENCHMARK, condition, directory)]
     group = page.locator(f"tbody[data-condition='{condition.name}']")
     for summary in group.locator("summary").all():

@@ -21,10 +21,6 @@ from xqg_repro.retrieval.search import search
 pytestmark = pytest.mark.integration
 
 
-def silent(_: str) -> None:
-    pass
-
-
 @pytest.fixture
 def stock(tmp_path: Path) -> Callable[..., Run]:
     """``stock(index, topics, encoder)``: the run of Pyserini's own command, without a key and without JAVA_HOME."""
