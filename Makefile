@@ -1,11 +1,11 @@
-# make reproduce   run the embedded collection's conditions, print the table, write runs and a report below out/
-# make test        lint and run the whole test suite
-# make fast        lint and run the tests that need neither real models nor minutes
-# make models      train the shipped models again and list the files that are not as before
-# make bench       measure encoding, augmentation and generation against the reference's way
-# make ablations   vary α and the number of queries, from what make reproduce left in out/, below docs/ablations
-# make docs        write the generated parts of the documentation again
-# make data        build the embedded collection again
+# make reproduce   run the embedded collection's conditions, print the table, write runs and a report to out/
+# make test        lint, check types and run the whole test suite
+# make fast        lint, check types and run the tests that need neither real models nor minutes
+# make models      train the shipped models again and list the files that changed
+# make bench       time encoding, augmentation and generation against the reference implementation's approach
+# make ablations   vary α and the number of queries on the output of make reproduce; writes docs/ablations
+# make docs        regenerate the generated parts of the documentation
+# make data        rebuild the embedded collection
 
 PYTHON ?= python3.11
 VENV := .venv
@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 .PHONY: reproduce test fast lint models bench ablations docs data clean
 
 reproduce: $(STAMP)
-	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --display-commands --directory out --output out/report.html
+	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --directory out --output out/report.html
 
 test: fast
 	$(BIN)/python -m pytest -m integration
@@ -26,6 +26,7 @@ fast: $(STAMP) lint
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --quiet .
+	$(BIN)/mypy
 
 models: $(STAMP)
 	$(BIN)/xqg-repro train xdr --recipe xdr-mini --output xqg_repro/resources/models/xdr-mini --force

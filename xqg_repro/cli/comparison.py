@@ -89,8 +89,9 @@ def _compare(args: argparse.Namespace) -> None:
         _write(_published(systems[0], args), args)
         return
     measures = {measure: printing(measure) for measure in args.measures}
-    how = {"test": Test(args.test), "correction": Correction(args.correction)}
-    _write(_formatted(compare(systems, languages, measures, **how), args), args)
+    test, correction = Test(args.test), Correction(args.correction)
+    comparison = compare(systems, languages, measures, test=test, correction=correction)
+    _write(_formatted(comparison, args), args)
 
 
 def _write(text: str, args: argparse.Namespace) -> None:
@@ -104,10 +105,10 @@ def _write(text: str, args: argparse.Namespace) -> None:
     logger.info(f"compare: wrote {args.output}")
 
 
-def _formatted(compared: Comparison, args: argparse.Namespace) -> str:
+def _formatted(comparison: Comparison, args: argparse.Namespace) -> str:
     if args.format == "text":
-        return compared.text(bold=not args.output and sys.stdout.isatty())
-    return getattr(compared, args.format)()
+        return comparison.text(bold=not args.output and sys.stdout.isatty())
+    return getattr(comparison, args.format)()
 
 
 def _published(system: System, args: argparse.Namespace) -> str:

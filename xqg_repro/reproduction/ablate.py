@@ -102,9 +102,13 @@ class Ablation:
         panels, ticks = [], [f"{value:g}" for value in next(iter(self.scores.values()))]
         for measure, rows in self.scores.items():
             scale, columns = _form(measure).scale, next(iter(rows.values()))
-            lines = {c: scale * np.array([means[c] for means in rows.values()], dtype=float) for c in columns}
+            lines = {c: _scaled([means[c] for means in rows.values()], scale) for c in columns}
             panels.append(Panel(f"{measure} (%)" if scale == 100 else measure, lines))
         plot_lines(folder / "plot.svg", _LABELS[self.vary], ticks, panels, bold=AVERAGE)
+
+
+def _scaled(means: Sequence[float | None], scale: float) -> list[float]:
+    return [math.nan if mean is None else scale * mean for mean in means]
 
 
 def read_ablation(folder: str | Path) -> Ablation:
