@@ -4,67 +4,80 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
-from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.evaluation import significance
 from xqg_repro.evaluation.compare import System
+from xqg_repro.reproduction import claims
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.claims import CHECKS, Claim, Evidence, Finding, Status, claims_table, decide, load_claims
 from xqg_repro.reproduction.report import report_of_runs
 
 BENCHMARK = load_benchmark("xor-mini")
 CLAIMS = {claim.name: claim for claim in load_claims()}
+ENCODERS = ("xdr-mini", "xlmr-mini", "zs-mini")
 
 
 def evidence(**shares: float) -> Evidence:
-    """Each condition with the share of its 100 questions a language that it answers, in both measures."""
+    """Each condition with the share of its 20 questions per language that it answers, in both measures."""
     systems = {}
     for name, share in shares.items():
-        scores = {code: {f"{code}{i}": float(i < 100 * share) for i in range(100)} for code in XOR_LANGUAGES}
-        systems[name] = System(name, name, {"R2kt": scores, "R5kt": scores})
+        scores = {code: {f"{code}{i}": float(i < 20 * share) for i in range(20)} for code in XOR_LANGUAGES}
+        baseline = name.removesuffix("-xqg") if name.endswith("-xqg") else ""
+        systems[name] = System(name, name, {"R2kt": scores, "R5kt": scores}, baseline)
     return Evidence(BENCHMARK, systems)
 
 
-def shares(plain: float, augmented: float) -> Evidence:
-    encoders = ("xdr-mini", "xlmr-mini", "zs-mini")
-    return evidence(**{f"{name}{end}": share for name in encoders for end, share in (("", plain), ("-xqg", augmented))})
+def every_encoder(plain: float, augmented: float) -> Evidence:
+    return evidence(**{f"{name}{end}": x for name in ENCODERS for end, x in (("", plain), ("-xqg", augmented))})
 
 
-@pytest.mark.parametrize(
-    ("plain", "augmented", "status", "measured"),
-    [
-        (0.4, 0.5, Status.REPRODUCED, "40.0 → 50.0, p <0.001"),
-        (0.5, 0.4, Status.NOT_REPRODUCED, "50.0 → 40.0, p <0.001"),  # significant, but the wrong way
-        (0.4, 0.4, Status.NOT_REPRODUCED, "40.0 → 40.0, p 1.000"),
-    ],
-)
-def test_an_improvement_must_be_one_and_significant(
-    plain: float, augmented: float, status: Status, measured: str
-) -> None:
+@pytest.fixture(autouse=True)
+def only_what_claims_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No intervals and no corrections, which take most of a comparison's time."""
+    monkeypatch.setattr(significance, "bootstrap_interval", lambda differences: (0.0, 0.0))
+    monkeypatch.setattr(significance, "corrected", lambda p_values, correction: p_values)
+
+
+@pytest.fixture(scope="module")
+def better() -> Evidence:
+    """Every augmented condition answers 50% where its baseline answers 40%."""
+    return every_encoder(0.4, 0.5)
+
+
+@pytest.fixture(scope="module")
+def worse() -> Evidence:
+    return every_encoder(0.5, 0.4)
+
+
+def test_improvement_is_a_significant_gain(better: Evidence, worse: Evidence) -> None:
     for name in ("mbert-improves", "xlmr-improves", "zero-shot-improves"):
-        assert decide(CLAIMS[name], shares(plain, augmented)) == Finding(status, measured)
+        claim = CLAIMS[name]
+        assert decide(claim, better) == Finding(Status.REPRODUCED, "40.0 → 50.0, p <0.001")
+        assert decide(claim, worse) == Finding(Status.NOT_REPRODUCED, "50.0 → 40.0, p <0.001")
+    same = evidence(**{"xdr-mini": 0.4, "xdr-mini-xqg": 0.4})
+    assert decide(CLAIMS["mbert-improves"], same) == Finding(Status.NOT_REPRODUCED, "40.0 → 40.0, p 1.000")
 
 
-def test_almost_all_cells_must_improve() -> None:
-    assert decide(CLAIMS["all-languages"], shares(0.4, 0.5)) == Finding(Status.REPRODUCED, "42 of 42")
-    status, measured = decide(CLAIMS["all-languages"], shares(0.5, 0.5))
+def test_almost_all_cells_must_improve(better: Evidence, worse: Evidence) -> None:
+    claim = CLAIMS["all-languages"]
+    assert decide(claim, better) == Finding(Status.REPRODUCED, "42 of 42")
+    status, measured = decide(claim, worse)
     assert (status, measured[:9]) == (Status.NOT_REPRODUCED, "0 of 42; ")
 
 
-def test_what_the_paper_itself_excepts_may_fall() -> None:
-    tydi, claim = load_benchmark("xor-tydi"), CLAIMS["all-languages"]
+def test_cells_that_the_paper_excepts_may_fall() -> None:
+    benchmark, claim = load_benchmark("xor-tydi"), CLAIMS["all-languages"]
 
     def decided(*fallen: str) -> Finding:
         systems = evidence(**{"mbert": 0.4, "mbert-xqg": 0.5}).systems
+        augmented = systems["mbert-xqg"]
         for cell in fallen:
             measure, code = cell.split()
-            scores = dict(systems["mbert-xqg"].scores[measure])
-            scores[code] = dict.fromkeys(scores[code], 0.0)
-            every = {**systems["mbert-xqg"].scores, measure: scores}
-            systems["mbert-xqg"] = dataclasses.replace(systems["mbert-xqg"], scores=every)
-        return decide(claim, Evidence(tydi, systems))
+            scores = {**augmented.scores[measure], code: dict.fromkeys(augmented.scores[measure][code], 0.0)}
+            augmented = dataclasses.replace(augmented, scores={**augmented.scores, measure: scores})
+        return decide(claim, Evidence(benchmark, {**systems, "mbert-xqg": augmented}))
 
     papers = decided("R2kt ja", "R5kt fi")
     assert papers == (Status.REPRODUCED, "12 of 14; not R2kt ja of mbert-xqg, R5kt fi of mbert-xqg")
@@ -72,100 +85,64 @@ def test_what_the_paper_itself_excepts_may_fall() -> None:
     assert decided("R2kt ko", "R5kt ru").status is Status.NOT_REPRODUCED
 
 
-def test_better_is_decided_by_both_measures() -> None:
+def test_better_means_in_both_measures() -> None:
     claim = CLAIMS["mbert-beats-xlmr"]
-    assert decide(claim, evidence(**{"xdr-mini": 0.5, "xlmr-mini": 0.4})) == (
-        Status.REPRODUCED,
-        "R2kt +10.0, R5kt +10.0",
-    )
+    found = decide(claim, evidence(**{"xdr-mini": 0.5, "xlmr-mini": 0.4}))
+    assert found == (Status.REPRODUCED, "R2kt +10.0, R5kt +10.0")
     assert decide(claim, evidence(**{"xdr-mini": 0.4, "xlmr-mini": 0.5})).status is Status.NOT_REPRODUCED
 
 
-def test_four_queries_need_four_queries() -> None:
-    claim, few = CLAIMS["four-queries"], shares(0.4, 0.5)
-    needed = "needs conditions with four and with five queries a language"
-    assert decide(claim, few) == (Status.NOT_RUN, f"{needed}; they have 3")
-    five = dataclasses.replace(few, benchmark=dataclasses.replace(BENCHMARK, queries=5))
-    assert decide(claim, five) == (Status.NOT_RUN, f"{needed}; they have 5")
-    plain, augmented = BENCHMARK.condition("xdr-mini"), BENCHMARK.condition("xdr-mini-xqg")
-    assert augmented.augmentation
-    four = dataclasses.replace(
-        augmented, name="four", augmentation=dataclasses.replace(augmented.augmentation, queries=4)
-    )
-    both = dataclasses.replace(five.benchmark, conditions=(plain, augmented, four))
-    asked = dataclasses.replace(claim, conditions={"xor-mini": ("xdr-mini", "xdr-mini-xqg", "xdr-mini", "four")})
-    assert decide(asked, dataclasses.replace(five, benchmark=both)) == (Status.NOT_RUN, "needs the run of four")
-    every = evidence(**{"xdr-mini": 0.4, "xdr-mini-xqg": 0.5, "four": 0.5})
-    found = decide(asked, dataclasses.replace(every, benchmark=both))
+def test_four_queries_need_conditions_with_four_and_five(better: Evidence) -> None:
+    claim = CLAIMS["four-queries"]
+    status, measured = decide(claim, better)
+    assert status is Status.NOT_RUN and measured.endswith("they have 3")
+    plain, five = BENCHMARK.condition("xdr-mini"), BENCHMARK.condition("xdr-mini-xqg")
+    assert five.augmentation
+    four = dataclasses.replace(five, name="four-xqg", augmentation=dataclasses.replace(five.augmentation, queries=4))
+    benchmark = dataclasses.replace(BENCHMARK, queries=5, conditions=(plain, five, four))
+    names = ("xdr-mini", "xdr-mini-xqg", "xdr-mini", "four-xqg")
+    claim = dataclasses.replace(claim, conditions={"xor-mini": names})
+
+    def decided(**shares: float) -> Finding:
+        return decide(claim, dataclasses.replace(evidence(**shares), benchmark=benchmark))
+
     once = "R2kt +10.0, p <0.001, R5kt +10.0, p <0.001"
-    assert found == (Status.REPRODUCED, f"{once}, {once}")
-    half = evidence(**{"xdr-mini": 0.4, "xdr-mini-xqg": 0.5, "four": 0.4})
-    assert decide(asked, dataclasses.replace(half, benchmark=both)).status is Status.NOT_REPRODUCED
+    ran = {"xdr-mini": 0.4, "xdr-mini-xqg": 0.5}
+    assert decided(**ran) == (Status.NOT_RUN, "needs the run of four-xqg")
+    assert decided(**ran, **{"four-xqg": 0.5}) == (Status.REPRODUCED, f"{once}, {once}")
+    assert decided(**ran, **{"four-xqg": 0.4}).status is Status.NOT_REPRODUCED
 
 
-def test_what_was_not_run_is_named() -> None:
-    assert decide(CLAIMS["mbert-improves"], evidence(**{"xdr-mini": 0.5})) == (
-        Status.NOT_RUN,
-        "needs the run of xdr-mini-xqg",
-    )
-    nowhere = dataclasses.replace(CLAIMS["xlmr-improves"], conditions={})
-    assert decide(nowhere, shares(0.4, 0.5)) == (Status.NOT_RUN, "needs conditions for it on xor-mini")
-
-
-def test_settings_and_models_are_read() -> None:
-    found = decide(CLAIMS["alpha"], shares(0.4, 0.5))
+def test_settings_and_models_are_read(better: Evidence) -> None:
+    found = decide(CLAIMS["alpha"], better)
     assert found.status is Status.NOT_REPRODUCED and "(xdr-mini-xqg)" in found.measured
-    assert decide(CLAIMS["alpha"], evidence()) == (Status.NOT_RUN, "needs the run of an augmented condition")
     papers = Evidence(load_benchmark("xor-tydi"), evidence(**{"mbert-xqg": 0.5}).systems)
     assert decide(CLAIMS["alpha"], papers) == (Status.REPRODUCED, "0.01 (mbert-xqg)")
-    assert decide(CLAIMS["zero-shot-training"], evidence()) == (
-        Status.REPRODUCED,
-        "1,000 questions of xor-mini/train/en (en); "
-        "before, in the place of pre-training, names in seven languages with their English ones",
-    )
+    trained = decide(CLAIMS["zero-shot-training"], evidence())
+    assert trained.status is Status.REPRODUCED
+    assert trained.measured.startswith("1,000 questions of xor-mini/train/en (en); before, ")
     assert decide(CLAIMS["languages"], evidence()).status is Status.REPRODUCED
     assert decide(CLAIMS["size"], evidence()).measured.startswith("needs XOR-TyDi; xor-mini has 2,279 passages")
 
 
-def test_every_claim_has_a_check_or_a_source() -> None:
+def test_what_was_not_run_is_named(tmp_path: Path) -> None:
+    nothing = report_of_runs(BENCHMARK, tmp_path).evidence
+    assert decide(CLAIMS["mbert-improves"], nothing) == (Status.NOT_RUN, "needs the run of xdr-mini, xdr-mini-xqg")
+    assert decide(CLAIMS["alpha"], nothing) == (Status.NOT_RUN, "needs the run of an augmented condition")
+    elsewhere = dataclasses.replace(CLAIMS["xlmr-improves"], conditions={})
+    assert decide(elsewhere, nothing) == (Status.NOT_RUN, "needs conditions for it on xor-mini")
+
+
+def test_every_claim_is_in_the_table_and_systems_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, compare = [], claims.compare
+    monkeypatch.setattr(claims, "compare", lambda *given: compared.append(given) or compare(*given))
+    table = claims_table(every_encoder(0.4, 0.5))
+    assert [row[0] for row in table.rows] == [claim.text for claim in load_claims()]
+    assert len(compared) == 2  # conditions with their baselines, and mBERT with XLM-R
+
+
+def test_claims_have_names_of_their_own_and_every_check_is_used() -> None:
     assert len(CLAIMS) == len(load_claims())
-    for claim in CLAIMS.values():
-        assert bool(claim.check) != bool(claim.source)
-    assert {claim.check for claim in CLAIMS.values() if claim.check} == set(CHECKS)
-    with pytest.raises(InputError, match="no check is called 'magic'"):
+    assert {claim.check for claim in CLAIMS.values()} == set(CHECKS)
+    with pytest.raises(InputError, match="'magic'"):
         Claim("x", "y", check="magic")
-
-
-def test_literature_is_listed_with_its_source_and_not_as_measured() -> None:
-    rows = {str(row[0]): row for row in claims_table(evidence()).rows}
-    literature = [claim for claim in CLAIMS.values() if claim.source]
-    assert len(literature) == 4
-    for claim in literature:
-        assert rows[claim.text][1:] == ["literature", claim.source, "–"]
-
-
-def test_runs_that_are_not_there_are_left_out(tmp_path: Path) -> None:
-    found = report_of_runs(BENCHMARK, tmp_path).evidence
-    assert decide(CLAIMS["mbert-improves"], found).measured == "needs the run of xdr-mini, xdr-mini-xqg"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        ("--benchmark xquad", "no claim is about xquad (choose from: xor-mini, xor-tydi)"),
-        ("--benchmark xor-mini --runs nowhere", "nowhere: there is no such folder of runs"),
-    ],
-)
-def test_the_command_refuses_what_it_cannot_check(
-    arguments: str, problem: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert cli.main(["claims", *arguments.split()]) == 2
-    assert problem in capsys.readouterr().err
-
-
-@pytest.mark.integration
-def test_the_command_prints_each_claim(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["claims", "--benchmark", "xor-mini", "--runs", str(REPOSITORY / "runs")]) == 0
-    shown = capsys.readouterr().out
-    assert all(f"- {claim.text}\n" in shown for claim in CLAIMS.values())
-    assert "reproduced: 63.0 →" in shown

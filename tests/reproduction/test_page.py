@@ -10,7 +10,6 @@ import re
 import sys
 import xml.dom.minidom
 from collections.abc import Mapping
-from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,7 @@ from xqg_repro.representation.settings import Augmentation
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, Reading
 from xqg_repro.reproduction.claims import Evidence
 from xqg_repro.reproduction.page import Figure, write_page
-from xqg_repro.reproduction.run import plan
-from xqg_repro.reproduction.tasks import two_click_commands
+from xqg_repro.reproduction.tasks import plan, two_click_tasks
 from xqg_repro.retrieval.metadata import Measurement
 
 PLAIN = Condition(
@@ -48,7 +46,7 @@ HOSTILE = "</title><script>alert(1)</script> \"q\" 'a' &amp; {{ x }} $x_{\t\n \u
 def evidence(
     benchmark: Benchmark = BENCHMARK, shares: Mapping[str, Mapping[str, float]] = SHARES, measure: str = "R@1"
 ) -> Evidence:
-    """Each condition with the share of its 200 questions a language that it answers."""
+    """Each condition with the share of its 200 questions per language that it answers."""
     systems = {c.name: System(c.name, c.title, {}, c.baseline) for c in benchmark.conditions}
     for name, by_language in shares.items():
         scores = {code: {f"{code}{i}": float(i < 200 * x) for i in range(200)} for code, x in by_language.items()}
@@ -56,9 +54,22 @@ def evidence(
     return Evidence(benchmark, systems)
 
 
-def written(tmp_path: Path, found: Evidence, **more: Any) -> str:
-    write_page(found, tmp_path / "page.html", **more)
-    return (tmp_path / "page.html").read_text(encoding="utf-8")
+def written(folder: Path, found: Evidence, **more: Any) -> str:
+    write_page(found, folder / "page.html", **more)
+    return (folder / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of both conditions, with a plot of scores and one of an ablation."""
+    return written(tmp_path_factory.mktemp("page"), evidence(), ablations=[Figure("α", "a line", "<svg/>")])
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty plots, as drawing takes most of a page's time."""
+    for name in ("bars", "heat_map"):
+        monkeypatch.setattr(plots, name, lambda *_, **__: "<svg/>")
 
 
 def cells(page: str) -> dict[tuple[str, int, str], str]:
@@ -82,8 +93,7 @@ def visible(page: str) -> str:
     return html.unescape(re.sub(r"<(style|script)>.*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL))
 
 
-def test_measured_and_expected_scores_are_apart(tmp_path: Path) -> None:
-    page = written(tmp_path, evidence())
+def test_measured_and_expected_scores_are_apart(page: str) -> None:
     shown = cells(page)
     assert len(shown) == 2 * 3 * 2
     assert shown["plain", 1, "R@1"] == "42.0 expected 33.3 [FAIL]"
@@ -92,94 +102,82 @@ def test_measured_and_expected_scores_are_apart(tmp_path: Path) -> None:
     assert shown["made", 2, "R@1"] == "60.5"  # not significantly worse
     assert shown["plain", 3, "RR@10"] == "– not measured expected 0.777"  # so there is no verdict
     assert shown["made", 3, "RR@10"] == "– not measured"
-    assert re.findall(r'<span class="measured" data-value="([\d.]+)">', page) == [
-        "0.42", "0.61", "0.515", "0.92", "0.605", "0.7625"
-    ]  # fmt: skip
+    measured = re.findall(r'<span class="measured" data-value="([\d.]+)">', page)
+    assert measured == ["0.42", "0.61", "0.515", "0.92", "0.605", "0.7625"]
     expected = re.findall(r'<span class="expected">(expected [\d.]+)', page)
     assert expected == ["expected 33.3", "expected 61.0", "expected 0.777"]
-
-
-def test_best_of_a_column_is_bold(tmp_path: Path) -> None:
-    page = written(tmp_path, evidence())
-    assert re.findall(r"<strong>([\d.]+)</strong>", page) == ["61.0", "92.0", f"{(92 + 60.5) / 2:.1f}"]
+    assert re.findall(r"<strong>([\d.]+)</strong>", page) == ["61.0", "92.0", "76.2"]  # the best of each column
 
 
 def test_what_was_not_measured_has_no_measured_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)  # nothing is to be drawn
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # there is nothing to draw
     page = written(tmp_path, evidence(shares={}), measured={"plain": Measurement("2026-01-02", "abc1234", "a machine")})
     assert 'data-value="' not in page and "<img" not in page and "2026-01-02" not in page
     assert 'class="measured"' not in page and 'class="verdict OK">[OK]</span>' not in page
     table = visible(page[page.index('<table id="scores">') : page.index("</table>")])
     assert set(re.findall(r"\b\d+\.\d+\b", re.sub(r"expected [\d.]+", "", table))) <= {"0.5"}  # α, in a command
     assert table.count("expected 33.3") == 1
-    assert "Nothing has been measured yet" in page
     assert "claims" not in visible(page)
 
 
-def test_a_part_that_was_measured_is_shown_as_a_part(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_part_that_was_measured_is_shown_as_a_part(tmp_path: Path) -> None:
     shown = cells(written(tmp_path, evidence(shares={"made": {"ar": 0.92}})))
     assert shown["made", 1, "R@1"] == "92.0"  # unmarked: its baseline was not measured
     assert shown["made", 2, "R@1"] == shown["made", 3, "R@1"] == "– not measured"
     assert shown["plain", 1, "R@1"] == "– not measured expected 33.3"
 
 
-def test_when_and_on_what_is_said_of_each_condition(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_each_condition_shows_when_and_on_what_it_was_measured(tmp_path: Path) -> None:
     shares = {"plain": SHARES["plain"]}
     page = written(tmp_path, evidence(shares=shares), measured={"plain": Measurement("2026-01-02", "abc1234", "a CPU")})
     rows = re.findall(r'<tr><th scope="row"><bdi>(\w+)</bdi></th>\n(.*?)</tr>', page, flags=re.DOTALL)
-    assert [(name, visible(row).split()) for name, row in rows] == [
-        ("plain", ["2026-01-02", "abc1234", "a", "CPU"]),
-        ("made", ["not", "measured:", "its", "scores", "above", "are", "expected", "ones"]),
-    ]
+    plain, made = ((name, visible(row).split()) for name, row in rows)
+    assert plain == ("plain", ["2026-01-02", "abc1234", "a", "CPU"])
+    assert made[0] == "made" and made[1][:2] == ["not", "measured:"]
     assert written(tmp_path, evidence(shares=shares)).count("<td>not recorded</td>") == 3
 
 
-def test_commands_are_there_to_the_letter(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_commands_are_copied_to_the_letter(tmp_path: Path) -> None:
     directory = "my \"out\" </code>\n\t'&amp;' \u202e\r\r\n<b>"
-    found = copied(written(tmp_path, evidence(), directory=directory))
-    assert len(found) == 3 * 2
-    for condition, mine in zip(BENCHMARK.conditions, (found[:3], found[3:]), strict=True):
-        run, evaluation = two_click_commands(BENCHMARK, condition, directory)
-        assert mine[:2] == [str(run), "\n".join(map(str, evaluation))]
-        assert mine[2] == "\n".join(map(str, plan(BENCHMARK, condition, directory)))
+    blocks = copied(written(tmp_path, evidence(), directory=directory))
+    expected = []
+    for condition in BENCHMARK.conditions:
+        run, others = two_click_tasks(BENCHMARK, condition, directory)
+        stages = plan(BENCHMARK, condition, directory)
+        expected += [str(run), "\n".join(map(str, others)), "\n".join(map(str, stages))]
+    assert blocks == expected
 
 
-def test_answers_are_shown_like_all_else_with_the_commands_that_read_them(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_answers_have_scores_plots_and_the_commands_that_read_them(tmp_path: Path) -> None:
     percent = MeasureConfig(scale=100, digits=1, tolerance=1)
     plain = dataclasses.replace(PLAIN, expected={"EM": {"ar": 33.3}, "F1": {"ar": 80.0}})
-    read = dataclasses.replace(
+    benchmark = dataclasses.replace(
         BENCHMARK,
         measures={"R@1": percent, "EM": percent, "F1": percent},
         reading=Reading("reader-mini", 3, 0.5),
         conditions=(plain, MADE),
     )
-    page = written(tmp_path, evidence(read, measure="EM"))
+    page = written(tmp_path, evidence(benchmark, measure="EM"))
     first = re.search(r"<td data-column.*?</td>", page, flags=re.DOTALL)
     assert first is not None
     shown = [" ".join(visible(cell).split()) for cell in re.findall(r"<div.*?</div>", first[0], flags=re.DOTALL)]
     assert shown == ["R@1 – not measured", "EM 42.0 expected 33.3 [FAIL]", "F1 – not measured expected 80.0"]
     assert re.findall(r"<figcaption><bdi>(\w+) by language and on average", page) == ["EM"]
-    run, score, stages = copied(page)[:3]
-    assert "--skip-eval" in run
-    verbs = [line.split()[1] for line in score.splitlines()]
-    assert verbs == ["evaluate", "read", "evaluate"] * 2
-    assert score.splitlines()[1].endswith(
-        "--preset reader-mini --depth 3 --weight 0.5 --output out/answers/answers.toy.plain.ar.json"
-    )
-    assert set(score.splitlines()) < set(stages.splitlines())
-    assert "<span>2. Read and evaluate them</span>" in page
-    assert "<span>2. Evaluate them</span>" in written(tmp_path, evidence())
+    score, stages = (block.splitlines() for block in copied(page)[1:3])
+    assert [line.split()[1] for line in score] == ["evaluate", "read", "evaluate"] * 2
+    assert set(score) < set(stages)
 
 
-def test_the_same_evidence_gives_the_same_bytes(tmp_path: Path) -> None:
-    figures = [Figure("α", "a line", "<svg xmlns='http://www.w3.org/2000/svg'/>")]
-    first = written(tmp_path, evidence(), ablations=figures)
+def test_same_evidence_gives_the_same_bytes(page: str, tmp_path: Path) -> None:
     random.seed(1)
-    assert written(tmp_path, evidence(), ablations=figures) == first
+    assert written(tmp_path, evidence(), ablations=[Figure("α", "a line", "<svg/>")]) == page
 
 
-def test_the_page_loads_nothing(tmp_path: Path) -> None:
-    page = written(tmp_path, evidence(), ablations=[Figure("α", "a line", "<svg/>")])
+def test_page_loads_nothing(page: str) -> None:
     assert "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:" in page
     assert not re.search(r"https?://|@import|url\(|<link|<iframe|<object", page)
     sources = re.findall(r'\ssrc="([^"]*)"', page)
@@ -191,12 +189,8 @@ def test_the_page_loads_nothing(tmp_path: Path) -> None:
 def test_hostile_titles_stay_text(tmp_path: Path) -> None:
     conditions = [dataclasses.replace(c, title=HOSTILE + c.title + 10_000 * "W") for c in BENCHMARK.conditions]
     hostile = dataclasses.replace(BENCHMARK, title=HOSTILE, conditions=tuple(conditions))
-    page = written(
-        tmp_path,
-        evidence(hostile),
-        measured={"plain": Measurement(HOSTILE, HOSTILE, HOSTILE)},
-        ablations=[Figure(HOSTILE, HOSTILE, "<svg/>")],
-    )
+    measured = {"plain": Measurement(HOSTILE, HOSTILE, HOSTILE)}
+    page = written(tmp_path, evidence(hostile), measured=measured, ablations=[Figure(HOSTILE, HOSTILE, "<svg/>")])
     assert page.count("<script>") == page.count("</script>") == 1
     assert page.count("</title>") == 1
     assert f"<bdi>{html.escape(HOSTILE).replace('&#x27;', '&#39;').replace('&quot;', '&#34;')}</bdi>" in page
@@ -205,31 +199,16 @@ def test_hostile_titles_stay_text(tmp_path: Path) -> None:
         xml.dom.minidom.parseString(base64.b64decode(source))
 
 
-def test_a_benchmark_of_language_pairs_has_a_heat_map(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_benchmark_of_language_pairs_has_heat_maps(page: str, tmp_path: Path) -> None:
     pairs = dataclasses.replace(BENCHMARK, collection="toy/en", topics="toy/en/{language}")
-    page = written(tmp_path, evidence(pairs))
-    assert re.findall(r"<figcaption><bdi>(\w+): R@1 by language of passages", page) == ["plain", "made"]
-    assert "by language of passages" not in written(tmp_path, evidence())
+    caption = r"<figcaption><bdi>(\w+): R@1 by language of passages"
+    assert re.findall(caption, written(tmp_path, evidence(pairs))) == ["plain", "made"]
+    assert not re.search(caption, page)
 
 
-def test_a_failure_leaves_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_leaves_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'xqg_repro\[plots\]'"):
         write_page(evidence(), tmp_path / "page.html")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_bars_are_named_to_the_letter_and_drawn_the_same_twice() -> None:
-    systems = [("$a_{$ <&", [plots.Bar(1, 0.5, 2)] * 2), ("_b\x01\u202e" + 100 * "b", [plots.Bar(nan, nan, nan)] * 2)]
-    drawn = plots.bars(["ar", "average"], systems, "R@1, %")
-    assert drawn == plots.bars(["ar", "average"], systems, "R@1, %")
-    texts = [node.firstChild.data for node in xml.dom.minidom.parseString(drawn).getElementsByTagName("text")]
-    assert {"$a_{$ <&", "_b " + 36 * "b" + "…", "ar", "average", "R@1, %"} <= set(texts)
-
-
-def test_heat_map_prints_its_numbers_and_a_dash() -> None:
-    drawn = plots.heat_map(["en", "de"], ["ar", "fi"], [[0.25, nan], [0.5, 0]], "R@1", digits=2)
-    assert drawn == plots.heat_map(["en", "de"], ["ar", "fi"], [[0.25, nan], [0.5, 0]], "R@1", digits=2)
-    texts = [node.firstChild.data for node in xml.dom.minidom.parseString(drawn).getElementsByTagName("text")]
-    assert {"en", "de", "ar", "fi", "0.25", "–", "0.50", "0.00", "R@1"} <= set(texts)
-    assert "–" in plots.heat_map(["en"], ["ar"], [[nan]], "nothing")
