@@ -147,14 +147,12 @@ def chosen_settings(
     Returns:
         ``None`` if no option of the group is given and there is no base.
     """
-    from xqg_repro.core.settings import parse
-
     given = given_settings(args, settings)
     base = load(args.preset) if hasattr(args, "preset") else base
     if base is not None:
         return dataclasses.replace(base, **given)  # type: ignore[type-var]
     if "model" in given:
-        return parse(settings, given, "command line")
+        return settings(**given)
     if given:
         name = next(iter(given)).replace("_", "-")
         raise InputError(f"--{name} needs a model", hint=f"name one with --preset or {option}")
