@@ -67,12 +67,6 @@ def test_settings_without_their_model_or_pooling_are_refused(line: str, problem:
         encoder(line)
 
 
-def test_help_texts_come_from_docstrings() -> None:
-    docs = options.attribute_docs(EncoderConfig)
-    assert set(docs) == {field.name for field in dataclasses.fields(EncoderConfig)}
-    assert docs["query_prefix"] == docs["passage_prefix"] and "`" not in "".join(docs.values())
-
-
 def test_logging_is_as_before_after_a_command() -> None:
     package = logging.getLogger("xqg_repro")
     before = (package.level, list(package.handlers))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shlex
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,73 +23,52 @@ TRAIN = "--model m --data a.json --held-out-data b.json --steps 7 --seed 1 --out
 TRAINED = {"model": "m", "data": "a.json", "held_out_data": "b.json", "steps": 7, "seed": 1}
 
 
-@pytest.mark.parametrize(
-    ("function", "line", "expected"),
-    [
-        (
-            "representation.generate.generate",
-            "generate --collection c --output o --generator m --queries 1 --shard-size 7 --device cpu",
-            {"config": dataclasses.replace(load_generator("xqg-mt5-base"), model="m", queries=1), "shard_size": 7}
-            | {"device": "cpu"},
-        ),
-        (
-            "representation.translate.translate",
-            "translate --collection c --languages ar de --output o --preset m2m100-418m --shard-size 7 --force",
-            {"languages": ("ar", "de"), "config": load_translator("m2m100-418m"), "shard_size": 7, "force": True},
-        ),
-        (
-            "representation.encode.encode",
-            "encode --collection c --output o --encoder m --pooling mean --shard-size 7 --dtype float16 --device cpu",
-            {"config": ENCODER, "shard_size": 7, "dtype": "float16", "device": "cpu", "force": False},
-        ),
-        (
-            "representation.sums.sum_queries",
-            "sum --generated g --output o --encoder m --pooling mean --languages te ru --queries 3 --last-rank "
-            "--dtype int8 --allow-missing --shard-size 7 --device cpu",
-            {"config": ENCODER, "languages": ("te", "ru"), "count": 3, "per_language": False, "every_rank": False}
-            | {"dtype": "int8", "allow_missing": True, "shard_size": 7, "device": "cpu"},
-        ),
-        (
-            "representation.augment.augment",
-            f"augment --embeddings e --sums s --output o --alpha 0.2 --queries 3 {AUGMENT}",
-            {"how": HOW, "allow_missing": True},
-        ),
-        (
-            "representation.augment.augment_streaming",
-            f"augment --embeddings e --generated g --output o --alpha 0.2 --queries 3 {AUGMENT} --device cpu",
-            {"how": HOW, "allow_missing": True, "device": "cpu"},
-        ),
-        (
-            "retrieval.index.build_index",
-            "index --embeddings e --output o --factory SQ8",
-            {"embeddings": "e", "output": "o", "factory": "SQ8", "force": False},
-        ),
-        (
-            "reproduction.ablate.ablate",
-            f"ablate alpha --alpha 0.1 0 --queries 3 {ABLATE}",
-            {**ABLATED, "vary": "alpha", "values": (0.1, 0.0), "how": dataclasses.replace(HOW, alpha=0.01)},
-        ),
-        (
-            "reproduction.ablate.ablate",
-            f"ablate queries --alpha 0.2 --queries 3 0 {ABLATE}",
-            {**ABLATED, "vary": "queries", "values": (3, 0), "how": dataclasses.replace(HOW, queries=0)},
-        ),
-        *(
-            (
-                f"train.{kind}.train",
-                f"train {kind} {TRAIN}",
-                {"recipe": load_recipe(f"{kind}-mini", recipe, **TRAINED), "output": "o", "force": True},
-            )
-            for kind, recipe in (("xdr", EncoderRecipe), ("xqg", GeneratorRecipe), ("reader", ReaderRecipe))
-        ),
-    ],
-    ids=lambda value: value if isinstance(value, str) and "--" not in value else "",
-)
-def test_options_are_handed_on(
-    monkeypatch: pytest.MonkeyPatch, function: str, line: str, expected: dict[str, Any]
-) -> None:
-    calls = Calls()
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "generate --collection c --output o --generator m --queries 1 --shard-size 7 --device cpu": (
+        "representation.generate.generate",
+        {"config": dataclasses.replace(load_generator("xqg-mt5-base"), model="m", queries=1), "shard_size": 7},
+    ),
+    "translate --collection c --languages ar de --output o --preset m2m100-418m --shard-size 7 --force": (
+        "representation.translate.translate",
+        {"languages": ("ar", "de"), "config": load_translator("m2m100-418m"), "shard_size": 7, "force": True},
+    ),
+    "encode --collection c --output o --encoder m --pooling mean --shard-size 7 --dtype float16 --device cpu": (
+        "representation.encode.encode",
+        {"config": ENCODER, "shard_size": 7, "dtype": "float16", "device": "cpu", "force": False},
+    ),
+    "sum --generated g --output o --encoder m --pooling mean --languages te ru --queries 3 --last-rank --dtype int8 "
+    "--allow-missing --shard-size 7": (
+        "representation.sums.sum_queries",
+        {"config": ENCODER, "languages": ("te", "ru"), "count": 3, "every_rank": False, "dtype": "int8"}
+        | {"allow_missing": True, "shard_size": 7},
+    ),
+    f"augment --embeddings e --sums s --output o --alpha 0.2 --queries 3 {AUGMENT}": (
+        "representation.augment.augment",
+        {"how": HOW, "allow_missing": True},
+    ),
+    f"augment --embeddings e --generated g --output o --alpha 0.2 --queries 3 {AUGMENT} --device cpu": (
+        "representation.augment.augment_streaming",
+        {"how": HOW, "allow_missing": True, "device": "cpu"},
+    ),
+    "index --embeddings e --output o --factory SQ8": ("retrieval.index.build_index", {"factory": "SQ8"}),
+    f"ablate alpha --alpha 0.1 0 --queries 3 {ABLATE}": (
+        "reproduction.ablate.ablate",
+        {**ABLATED, "vary": "alpha", "values": (0.1, 0.0), "how": dataclasses.replace(HOW, alpha=0.01)},
+    ),
+    f"ablate queries --alpha 0.2 --queries 3 0 {ABLATE}": (
+        "reproduction.ablate.ablate",
+        {**ABLATED, "vary": "queries", "values": (3, 0), "how": dataclasses.replace(HOW, queries=0)},
+    ),
+}
+for kind, recipe in (("xdr", EncoderRecipe), ("xqg", GeneratorRecipe), ("reader", ReaderRecipe)):
+    expected = {"recipe": load_recipe(f"{kind}-mini", recipe, **TRAINED), "output": "o", "force": True}
+    CASES[f"train {kind} {TRAIN}"] = (f"train.{kind}.train", expected)
+
+
+@pytest.mark.parametrize("line", CASES)
+def test_options_are_handed_on(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    calls, (function, expected) = Calls(), CASES[line]
     calls.replace(function, SimpleNamespace(text=lambda: ""), monkeypatch)
-    assert cli.main(shlex.split(line)) == 0
+    assert cli.main(line.split()) == 0
     ((_, given),) = calls
     assert {name: given[name] for name in expected} == expected

@@ -43,12 +43,8 @@ def sums(mini_data: Mini, config: EncoderConfig, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def scored(embeddings: Path, sums: Path, mini_data: Mini, tmp_path: Path) -> Callable[..., Ablation]:
     """``scored("alpha", values=…)``: an ablation in ``tmp_path / "a"``, of two measures that need no texts."""
-
-    def run(vary: str, **settings: Any) -> Ablation:
-        given = {"embeddings": embeddings, "sums": sums, "topics": mini_data.topics, "output": tmp_path / "a"}
-        return ablate(Vary(vary), **{**given, "measures": MEASURES, "device": "cpu", **settings})
-
-    return run
+    usual = {"embeddings": embeddings, "sums": sums, "topics": mini_data.topics, "output": tmp_path / "a"}
+    return lambda vary, **settings: ablate(Vary(vary), **{**usual, "measures": MEASURES, "device": "cpu", **settings})
 
 
 @pytest.fixture
@@ -62,11 +58,11 @@ def runs(plain: None, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that ablations score, in order."""
     seen: list[Run] = []
 
-    def recording(run: Run, *rest: Any) -> Any:
+    def record(run: Run, *rest: Any) -> Scores:
         seen.extend([run] if any(run.values()) else [])
         return evaluate(run, *rest)
 
-    monkeypatch.setattr(stage, "evaluate", recording)
+    monkeypatch.setattr(stage, "evaluate", record)
     return seen
 
 
@@ -104,34 +100,29 @@ def assert_same(run: Run, expected: Run) -> None:
 # the scores
 
 
-@pytest.mark.parametrize(
-    ("vary", "values", "how", "depth"),
-    [
-        (Vary.ALPHA, (0.0, 0.02, 0.5), Augmentation(), 7),
-        (Vary.ALPHA, (0.1, 1.0), Augmentation(aggregate=Aggregate.MEAN, languages=("te", "ru"), normalize=True), 100),
-        (Vary.QUERIES, (1, 2, 3), Augmentation(0.2, languages=("fi",)), 10),
-    ],
-)
 def test_runs_and_scores_are_those_of_the_ordinary_stages(
     mini_data: Mini,
     ordinary: Callable[..., Run],
     scored: Callable[..., Ablation],
     runs: list[Run],
     monkeypatch: pytest.MonkeyPatch,
-    vary: Vary,
-    values: tuple[float, ...],
-    how: Augmentation,
-    depth: int,
 ) -> None:
     monkeypatch.setattr(stage, "QUESTIONS_PER_BLOCK", 4)
-    ablation = scored(vary, values=values, how=how, depth=depth)
-    for value, run in zip(values, runs, strict=True):
-        expected = ordinary(dataclasses.replace(how, **{vary: value}), depth)
-        assert_same(run, expected)
-        means = evaluate(expected, mini_data.topics, MEASURES)
-        for measure in MEASURES:
-            assert ablation.scores[measure][value] == pytest.approx(means.table(measure))
-    assert len({json.dumps(run) for run in runs}) == len(values)  # each value makes a difference
+    some = Augmentation(aggregate=Aggregate.MEAN, languages=("te", "ru"), normalize=True)
+    for vary, values, how, depth in (
+        (Vary.ALPHA, (0.0, 0.02, 0.5), Augmentation(), 7),
+        (Vary.ALPHA, (0.1, 1.0), some, 100),
+        (Vary.QUERIES, (1, 2, 3), Augmentation(0.2, languages=("fi",)), 10),
+    ):
+        runs.clear()
+        ablation = scored(vary, values=values, how=how, depth=depth)
+        for value, run in zip(values, runs, strict=True):
+            expected = ordinary(dataclasses.replace(how, **{vary: value}), depth)
+            assert_same(run, expected)
+            means = evaluate(expected, mini_data.topics, MEASURES)
+            for measure in MEASURES:
+                assert ablation.scores[measure][value] == pytest.approx(means.table(measure))
+        assert len({json.dumps(run) for run in runs}) == len(values)  # each value makes a difference
 
 
 def test_float16_embeddings_are_scored_as_augment_stores_them(
@@ -163,26 +154,17 @@ def test_no_queries_and_no_alpha_are_the_plain_passages(
 def test_language_without_a_question_that_can_be_scored_has_no_mean(
     scored: Callable[..., Ablation], plain: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def without_telugu(*given: Any) -> Scores:
-        scores = evaluate(*given)
-        kept = {}
-        for measure, rows in scores.per_query.items():
-            kept[measure] = {qid: score for qid, score in rows.items() if scores.languages[qid] != "te"}
-        return dataclasses.replace(scores, per_query=kept)
-
-    monkeypatch.setattr(stage, "evaluate", without_telugu)
-    means = scored("alpha", values=[0.1]).scores["R@5"][0.1]
-    assert [language for language, mean in means.items() if mean is None] == ["te", AVERAGE]
+    monkeypatch.setattr(Scores, "table", lambda scores, measure: {"fi": 0.5, "te": np.nan, AVERAGE: np.nan})
+    assert scored("alpha", values=[0.1]).scores["R@5"] == {0.1: {"fi": 0.5, "te": None, AVERAGE: None}}
     assert "NaN" not in (tmp_path / "a" / "scores.json").read_text()
 
 
 def test_passages_without_queries_are_refused_or_left_as_they_are(
-    mini_data: Mini, config: EncoderConfig, scored: Callable[..., Ablation], runs: list[Run], tmp_path: Path
+    config: EncoderConfig, scored: Callable[..., Ablation], runs: list[Run], tmp_path: Path
 ) -> None:
     some = summed(made_up(str(number) for number in range(1, 31)), config, tmp_path / "some")
     with pytest.raises(InputError, match=r"30 of the passages.* 31"):
         scored("alpha", sums=some)
-    assert not (tmp_path / "a").exists() and not (tmp_path / "a.partial").exists()
     scored("alpha", sums=some, values=[0, 0.3], allow_missing=True)
     plain, augmented = ({hit.docid: hit.score for hit in run["q0"]} for run in runs)
     assert {docid for docid in plain if plain[docid] == augmented[docid]} == {str(n) for n in range(31, 61)}
@@ -216,10 +198,9 @@ def test_last_place_goes_by_docid_where_scores_are_printed_as_equal() -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf])
-def test_scores_that_are_no_numbers_are_refused(wrong: float) -> None:
-    passages = np.array([[1.0], [wrong]], dtype=np.float32)
-    with pytest.raises(InputError, match="hold NaN or infinity"):
-        merge([[]], ["1", "2"], passages, torch.ones(1, 1), 1)
+def test_scores_that_are_not_finite_are_refused(wrong: float) -> None:
+    with pytest.raises(InputError, match="NaN"):
+        merge([[]], ["1", "2"], np.array([[1.0], [wrong]], dtype=np.float32), torch.ones(1, 1), 1)
 
 
 # what is refused
@@ -229,57 +210,48 @@ def test_scores_that_are_no_numbers_are_refused(wrong: float) -> None:
     ("vary", "settings", "problem"),
     [
         ("alpha", {"values": [0.1, 1.5]}, "1\\.5"),
-        ("alpha", {"how": Augmentation(languages=("ko",))}, "'ko'"),
         ("alpha", {"how": Augmentation(queries=4)}, "3 queries.*4"),
-        ("queries", {"values": [1, 4]}, "3 queries.*4"),
         ("queries", {"values": [1.5]}, "1\\.5"),
         ("queries", {"values": [-1]}, "-1"),
         ("alpha", {"depth": 0}, "depth"),
-        ("alpha", {"measures": []}, "measure"),
         ("alpha", {"measures": ["R2kt", "unheard"]}, "unheard"),
         ("alpha", {"topics": "xor-tydi"}, "xor-tydi"),
-        ("alpha", {"topics": "test-mini/never"}, "test-mini/never"),
         ("alpha", {}, "plots"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_before_anything_is_encoded(
-    scored: Callable[..., Ablation],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    vary: str,
-    settings: dict[str, Any],
-    problem: str,
+    scored: Callable[..., Ablation], monkeypatch: pytest.MonkeyPatch, vary: str, settings: Any, problem: str
 ) -> None:
-    if problem == "plots":
+    if not settings:
         monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.delattr(stage, "TextEncoder")
     with pytest.raises(InputError, match=problem):
         scored(vary, **settings)
-    assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_of_other_stages_are_refused(embeddings: Path, sums: Path, scored: Callable[..., Ablation]) -> None:
-    with pytest.raises(InputError, match="output of sum"):
-        scored("alpha", embeddings=sums)
-    with pytest.raises(InputError, match="output of encode"):
-        scored("alpha", sums=embeddings)
+def test_folders_of_other_stages_and_models_are_refused(
+    mini_data: Mini,
+    embeddings: Path,
+    sums: Path,
+    model_folder: Callable[..., Path],
+    scored: Callable[..., Ablation],
+    tmp_path: Path,
+) -> None:
+    for settings, problem in (({"embeddings": sums}, "output of sum"), ({"sums": embeddings}, "output of encode")):
+        with pytest.raises(InputError, match=problem):
+            scored("alpha", **settings)
     with pytest.raises(InputError, match="output of encode"):
         read_ablation(embeddings)
-
-
-def test_other_models_are_refused(
-    mini_data: Mini, embeddings: Path, sums: Path, model_folder: Callable[..., Path], tmp_path: Path
-) -> None:
     model = shutil.copytree(model_folder("bert", seed=2), tmp_path / "model")
     own = EncoderConfig(str(model))
     encode(mini_data.docs, own, tmp_path / "e", device="cpu")
     ours = summed(made_up(docid for docid, *_ in mini_data.passages), own, tmp_path / "s")
-    for folders in ((tmp_path / "e", sums), (embeddings, ours)):
+    for settings in ({"embeddings": tmp_path / "e"}, {"sums": ours}):
         with pytest.raises(InputError, match="another model"):
-            ablate(Vary.ALPHA, *folders, mini_data.topics, tmp_path / "a")
+            scored("alpha", **settings)
     shutil.copy(model_folder("bert", seed=3) / "model.safetensors", model)
     with pytest.raises(InputError, match="another model"):
-        ablate(Vary.ALPHA, tmp_path / "e", ours, mini_data.topics, tmp_path / "a")
+        scored("alpha", embeddings=tmp_path / "e", sums=ours)
 
 
 # the folder
@@ -293,8 +265,6 @@ def test_folder_has_the_scores_the_tables_and_the_plot(scored: Callable[..., Abl
     assert (scores["vary"], scores["topics"]) == ("queries", "test-mini/dev")
     assert scores["scores"]["R@5"] == {f"{value:g}": row for value, row in ablation.scores["R@5"].items()}
     assert [*scores["scores"]["R@5"]["2"]] == ["ar", "bn", "fi", "ja", "ko", "ru", "te", AVERAGE]
-    tables = (tmp_path / "a" / "table.md").read_text()
-    assert tables == "\n\n".join(ablation.table(name, "**{}**").markdown() for name in MEASURES) + "\n"
     manifest = Manifest.read(tmp_path / "a")
     how = {"alpha": 0.2, "aggregate": "sum", "languages": ["ru", "te"], "normalize": False}
     assert (manifest.parameters["augmentation"], manifest.parameters["values"]) == (how, [0, 2])
@@ -333,21 +303,18 @@ def test_tables_are_in_percent_for_token_measures_with_the_best_averages_in_bold
     }
     ablation = Ablation(Vary.ALPHA, "t", {"R2kt": rows, "RR": {x: {"fi": x, "ru": 1.0, AVERAGE: x} for x in rows}})
     ablation.write(tmp_path)
-    expected = """\
-| R2kt by α | fi | ru | average |
-| --- | ---: | ---: | ---: |
-| 0 | 50.0 | – | **44.1** |
-| 0.005 | 25.0 | – | **44.1** |
-| 0.5 | 100.0 | – | 9.1 |
-
-| RR by α | fi | ru | average |
-| --- | ---: | ---: | ---: |
-| 0 | 0.000 | 1.000 | 0.000 |
-| 0.005 | 0.005 | 1.000 | 0.005 |
-| 0.5 | 0.500 | 1.000 | **0.500** |
-"""
-    assert (tmp_path / "table.md").read_text() == expected
+    table = (tmp_path / "table.md").read_text().splitlines()
+    assert [row.replace(" ", "") for row in table if "|0" in row.replace(" ", "")] == [
+        "|0|50.0|–|**44.1**|",
+        "|0.005|25.0|–|**44.1**|",
+        "|0.5|100.0|–|9.1|",
+        "|0|0.000|1.000|0.000|",
+        "|0.005|0.005|1.000|0.005|",
+        "|0.5|0.500|1.000|**0.500**|",
+    ]
     assert ablation.text().splitlines()[0].split() == ["R2kt", "by", "α", "fi", "ru", "average"]
+    unknown = Ablation(Vary.QUERIES, "t", {"RR": {0: {"fi": None, AVERAGE: None}}})
+    assert unknown.table("RR", "**{}**").rows == [["0", "–", "–"]]
     plot = (tmp_path / "plot.svg").read_text()
     assert "dc:date" not in plot and "Matplotlib v" not in plot
     looks = [(e.text, e.get("style", "")) for e in ElementTree.fromstring(plot).iter() if e.tag.endswith("text")]
@@ -355,8 +322,3 @@ def test_tables_are_in_percent_for_token_measures_with_the_best_averages_in_bold
     assert {"0", "0.005", "0.5", "α", "R2kt (%)", "RR"} <= set(labels)
     assert [labels.count(name) for name in ("fi", "ru", AVERAGE)] == [2, 1, 2]  # ru has no R2kt to draw
     assert {text for text, style in looks if "font-weight: 700" in style} == {AVERAGE}
-
-
-def test_table_without_an_average_has_nothing_in_bold() -> None:
-    unknown = Ablation(Vary.QUERIES, "t", {"RR": {0: {"fi": None, AVERAGE: None}, 1: {"fi": None, AVERAGE: None}}})
-    assert unknown.table("RR", "**{}**").rows == [["0", "–", "–"], ["1", "–", "–"]]

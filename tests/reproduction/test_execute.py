@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reproduction.toy import TOY, TOY_WITH_ANSWERS, Calls
+from reproduction.toy import TOY_WITH_ANSWERS, TOY_WITHOUT_SUMS, Calls, toy
 from xqg_repro import cli
 from xqg_repro.cli import two_click
 from xqg_repro.core.settings import resource
@@ -19,20 +19,12 @@ from xqg_repro.reproduction.execute import EXECUTORS, execute
 from xqg_repro.reproduction.regress import load_regression, regression_names, whole_command
 from xqg_repro.reproduction.tasks import Step, Task, plan, study_task, two_click_tasks
 
-STAGES = [
-    "representation.generate.generate",
-    "representation.encode.encode",
-    "representation.sums.sum_queries",
-    "representation.augment.augment",
-    "representation.augment.augment_streaming",
-    "retrieval.index.build_index",
-    "retrieval.search.search",
-    "retrieval.read.read",
-    "evaluation.evaluate.evaluate",
-    "evaluation.evaluate.evaluate_answers",
-    "study.run.run_study",
-]
+STAGES = ["generate.generate", "encode.encode", "sums.sum_queries", "augment.augment", "augment.augment_streaming"]
+STAGES = [f"representation.{name}" for name in STAGES]
+STAGES += ["retrieval.index.build_index", "retrieval.search.search", "retrieval.read.read", "study.run.run_study"]
+STAGES += ["evaluation.evaluate.evaluate", "evaluation.evaluate.evaluate_answers"]
 
+SHIPPED = [load_benchmark(path.stem) for path in resource("conditions").glob("*.yaml")]
 AUGMENTED = """\
   - {name: made, title: A, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.5, languages: [fi, ar]}}
   - {name: mean, title: B, encoder: e5-small, corpus: a/b, augmentation: {alpha: 1.0e-05, aggregate: mean, queries: 2}}
@@ -41,34 +33,26 @@ AUGMENTED = """\
 """
 
 
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
-    """Every kind of task: those of the shipped benchmarks and of toys with all settings, for two encoders each."""
-    toys = (TOY_WITH_ANSWERS, TOY.replace("measures:", "keep_sums: false\nqueries: 3\nmeasures:"))
-    names = [path.stem for path in resource("conditions").glob("*.yaml")]
-    for text in toys:
-        names.append(str(tmp_path_factory.mktemp("toy") / "toy.yaml"))
-        with open(names[-1], "w", encoding="utf-8") as file:
-            file.write(text + AUGMENTED)
-    found = [task for name in names for task in _tasks_of(load_benchmark(name))]
-    return list(dict.fromkeys(found))
-
-
-def _tasks_of(benchmark: Benchmark) -> Iterator[Task]:
+def tasks_of(benchmark: Benchmark) -> Iterator[Task]:
+    """All tasks, with the conditions' own encoders and with another."""
     for model in ("", "some/model"):
         for condition in benchmark.conditions:
             yield from plan(benchmark, condition, "out put", model=model)
     if benchmark.study:
         yield study_task(benchmark, "out")
-        yield study_task(
-            benchmark, "out", model="some/model", readers=["a", "b"], languages=["en", "ar"], passages=["ar"]
-        )
+        yield study_task(benchmark, "out", model="m", readers=["a", "b"], languages=["en", "ar"], passages=["ar"])
+
+
+@pytest.fixture(scope="module")
+def tasks() -> list[Task]:
+    """The tasks of the shipped benchmarks, and of toys with every setting."""
+    toys = [toy(text + AUGMENTED) for text in (TOY_WITH_ANSWERS, TOY_WITHOUT_SUMS)]
+    return list(dict.fromkeys(task for benchmark in (*SHIPPED, *toys) for task in tasks_of(benchmark)))
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls = Calls()
-    scores = Scores("t", Missing.ZERO, {"F1": {"q": 1.0}}, {"q": "ar"}, ())
+    calls, scores = Calls(), Scores("t", Missing.ZERO, {"F1": {"q": 1.0}}, {"q": "ar"}, ())
     for function in STAGES:
         calls.replace(function, scores if ".evaluate." in function else SimpleNamespace(means={}), monkeypatch)
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))
@@ -90,24 +74,20 @@ def test_command_line_and_task_call_the_same_function_with_the_same_arguments(ta
             assert shown and calls == shown, variant
 
 
-def test_tasks_are_of_every_kind_and_name_all_that_they_can_have(tasks: list[Task]) -> None:
+def test_every_executor_and_option_is_tried(tasks: list[Task]) -> None:
     assert {task.verb for task in tasks} == set(EXECUTORS)
     for verb, executor in EXECUTORS.items():
         options = {name for task in tasks if task.verb == verb for name in task.options}
         assert options == {*inspect.signature(executor).parameters} - {"force"}, verb
 
 
-@pytest.mark.parametrize("name", [path.stem for path in resource("conditions").glob("*.yaml")])
-def test_copied_commands_are_understood(name: str) -> None:
-    benchmark = load_benchmark(name)
-    for condition in benchmark.conditions:
-        run, others = two_click_tasks(benchmark, condition, "my out")
-        args = two_click.parser(name).parse_args(run.argv())
-        assert (args.condition, args.skip_eval, args.directory) == ([condition.name], True, "my out")
-        assert set(others) <= set(plan(benchmark, condition, "my out"))
-
-
-@pytest.mark.parametrize("name", regression_names())
-def test_whole_command_of_a_regression_runs_all_its_steps(name: str) -> None:
-    args = cli.parser().parse_args(whole_command(load_regression(name)).argv())
-    assert (args.regression, args.index, args.search, args.verify) == ([name], True, True, True)
+def test_copied_commands_are_understood() -> None:
+    for benchmark in SHIPPED:
+        for condition in benchmark.conditions:
+            run, others = two_click_tasks(benchmark, condition, "my out")
+            args = two_click.parser(benchmark.name).parse_args(run.argv())
+            assert (args.condition, args.skip_eval, args.directory) == ([condition.name], True, "my out")
+            assert others == plan(benchmark, condition, "my out", steps=[Step.READ, Step.EVALUATE])
+    for name in regression_names():
+        args = cli.parser().parse_args(whole_command(load_regression(name)).argv())
+        assert (args.regression, args.index, args.search, args.verify) == ([name], True, True, True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
+import yaml
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.settings import parse
 from xqg_repro.evaluation.evaluate import Missing, Scores
-from xqg_repro.reproduction.benchmark import Benchmark, load_benchmark
+from xqg_repro.reproduction.benchmark import Benchmark
 from xqg_repro.reproduction.tasks import Task
 
 TOY = """\
@@ -42,11 +43,12 @@ measures:
 
 TOY_WITH_ANSWERS = TOY.replace("measures:\n", READING).replace("{R@1: {ar: 50,", "{EM: {ar: 50, fi: 60}, R@1: {ar: 50,")
 
+TOY_WITHOUT_SUMS = TOY.replace("measures:", "keep_sums: false\nmeasures:")
 
-def write_toy(text: str = TOY) -> Benchmark:
-    """Write ``toy.yaml`` into the working directory and load it."""
-    Path("toy.yaml").write_text(text)
-    return load_benchmark("toy.yaml")
+
+def toy(text: str = TOY) -> Benchmark:
+    """The benchmark that a YAML text describes."""
+    return parse(Benchmark, yaml.safe_load(text), "toy.yaml")
 
 
 class Stages:
