@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.evaluation import significance
@@ -126,12 +127,16 @@ def test_settings_and_models_are_read(better: Evidence) -> None:
     assert decide(CLAIMS["size"], evidence()).measured.startswith("needs XOR-TyDi; xor-mini has 2,279 passages")
 
 
-def test_what_was_not_run_is_named(tmp_path: Path) -> None:
+def test_what_was_not_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     nothing = report_of_runs(BENCHMARK, tmp_path).evidence
     assert decide(CLAIMS["mbert-improves"], nothing) == (Status.NOT_RUN, "needs the run of xdr-mini, xdr-mini-xqg")
     assert decide(CLAIMS["alpha"], nothing) == (Status.NOT_RUN, "needs the run of an augmented condition")
     elsewhere = dataclasses.replace(CLAIMS["xlmr-improves"], conditions={})
     assert decide(elsewhere, nothing) == (Status.NOT_RUN, "needs conditions for it on xor-mini")
+    assert cli.main(["claims", "--benchmark", "xor-mini", "--runs", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"  not run         {CLAIMS['mbert-improves'].text} [needs the run of xdr-mini, xdr-mini-xqg]" in lines
+    assert len(lines) == 1 + len(CLAIMS)
 
 
 def test_every_claim_is_in_the_table_and_systems_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.stages import Manifest
-from xqg_repro.evaluation.evaluate import evaluate_answers
+from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.run import Outcome, load_outcome, run_condition
 from xqg_repro.reproduction.tasks import Step, Task, plan
@@ -138,13 +138,15 @@ def test_answers_are_found_beside_the_runs_and_in_the_sibling_folder(
     assert averages(".", file) == expected
 
 
-def test_scores_stand_in_for_answers_that_are_not_kept(mini: dict[str, str], mini_data: Mini) -> None:
+def test_scores_stand_in_for_runs_and_answers_that_are_not_kept(mini: dict[str, str], mini_data: Mini) -> None:
     assert averages("out/runs") == {"R@1": 1.0}
     kept = Path("runs", "scores.test-mini.plain.dev.answers.json")
     evaluate_answers(mini, mini_data.topics).write(kept)
     Path(f"{kept}.gz").write_bytes(gzip.compress(kept.read_bytes()))
     kept.unlink()
     assert averages("runs") == HALF_RIGHT
+    evaluate(Path("out", "runs", RUN), mini_data.topics, ["R@1"]).write("runs/scores.test-mini.plain.dev.json")
+    assert averages("runs") == {"R@1": 1.0, **HALF_RIGHT}
 
 
 def test_answers_read_from_another_run_are_refused(mini: dict[str, str]) -> None:
