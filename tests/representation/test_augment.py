@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,11 +19,12 @@ from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.settings import EncoderConfig, Pooling
-from xqg_repro.representation import augment as stage
 from xqg_repro.representation.augment import augment, augment_streaming, combine
 from xqg_repro.representation.encode import encode, encoder_of
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.retrieval.index import build_index
+
+stage = importlib.import_module("xqg_repro.representation.augment")  # the folder's name is the function
 
 
 @pytest.fixture(scope="module")
@@ -296,24 +298,30 @@ def test_manifest_keeps_what_index_and_search_need(
     assert index.parameters["augmentation"] == expected
 
 
-def test_settings_that_mean_the_same_reuse_the_folder(embeddings: Path, sums: Path, tmp_path: Path) -> None:
-    lines: list[str] = []
+def test_settings_that_mean_the_same_reuse_the_folder(
+    embeddings: Path, sums: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     same = [Augmentation(), Augmentation(queries=3), Augmentation(languages=("te", "fi", "ru"), normalize=False)]
     for how in [*same, Augmentation(0.02)]:
         augment(embeddings, sums, tmp_path / "a", how)
     there = f"augment: {tmp_path / 'a'} is up to date"
-    assert lines[1:3] == [there, there]
-    assert lines[3].endswith("is rebuilt (changed: augmentation)")
+    assert caplog.messages[1:3] == [there, there]
+    assert caplog.messages[3].endswith("is rebuilt (changed: augmentation)")
 
 
 def test_augmentation_follows_its_sums(
-    embeddings: Path, sums: Path, generated: list[PassageQueries], config: EncoderConfig, tmp_path: Path
+    embeddings: Path,
+    sums: Path,
+    generated: list[PassageQueries],
+    config: EncoderConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lines: list[str] = []
     augment(embeddings, sums, tmp_path / "a", Augmentation())
     changed = summed([*generated[:-1], *made_up(["60"], count=4)], config, tmp_path / "s", per_language=False)
+    caplog.clear()
     augment(embeddings, changed, tmp_path / "a", Augmentation())
-    assert "is rebuilt (changed: " in lines[0] and "sums" in lines[0]
+    assert "is rebuilt (changed: " in caplog.messages[0] and "sums" in caplog.messages[0]
 
 
 def test_failed_run_goes_on_behind_its_last_whole_shard(
@@ -366,9 +374,9 @@ def test_killed_stream_ends_with_the_bytes_of_an_undisturbed_one(
     queries, passages = write_queries(generated, tmp_path / "queries.jsonl"), tmp_path / "passages"
     encode(mini_data.docs, config, passages, shard_size=1, device="cpu")
     program = (
-        "from xqg_repro.core.settings import Augmentation\n"
-        "from xqg_repro.representation.augment import augment_in_one_stream\n"
-        f"augment_in_one_stream({str(passages)!r}, {str(queries)!r}, {str(tmp_path / 'killed')!r},"
+        "from xqg_repro.representation.settings import Augmentation\n"
+        "from xqg_repro.representation.augment import augment_streaming\n"
+        f"augment_streaming({str(passages)!r}, {str(queries)!r}, {str(tmp_path / 'killed')!r},"
         f" Augmentation(0.1, languages={LANGUAGES}, queries={COUNT}), device='cpu')"
     )
     killed(program, tmp_path / "killed")

@@ -72,11 +72,12 @@ def test_matching_embeddings_are_reused(mini_data: Mini, damaged: Path, config: 
     assert {path.name: path.stat().st_mtime_ns for path in damaged.iterdir()} == before
 
 
-def test_other_settings_make_the_embeddings_anew(mini_data: Mini, damaged: Path, tiny_model: Path) -> None:
-    lines: list[str] = []
+def test_other_settings_make_the_embeddings_anew(
+    mini_data: Mini, damaged: Path, tiny_model: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     mean = EncoderConfig(str(tiny_model), Pooling.MEAN)
     encode(mini_data.docs, mean, damaged, shard_size=16, device="cpu")
-    assert lines[0] == f"encode: {damaged} is rebuilt (changed: encoder)"
+    assert caplog.messages[0] == f"encode: {damaged} is rebuilt (changed: encoder)"
     assert encoder_of(Manifest.read(damaged)) == mean
 
 
@@ -138,12 +139,11 @@ def test_float16_halves_the_files_and_rounds_the_vectors(
 
 
 def test_another_number_format_makes_the_embeddings_anew(
-    mini_data: Mini, embeddings: Path, damaged: Path, config: EncoderConfig
+    mini_data: Mini, embeddings: Path, damaged: Path, config: EncoderConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines: list[str] = []
     for dtype in ("float16", "float32"):
         encode(mini_data.docs, config, damaged, shard_size=16, dtype=dtype, device="cpu")
-        assert lines[-2] == f"encode: {damaged} is rebuilt (changed: dtype)"
+        assert caplog.messages[-2] == f"encode: {damaged} is rebuilt (changed: dtype)"
     assert contents(damaged) == contents(embeddings)
 
 
@@ -305,18 +305,17 @@ def test_an_embedding_that_is_no_number_names_the_text(
 
 
 def test_the_same_model_elsewhere_is_the_same(
-    mini_data: Mini, config: EncoderConfig, tiny_model: Path, tmp_path: Path
+    mini_data: Mini, config: EncoderConfig, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines: list[str] = []
     copy = shutil.copytree(tiny_model, tmp_path / "copy")
     moved = dataclasses.replace(config, model=str(copy))
     for how in (config, moved):
         encode(mini_data.docs, how, tmp_path / "e", device="cpu")
-    assert lines[-1] == f"encode: {tmp_path / 'e'} is up to date"
+    assert caplog.messages[-1] == f"encode: {tmp_path / 'e'} is up to date"
     assert encoder_of(Manifest.read(tmp_path / "e")) == moved  # so that later stages find it
     shutil.copy(copy / "config.json", copy / "vocab.txt")
     encode(mini_data.docs, moved, tmp_path / "e", device="cpu")
-    assert any("is rebuilt (changed: model)" in line for line in lines)
+    assert any("is rebuilt (changed: model)" in line for line in caplog.messages)
 
 
 @pytest.mark.parametrize("lines", [59, 61])
@@ -360,13 +359,16 @@ def test_full_disk_ends_index_with_nothing_under_the_final_name(
     assert not (tmp_path / "i").exists()
 
 
-def test_index_follows_its_embeddings(mini_data: Mini, damaged: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_index_follows_its_embeddings(
+    mini_data: Mini, damaged: Path, tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     build_index(damaged, tmp_path / "i")
     config = EncoderConfig(str(tiny_model), Pooling.MEAN)
     encode(mini_data.docs, config, damaged, shard_size=16, device="cpu")
-    lines: list[str] = []
+    caplog.clear()
     for _ in range(2):
         build_index(damaged, tmp_path / "i")
+    lines = caplog.messages
     assert "is rebuilt" in lines[0] and "wrote" in lines[1] and lines[2].endswith("is up to date")
     assert encoder_of(Manifest.read(tmp_path / "i")) == config
 

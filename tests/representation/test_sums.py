@@ -362,17 +362,22 @@ def test_each_text_is_encoded_once(shard: list[PassageQueries]) -> None:
 
 
 def test_matching_sums_are_reused_and_others_made_anew(
-    queries: Path, passages: list[PassageQueries], config: EncoderConfig, folder: Path, tmp_path: Path
+    queries: Path,
+    passages: list[PassageQueries],
+    config: EncoderConfig,
+    folder: Path,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    copy, lines = shutil.copytree(folder, tmp_path / "s"), []
+    copy = shutil.copytree(folder, tmp_path / "s")
     run(queries, config, copy, per_language=True)
-    assert lines == [f"sum: {copy} is up to date"]
+    assert caplog.messages == [f"sum: {copy} is up to date"]
     changed = write_queries(passages[1:], tmp_path / "changed.jsonl")
     run(changed, config, copy, per_language=True)
-    assert lines[1] == f"sum: {copy} is rebuilt (changed: queries)"
+    assert caplog.messages[1] == f"sum: {copy} is rebuilt (changed: queries)"
     assert together(copy)[0][0] == "2"
     run(changed, config, copy, per_language=True, dtype="float16")
-    assert lines[3] == f"sum: {copy} is rebuilt (changed: dtype)"
+    assert caplog.messages[3] == f"sum: {copy} is rebuilt (changed: dtype)"
 
 
 def test_missing_queries_are_refused_or_counted(
@@ -479,7 +484,7 @@ def test_full_disk_ends_sum_with_nothing_half_written(
 def test_killed_run_ends_with_the_bytes_of_an_undisturbed_one(config: EncoderConfig, tmp_path: Path) -> None:
     queries = write_queries(made_up(str(number) for number in range(80)), tmp_path / "queries.jsonl")
     program = (
-        "from xqg_repro.core.settings import EncoderConfig; from xqg_repro.representation.sums import sum_queries\n"
+        "from xqg_repro.models.settings import EncoderConfig; from xqg_repro.representation.sums import sum_queries\n"
         f"sum_queries({str(queries)!r}, EncoderConfig({config.model!r}), {str(tmp_path / 'killed')!r},"
         f" languages={LANGUAGES}, count={COUNT}, shard_size=1, device='cpu')"
     )
