@@ -239,8 +239,8 @@ def test_passages_all_without_queries_can_be_left_as_they_are(
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"pooling": Pooling.MEAN}, "sums by mean pooling, not normalised, and the embeddings are by cls pooling, not"),
-        ({"normalize": True}, "sums by cls pooling, normalised, and the embeddings are by cls pooling, not normalised"),
+        ({"pooling": Pooling.MEAN}, "made with mean pooling, not normalised, but the embeddings use cls pooling, not"),
+        ({"normalize": True}, "made with cls pooling, normalised, but the embeddings use cls pooling, not normalised"),
     ],
 )
 def test_sums_by_other_settings_are_refused(

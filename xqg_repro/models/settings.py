@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, check_languages
@@ -56,6 +57,25 @@ class EncoderConfig:
             object.__setattr__(self, name, _member(kind, getattr(self, name), name))  # notebooks pass plain strings
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
+
+
+def check_same_pooling(made: EncoderConfig, other: EncoderConfig, user: str, path: str | Path, hint: str) -> None:
+    """Raise :class:`InputError` unless two encoders pool and normalise alike.
+
+    Args:
+        made: the encoder of the vectors at ``path``.
+        other: the encoder of the vectors that are to be compared with them.
+        user: what those are, such as ``the questions``.
+        path: what the message names first.
+        hint: how to fix it.
+    """
+    if (made.pooling, made.normalize) != (other.pooling, other.normalize):
+        problem = f"was made with {_describe_pooling(made)}, but {user} use {_describe_pooling(other)}"
+        raise InputError(problem, path=path, hint=hint)
+
+
+def _describe_pooling(config: EncoderConfig) -> str:
+    return f"{config.pooling} pooling, {'' if config.normalize else 'not '}normalised"
 
 
 @dataclass(frozen=True)

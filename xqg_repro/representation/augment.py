@@ -22,7 +22,7 @@ from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.representation.queries import queries_fingerprint, read_queries
 from xqg_repro.representation.settings import Aggregate, Augmentation
@@ -234,16 +234,8 @@ def check_same_encoder(source: Manifest, added: Sums) -> None:
             path=added.folder,
             hint="sum the queries with the model that encoded the passages",
         )
-    if (queries.pooling, queries.normalize) != (passages.pooling, passages.normalize):
-        raise InputError(
-            f"holds sums by {_pooling(queries)}, and the embeddings are by {_pooling(passages)}",
-            path=added.folder,
-            hint="sum the queries with the settings that encoded the passages",
-        )
-
-
-def _pooling(config: EncoderConfig) -> str:
-    return f"{config.pooling} pooling, {'' if config.normalize else 'not '}normalised"
+    hint = "sum the queries with the settings that encoded the passages"
+    check_same_pooling(queries, passages, "the embeddings", added.folder, hint)
 
 
 def align_shards(
