@@ -20,7 +20,7 @@ from conftest import Mini, contents
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import parse
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.generator import PassageQueries, QueryGenerator, choose, resolved
+from xqg_repro.models.generator import PassageQueries, QueryGenerator, resolve_precision, sample_tokens
 from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.representation.generate import generate
 from xqg_repro.representation.queries import read_queries
@@ -166,7 +166,7 @@ def drawn(scores: Any, config: GeneratorConfig, count: int) -> np.ndarray:
     import torch
 
     draws = (torch.arange(count, dtype=torch.float64) + 0.5).div(count).float()
-    chosen = choose(scores.expand(count, -1), draws, config)
+    chosen = sample_tokens(scores.expand(count, -1), draws, config)
     return np.bincount(chosen.numpy(), minlength=scores.shape[-1]) / count
 
 
@@ -205,7 +205,7 @@ def test_draws_at_both_ends_choose_a_possible_token(top_p: float) -> None:
     scores[:, 400:600] = torch.randn(200, generator=torch.Generator().manual_seed(3))
     for top_k in (0, 300):
         config = GeneratorConfig(top_k=top_k, top_p=top_p)
-        low, high = choose(scores, torch.tensor([2.0**-32, 1.0]), config).tolist()
+        low, high = sample_tokens(scores, torch.tensor([2.0**-32, 1.0]), config).tolist()
         assert 400 <= low < 420 and 580 < high < 600
 
 
@@ -214,7 +214,7 @@ def test_near_equal_tokens_do_not_change_places() -> None:
 
     scores = torch.tensor([[0.0, 1.0, 1.000001, -9.0], [0.0, 1.000001, 1.0, -9.0]])
     for top_k in (0, 2, 3):
-        assert choose(scores, torch.tensor([0.3, 0.3]), GeneratorConfig(top_k=top_k)).tolist() == [1, 1]
+        assert sample_tokens(scores, torch.tensor([0.3, 0.3]), GeneratorConfig(top_k=top_k)).tolist() == [1, 1]
 
 
 def test_scores_that_are_not_numbers_are_refused() -> None:
@@ -222,7 +222,7 @@ def test_scores_that_are_not_numbers_are_refused() -> None:
 
     scores = torch.tensor([[0.0, 1.0], [0.0, torch.nan]])
     with pytest.raises(InputError, match="not numbers"):
-        choose(scores, torch.tensor([0.5, 0.5]), GeneratorConfig())
+        sample_tokens(scores, torch.tensor([0.5, 0.5]), GeneratorConfig())
 
 
 def test_draws_are_even_and_each_query_has_its_own(settings: GeneratorConfig) -> None:
@@ -449,7 +449,7 @@ def test_generate_refuses(
 
 def test_prompt_without_the_language_suits_one_language(settings: GeneratorConfig) -> None:
     one = dataclasses.replace(settings, languages=("fi",), prompt="Ask: {text}")
-    assert resolved(one, "cpu") == one
+    assert resolve_precision(one, "cpu") == one
 
 
 @pytest.mark.parametrize("able", [True, False])
@@ -469,8 +469,8 @@ def test_precision_that_is_left_open_follows_the_hardware(
     chosen = "bfloat16" if able else "float32"
     assert Manifest.read(tmp_path / "q").parameters["generator"]["precision"] == chosen
     assert QueryGenerator(config, "cpu")._model.dtype == getattr(torch, chosen)
-    assert resolved(settings, "cpu") == settings
-    assert resolved(config, "mps").precision == "float32"
+    assert resolve_precision(settings, "cpu") == settings
+    assert resolve_precision(config, "mps").precision == "float32"
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not able)
     caplog.clear()
     generate(mini_data.docs, config, tmp_path / "q", device="cpu")

@@ -283,7 +283,7 @@ def test_truncated_corpus_is_named_with_its_line(
     ended = two_clicks(monkeypatch, corpus, line)
     assert (ended.status, ended.output) == (2, "")
     last = ended.errors.splitlines()[-1]
-    assert last.startswith(f"xqg-repro: error: {path}:40: is not a line of generated queries: it was cut off")
+    assert last.startswith(f"xqg-repro: error: {path}:40: is not a line of generated queries: the line is truncated")
     assert [folder.name for folder in (tmp_path / "out" / "embeddings").iterdir()] == ["xor-tydi.mbert"]
     assert not (tmp_path / "out" / "runs").exists()
 
@@ -296,4 +296,4 @@ def test_corpus_of_other_passages_is_refused(
     line = f"--condition mbert-xqg --encoder {stand_in.model} --directory {tmp_path / 'out'}"
     ended = two_clicks(monkeypatch, corpus, line)
     assert ended.status == 2
-    assert f"{CORPUS}: has queries for no further passage where 61 is due" in ended.errors.splitlines()[-1]
+    assert f"{CORPUS}: expected queries for the passage 61, got none" in ended.errors.splitlines()[-1]
