@@ -198,7 +198,7 @@ def test_passages_without_queries_are_refused_or_left_as_they_are(
     mini_data: Mini, config: EncoderConfig, scored: Callable[..., Ablation], runs: list[Run], tmp_path: Path
 ) -> None:
     some = summed(made_up(str(number) for number in range(1, 31)), config, tmp_path / "some")
-    with pytest.raises(InputError, match=r"no queries for 30 of the passages, the first of which is 31"):
+    with pytest.raises(InputError, match=r"no queries for 30 of the passages; the first is 31"):
         scored("alpha", sums=some)
     assert not (tmp_path / "a").exists() and not (tmp_path / "a.partial").exists()
     scored("alpha", sums=some, values=[0, 0.3], allow_missing=True)
@@ -248,8 +248,8 @@ def test_scores_that_are_no_numbers_are_refused(wrong: float) -> None:
     [
         ("alpha", {"values": [0.1, 1.5]}, r"α is 1\.5.*between 0 and 1"),
         ("alpha", {"how": Augmentation(languages=("ko",))}, "no sums of queries in 'ko'"),
-        ("alpha", {"how": Augmentation(queries=4)}, "sums of 3 queries a language, not 4"),
-        ("queries", {"values": [1, 4]}, "sums of 3 queries a language, not 4"),
+        ("alpha", {"how": Augmentation(queries=4)}, "sums of 3 queries per language, not 4"),
+        ("queries", {"values": [1, 4]}, "sums of 3 queries per language, not 4"),
         ("queries", {"values": [1.5]}, "1.5 is no number of queries"),
         ("queries", {"values": [-1]}, "first -1 queries"),
         ("alpha", {"depth": 0}, "one passage"),
@@ -288,7 +288,7 @@ def test_folders_of_other_stages_are_refused(
 ) -> None:
     with pytest.raises(InputError, match="is the output of sum, not of encode"):
         scored("alpha", embeddings=sums)
-    with pytest.raises(InputError, match="is the output of encode, not query sums"):
+    with pytest.raises(InputError, match="is the output of encode, not of sum"):
         scored("alpha", sums=embeddings)
     with pytest.raises(InputError, match="is the output of encode, not an ablation"):
         read_ablation(embeddings)
@@ -302,7 +302,7 @@ def test_other_models_are_refused(
     encode(mini_data.docs, own, tmp_path / "e", device="cpu")
     ours = summed(made_up(docid for docid, *_ in mini_data.passages), own, tmp_path / "s")
     for folders in ((tmp_path / "e", sums), (embeddings, ours)):
-        with pytest.raises(InputError, match="holds sums by another model"):
+        with pytest.raises(InputError, match="made with another model"):
             ablate(Vary.ALPHA, *folders, mini_data.topics, tmp_path / "a")
     shutil.copy(model_folder("bert", seed=3) / "model.safetensors", model)
     with pytest.raises(InputError, match=r"was made with another model than .* is now"):

@@ -1,4 +1,4 @@
-"""How query sums are added to passages: one dataclass, light enough for the command line."""
+"""How query sums are added to passages; imports nothing heavy, for the command line."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Augmentation:
     """How query sums are added to passages: ``(1-α)·p + α·Σq``. The defaults are the paper's.
 
     Attributes:
-        alpha: α in [0, 1]; 0 leaves the passages as they are.
+        alpha: α in [0, 1]; 0 leaves the passages unchanged.
         aggregate: see :class:`Aggregate`.
-        languages: whose queries are added; empty for all that there are.
-        queries: the first so many a language; 0 for all that there are.
-        normalize: divide the result by its L2 norm; ``None`` does as the encoder does.
+        languages: whose queries are added; empty for all available ones.
+        queries: how many per language, from the first; 0 for all available ones.
+        normalize: divide the result by its L2 norm; ``None`` does so if the encoder does.
     """
 
     alpha: float = 0.01
@@ -39,4 +39,4 @@ class Augmentation:
         if not 0 <= self.alpha <= 1:
             raise InputError(f"α is {self.alpha}", hint="it must lie between 0 and 1")
         if self.queries < 0:
-            raise InputError(f"the first {self.queries} queries cannot be added", hint="0 stands for all of them")
+            raise InputError(f"cannot add the first {self.queries} queries", hint="0 stands for all of them")
