@@ -305,7 +305,7 @@ def test_other_models_are_refused(
         with pytest.raises(InputError, match="made with another model"):
             ablate(Vary.ALPHA, *folders, mini_data.topics, tmp_path / "a")
     shutil.copy(model_folder("bert", seed=3) / "model.safetensors", model)
-    with pytest.raises(InputError, match=r"was made with another model than .* is now"):
+    with pytest.raises(InputError, match="was made with other weights than"):
         ablate(Vary.ALPHA, tmp_path / "e", ours, mini_data.topics, tmp_path / "a")
 
 

@@ -17,15 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xqg_repro.core.errors import InputError, shown
-from xqg_repro.models.loading import (
-    TOKENS_PER_BATCH,
-    check_length,
-    choose_device,
-    load_model,
-    move,
-    resolve_model,
-    token_batches,
-)
+from xqg_repro.models.loading import TOKENS_PER_BATCH, check_length, open_model, token_batches
 from xqg_repro.models.settings import EncoderConfig, Pooling
 
 if TYPE_CHECKING:
@@ -68,14 +60,9 @@ class TextEncoder:
     """
 
     def __init__(self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int | None = None) -> None:
-        import torch
-
-        folder = resolve_model(config.model)
         self.config = config
-        self._tokenizer, self._model = load_model(folder, getattr(torch, config.precision.value))
-        self.device = choose_device(device)
+        folder, self._tokenizer, self._model, self.device = open_model(config.model, config.precision, device)
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
-        move(self._model, self.device)
         longest = max(config.query_max_length, config.passage_max_length)
         check_length(self._tokenizer, self._model, longest, folder)
 

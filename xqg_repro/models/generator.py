@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.loading import choose_device, load_model, move, resolve_model, token_batches
+from xqg_repro.models.loading import choose_device, open_model, token_batches
 from xqg_repro.models.settings import GeneratorConfig, Precision, count_prompts
 
 if TYPE_CHECKING:
@@ -101,14 +101,11 @@ class QueryGenerator:
         import torch
 
         check_generator(config)
-        folder = resolve_model(config.model)
-        self.config, self.device = resolve_precision(config, device), choose_device(device)
+        self.config = resolve_precision(config, device)
         self.tokens_per_batch = tokens_per_batch
-        dtype = getattr(torch, str(self.config.precision))
-        self._tokenizer, self._model = load_model(
-            folder, dtype, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+        _, self._tokenizer, self._model, self.device = open_model(
+            config.model, str(self.config.precision), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
-        move(self._model, self.device)
         self._start = start_token(self._model.config)
         ends = self._model.config.eos_token_id
         self._ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=self.device)

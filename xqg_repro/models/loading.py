@@ -140,12 +140,33 @@ def choose_device(device: str | None) -> str:
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def move(model: Any, device: str) -> None:
-    """Move a model to a device, in evaluation mode; :class:`InputError` if the device cannot be used."""
+def open_model(
+    model: str, precision: str, device: str | None, auto_class: str = "AutoModel", kind: str = "an encoder"
+) -> tuple[Path, Any, Any, str]:
+    """Load a model to compute with it.
+
+    Args:
+        model: see :func:`resolve_model`.
+        precision: name of a torch dtype.
+        device: see :func:`choose_device`.
+        auto_class, kind: see :func:`load_model`.
+
+    Returns:
+        its folder, its tokenizer, the model in evaluation mode on the device, and the device.
+
+    Raises:
+        InputError: as :func:`resolve_model` and :func:`load_model`; or the device cannot be used.
+    """
+    import torch
+
+    folder = resolve_model(model)
+    tokenizer, network = load_model(folder, getattr(torch, precision), auto_class, kind)
+    device = choose_device(device)
     try:
-        model.eval().to(device)
+        network.eval().to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return folder, tokenizer, network, device
 
 
 def check_length(

@@ -11,15 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.loading import (
-    TOKENS_PER_BATCH,
-    check_length,
-    choose_device,
-    load_model,
-    move,
-    resolve_model,
-    token_batches,
-)
+from xqg_repro.models.loading import TOKENS_PER_BATCH, check_length, open_model, token_batches
 from xqg_repro.models.settings import ReaderConfig
 
 if TYPE_CHECKING:
@@ -132,17 +124,11 @@ class SpanReader:
     """
 
     def __init__(self, config: ReaderConfig, device: str | None = None) -> None:
-        import torch
-
-        folder = resolve_model(config.model)
-        dtype = getattr(torch, config.precision.value)
         self.config = config
-        self._tokenizer, self._model = load_model(
-            folder, dtype, "AutoModelForQuestionAnswering", "a question-answering model"
+        folder, self._tokenizer, self._model, self.device = open_model(
+            config.model, config.precision, device, "AutoModelForQuestionAnswering", "a question-answering model"
         )
         check_reader(self._tokenizer, self._model, config, folder)
-        self.device = choose_device(device)
-        move(self._model, self.device)
 
     def read(
         self, questions: Sequence[str], passages: Sequence[str], progress: Callable[[int], object] = lambda number: None

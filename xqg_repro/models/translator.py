@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import check_languages, sentences
 from xqg_repro.models.generator import Document, start_token
-from xqg_repro.models.loading import check_length, choose_device, load_model, move, resolve_model, token_batches
+from xqg_repro.models.loading import check_length, open_model, token_batches
 from xqg_repro.models.settings import TranslatorConfig, count_prompts
 
 if TYPE_CHECKING:
@@ -93,17 +93,13 @@ class Translator:
         device: str | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
     ) -> None:
-        import torch
         from transformers import GenerationConfig
 
         check_translator(config, languages)
-        folder = resolve_model(config.model)
-        self.config, self.languages, self.device = config, tuple(languages), choose_device(device)
-        self.tokens_per_batch = tokens_per_batch
-        self._tokenizer, self._model = load_model(
-            folder, getattr(torch, config.precision.value), "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+        self.config, self.languages, self.tokens_per_batch = config, tuple(languages), tokens_per_batch
+        folder, self._tokenizer, self._model, self.device = open_model(
+            config.model, config.precision, device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
-        move(self._model, self.device)
         longest = max(config.text_max_length, config.translation_max_length)
         check_length(None, self._model, longest, folder, hint="lower --text-max-length or --translation-max-length")
         # the folder's own settings, such as beams, must not apply

@@ -178,7 +178,7 @@ def current_encoder(source: Manifest, embeddings: str | Path) -> EncoderConfig:
     """The encoder that made the embeddings; :class:`InputError` if its model has changed since."""
     config = encoder_of(source)
     if model_fingerprint(config.model) != source.inputs["model"]:
-        problem = f"was made with another model than the present {config.model}"
+        problem = f"was made with other weights than {config.model} has now"
         raise InputError(problem, path=embeddings, hint="encode the passages again")
     return config
 
