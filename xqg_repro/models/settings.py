@@ -20,7 +20,7 @@ class Pooling(StrEnum):
 
 
 class Precision(StrEnum):
-    """The number format in which a model's layers run; embeddings are float32 in any case."""
+    """The number format of a model's layers."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -36,10 +36,11 @@ class EncoderConfig:
             model that ships with this package.
         pooling: first token (``cls``) or ``mean``.
         normalize: divide each embedding by its L2 norm, so that the inner product is the cosine.
-        query_prefix, passage_prefix: put before the text as they are, including a final space.
+        query_prefix, passage_prefix: text put before each query or passage, with its final space if it needs one.
         title_separator: a passage is ``title + title_separator + text``; ``None`` leaves the title out.
-        query_max_length, passage_max_length: in tokens, including special tokens; longer input is truncated.
-        precision: see :class:`Precision`.
+        query_max_length, passage_max_length: maximum number of tokens of a query or passage, including special tokens;
+            longer input is truncated.
+        precision: number format of the model's layers; embeddings are float32 in any case.
     """
 
     model: str
@@ -88,13 +89,14 @@ class GeneratorConfig:
         queries: queries per passage and language.
         prompt: what the model reads; ``{language}`` is the language's English name, ``{title}`` and ``{text}`` are the
             passage's.
-        prompt_max_length: in tokens, including special tokens; a longer prompt is truncated.
+        prompt_max_length: maximum number of tokens of a prompt, including special tokens; a longer one is truncated.
         query_max_length: maximum number of new tokens per query.
         top_k: sample from the k most likely tokens; 0 for all.
         top_p: sample from the most likely tokens that together have this probability.
         temperature: divides the logits.
-        precision: see :class:`Precision`; ``None`` is bfloat16 on hardware that supports it, otherwise float32.
-        seed: of the sampling; each (passage, language) draws from its own stream.
+        precision: number format of the model's layers; ``None`` is bfloat16 on hardware that supports it, otherwise
+            float32.
+        seed: seed of the sampling; each (passage, language) draws from its own stream.
     """
 
     model: str = "ielabgroup/xor-tydi-docTquery-mt5-base"
@@ -140,10 +142,11 @@ class TranslatorConfig:
             model's tokenizer, which marks the input with that of ``source`` and starts the translation with that of the
             target language. Empty for a model that finds the language's name in the prompt, or that has only one
             target language.
-        text_max_length: of a prompt in tokens, including special tokens; a longer sentence is translated in parts.
+        text_max_length: maximum number of tokens of a prompt, including special tokens; a longer sentence is translated
+            in parts.
         translation_max_length: maximum number of new tokens per sentence.
-        beams: of beam search; 1 takes the most likely token at each step.
-        precision: see :class:`Precision`.
+        beams: number of beams of beam search; 1 takes the most likely token at each step.
+        precision: number format of the model's layers.
     """
 
     model: str
@@ -195,12 +198,12 @@ class ReaderConfig:
     Attributes:
         model: Hugging Face id or folder of a question-answering model, or ``package:NAME`` for one that ships with this
             package.
-        max_length: of question and passage together, in tokens, including special tokens; a longer passage is read in
-            windows.
+        max_length: maximum number of tokens of question and passage together, including special tokens; a longer
+            passage is read in windows.
         stride: number of tokens that two consecutive windows share.
-        question_max_length: in tokens, without special tokens; a longer question is truncated.
-        answer_max_length: in tokens.
-        precision: see :class:`Precision`.
+        question_max_length: maximum number of tokens of a question, without special tokens; a longer one is truncated.
+        answer_max_length: maximum number of tokens of an answer.
+        precision: number format of the model's layers.
     """
 
     model: str
