@@ -53,10 +53,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(known)}"
 
 
-def shown(value: object, length: int = 80) -> str:
+def quote(value: object, length: int = 80) -> str:
     """A value from a file as a message shows it: on one line, what cannot be printed escaped, long ones cut.
 
-    >>> print(shown("tab\\t"), shown([1, None]), shown("abcdef", 3))
+    >>> print(quote("tab\\t"), quote([1, None]), quote("abcdef", 3))
     'tab\\t' [1, None] 'abc'…
     """
     cut = value[:length] if isinstance(value, str) else value

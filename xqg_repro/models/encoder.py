@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xqg_repro.core.errors import InputError, shown
+from xqg_repro.core.errors import InputError, quote
 from xqg_repro.models.loading import (
     TOKENS_PER_BATCH,
     check_length,
@@ -129,7 +129,7 @@ class TextEncoder:
                 if not np.isfinite(vectors).all():
                     text = block[batch[int(np.isfinite(vectors).all(axis=1).argmin())]]
                     raise InputError(
-                        f"{self.config.model} gives {shown(text)} an embedding that is infinite or not a number",
+                        f"{self.config.model} gives {quote(text)} an embedding that is infinite or not a number",
                         hint="take --precision float32, or bfloat16; if that is what it is, its weights are spoilt",
                     )
                 yield start + np.array(batch), vectors
