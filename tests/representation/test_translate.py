@@ -403,7 +403,7 @@ def test_presets_know_the_languages_of_xquad(name: str) -> None:
         others = [code for code in xquad.LANGUAGES if code != source]
         check_translator(dataclasses.replace(config, source=source), others)
     assert config.has_language_tokens == ("madlad" not in name)
-    with pytest.raises(InputError, match=f"there is no translator preset 'nope'.*{name}"):
+    with pytest.raises(InputError, match=f"unknown translator preset 'nope'.*{name}"):
         load_translator("nope")
 
 
