@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import _writing, atomic_write, digest, file_digest
+from xqg_repro.core.files import atomic_write, digest, explain_write_errors, file_digest
 
 if TYPE_CHECKING:
     pass
@@ -215,7 +215,7 @@ def build_stage(
         }
         manifest = replace(wanted, counts=counts, files=files, docids=_docids_digest(partial))
         manifest.write(partial)
-        with _writing(folder, partial):
+        with explain_write_errors(folder, partial):
             _swap(partial, folder)
     logger.info(f"{wanted.stage}: wrote {given} ({', '.join(f'{name} {number:,}' for name, number in counts.items())})")
     return manifest
@@ -306,7 +306,7 @@ def _partial_folder(folder: Path, identity: str, force: bool) -> Iterator[Path]:
     note, lock = partial / _IDENTITY, FileLock(partial / _LOCK)
     if partial.exists() and any(partial.iterdir()) and not (note.exists() or (partial / _LOCK).exists()):
         raise InputError("is in the way and no stage made it", path=partial, hint="move it or choose another --output")
-    with _writing(partial, note):
+    with explain_write_errors(partial, note):
         partial.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
@@ -314,7 +314,7 @@ def _partial_folder(folder: Path, identity: str, force: bool) -> Iterator[Path]:
             hint = "wait until it has ended, then run the same command again"
             raise InputError("is being made by another process", path=folder, hint=hint) from None
     try:
-        with _writing(partial, note):
+        with explain_write_errors(partial, note):
             found = note.read_text() if note.exists() else ""
             resumed = found == identity + _FORCED or (found == identity and not force)
             for path in partial.iterdir():
