@@ -131,11 +131,11 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     with explain_write_errors(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(partial, mode, **text) as file:
+            with open(partial, mode, encoding=encoding, newline=newline) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -148,6 +148,7 @@ def write_array(path: str | Path, array: np.ndarray) -> None:
     """Write an array in NumPy's format, atomically; unlike ``numpy.save``, it detects every short write."""
     import numpy as np
 
+    array = np.ascontiguousarray(array)
     with atomic_write(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
+        file.write(array.data)

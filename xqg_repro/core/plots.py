@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[
     """
 
     def draw(figure: Figure) -> None:
-        figure.get_layout_engine().set(w_pad=0.1)  # keeps the names at the right off the next panel
+        figure.set_layout_engine("constrained", w_pad=0.1)  # keeps the names at the right off the next panel
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.set(xlabel=x, ylabel=panel.label, xticks=range(len(ticks)), xticklabels=ticks)
             _style(axes)
@@ -110,7 +110,8 @@ def bars(columns: Sequence[str], systems: Sequence[tuple[str, Sequence[Bar]]], l
         axes.set_ylim(bottom=0)
         _style(axes, grid="y")
         names = [_short(name) for name, _ in systems]
-        figure.legend(axes.containers[::2], names, loc="outside upper left", ncols=min(4, len(names)), frameon=False)
+        handles: Sequence[Any] = axes.containers[::2]  # the bars, without their intervals
+        figure.legend(handles, names, loc="outside upper left", ncols=min(4, len(names)), frameon=False)
 
     return _svg(draw, max(_WIDTH * 1.9, 0.25 * len(columns) * (len(systems) + 1)), _HEIGHT)
 
@@ -206,7 +207,7 @@ def _draw_lines(axes: Axes, lines: Mapping[str, Sequence[float]], bold: str) -> 
     ends = {}
     for name, values in lines.items():
         colour, dash = ("black", "-") if name == bold else next(styles)
-        look = {"linewidth": 2.4, "zorder": 3} if name == bold else {"linewidth": 1.0}
+        look: dict[str, Any] = {"linewidth": 2.4, "zorder": 3} if name == bold else {"linewidth": 1.0}
         axes.plot(values, color=colour, linestyle=dash, marker="o", markersize=2.5, **look)
         ends[name] = (values[-1], colour)
     low, high = axes.get_ylim()
