@@ -42,19 +42,21 @@ def test_a_failed_sync_is_an_input_error_and_leaves_the_old_file(
 
     (tmp_path / "file").write_text("old")
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(InputError, match="could not be written.*free some space") as caught:
-        with atomic_write(tmp_path / "file") as file:
-            file.write("new")
+    problem = r"could not be written.*free some space"
+    with pytest.raises(InputError, match=problem) as caught, atomic_write(tmp_path / "file") as file:
+        file.write("new")
     assert caught.value.path == tmp_path / "file"
     assert contents(tmp_path) == {"file": b"old"}
 
 
 def test_a_full_disk_is_an_input_error_and_leaves_nothing(tmp_path: Path, disk_of: Callable[[int], Any]) -> None:
-    with pytest.raises(InputError, match="could not be written"), disk_of(1000):
+    def write_bytes() -> None:
         with atomic_write(tmp_path / "file", "wb") as file:
             file.write(b"x" * 5000)
-    with pytest.raises(InputError, match="could not be written"), disk_of(1000):
-        write_array(tmp_path / "array.npy", np.zeros(5000))
+
+    for write in (write_bytes, lambda: write_array(tmp_path / "array.npy", np.zeros(5000))):
+        with pytest.raises(InputError, match="could not be written"), disk_of(1000):
+            write()
     assert contents(tmp_path) == {}
 
 
