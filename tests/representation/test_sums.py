@@ -565,7 +565,7 @@ def test_folder_that_holds_no_sums_is_refused(folder: Path, tmp_path: Path) -> N
 def test_damaged_sums_name_the_file(folder: Path, tmp_path: Path, file: str, damage: str) -> None:
     path = shutil.copytree(folder, tmp_path / "s") / file
     path.unlink() if damage == "removed" else path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(InputError, match="run the stage again") as caught:
+    with pytest.raises(InputError, match="rerun the stage") as caught:
         read_sums(tmp_path / "s")
     assert caught.value.path == path
 

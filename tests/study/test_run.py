@@ -568,7 +568,7 @@ def test_a_missing_file_is_named_before_anything_is_encoded(
     files: Callable[..., Path], own_home: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(self: DataFile, target: Path) -> None:
-        raise InputError(f"{self.name} is not here and could not be downloaded")
+        raise InputError(f"{self.name} could not be downloaded")
 
     monkeypatch.setattr(DataFile, "_download", unreachable)
     files(lambda parsed: parsed.pop("th"))

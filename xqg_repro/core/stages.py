@@ -243,7 +243,7 @@ def check_output(output: str | Path, source: str | Path) -> None:
     if output.suffix == ".gz":
         raise InputError("would be written without compression", path=output, hint="choose a name without .gz")
     if output.exists() and source.exists() and output.samefile(source):
-        raise InputError("is both input and output", path=output, hint="choose another --output")
+        raise InputError("would be replaced by its own output", path=output, hint="choose another --output")
     if output.absolute() == manifest_path(source.absolute()):
         raise InputError(f"is the manifest of {source.name}", path=output, hint="choose another --output")
 
