@@ -6,7 +6,6 @@ import functools
 import importlib
 import json
 import sys
-from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,15 +62,11 @@ def test_a_rebuild_gives_the_shipped_bytes(builder: dict[str, Any], collection: 
         assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes(), name
 
 
-def test_answers_survive_tokenisation_and_are_rare(builder: dict[str, Any], collection: Any) -> None:
-    build = builder["build"]
-    texts = [" ".join(build.word_tokenize(passage.text)) for passage in collection.passages]
-    docids = defaultdict(set)
+def test_answers_survive_tokenisation(builder: dict[str, Any], collection: Any) -> None:
+    tokenize = builder["build"].word_tokenize
+    texts = [" ".join(tokenize(passage.text)) for passage in collection.passages]
     for question in collection.questions:
-        docids[question.answer].update(question.docids)
-    for answer, stated in docids.items():
-        containing = {docid for docid, text in enumerate(texts, 1) if answer in text}
-        assert stated <= containing and len(containing) <= build.MAX_ANSWER_PASSAGES, answer
+        assert all(question.answer in texts[docid - 1] for docid in question.docids), question
 
 
 def test_splits_share_no_pair_and_no_fact(builder: dict[str, Any], collection: Any) -> None:
@@ -169,11 +164,6 @@ def test_numbers_and_lists_are_written_out(builder: dict[str, Any]) -> None:
         "first third tenth 11th 12th 21st 22nd 103rd 112th"
     )
     assert (sentences.listing(["A"]), sentences.listing(["A", "B", "C"])) == ("A", "A, B and C")
-    assert [relations.people(n) for n in (320, 48_200, 5_185_000, 234_400_000, 1_290_000_000)] == [
-        "300",
-        "48,000",
-        "5.2 million",
-        "234 million",
-        "1.3 billion",
-    ]
+    people = map(relations.people, (320, 48_200, 5_185_000, 234_400_000, 1_290_000_000))
+    assert list(people) == ["300", "48,000", "5.2 million", "234 million", "1.3 billion"]
     assert relations.degrees(-1.285, "NS").endswith("° S")
