@@ -155,7 +155,7 @@ def test_an_interruption_is_status_130(monkeypatch: pytest.MonkeyPatch, capsys: 
 
     monkeypatch.setattr(cli, "run", interrupt)
     assert cli.main(["index"]) == 130
-    assert "goes on behind what is finished" in capsys.readouterr().err
+    assert "rerun the same command" in capsys.readouterr().err
 
 
 def test_a_command_that_works_is_status_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -288,7 +288,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
 
 def test_presets_are_read_and_unknown_ones_refused() -> None:
     assert load_reader("reader-mini").model == "package:reader-mini"
-    with pytest.raises(InputError, match="no reader preset 'mini'"):
+    with pytest.raises(InputError, match="reader preset 'mini'"):
         load_reader("mini")
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xqg_repro.core.errors import InputError, shown
+from xqg_repro.core.errors import InputError, quote
 from xqg_repro.models.loading import TOKENS_PER_BATCH, check_length, open_model, token_batches
 from xqg_repro.models.settings import EncoderConfig, Pooling
 
@@ -112,7 +112,7 @@ class TextEncoder:
                 if not finite.all():
                     text = block[batch[int(finite.argmin())]]
                     raise InputError(
-                        f"{self.config.model} gives {shown(text)} an embedding that is infinite or not a number",
+                        f"{self.config.model} gives {quote(text)} an embedding that is infinite or not a number",
                         hint="try --precision float32 or bfloat16; if that does not help, the weights are damaged",
                     )
                 yield start + np.array(batch), vectors

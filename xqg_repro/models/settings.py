@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, check_languages
-from xqg_repro.core.settings import _chosen, _member, _presets
+from xqg_repro.core.settings import choose, convert_enums, read_presets
 
 
 class Pooling(StrEnum):
@@ -54,8 +54,7 @@ class EncoderConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        for name, kind in (("pooling", Pooling), ("precision", Precision)):
-            object.__setattr__(self, name, _member(kind, getattr(self, name), name))  # notebooks pass plain strings
+        convert_enums(self, pooling=Pooling, precision=Precision)
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
 
@@ -113,7 +112,7 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         if self.precision is not None:
-            object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+            convert_enums(self, precision=Precision)
         check_languages(self.languages)
         if min(self.queries, self.query_max_length, self.prompt_max_length) < 1 or not self.languages:
             raise InputError("there must be at least one language, one query and one token")
@@ -159,7 +158,7 @@ class TranslatorConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        convert_enums(self, precision=Precision)
         check_languages([self.source, *self.codes])
         if min(self.text_max_length, self.translation_max_length, self.beams) < 1:
             raise InputError("there must be at least one token in a text and in its translation, and one beam")
@@ -214,7 +213,7 @@ class ReaderConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        convert_enums(self, precision=Precision)
         if min(self.stride, self.question_max_length, self.answer_max_length) < 1:
             raise InputError("there must be at least one token in a question, in an answer and in the stride")
         # three special tokens, or four in XLM-R
@@ -228,24 +227,24 @@ class ReaderConfig:
 
 def load_presets() -> dict[str, EncoderConfig]:
     """Named encoder settings: ``resources/encoders.yaml``."""
-    return _presets(EncoderConfig, "encoders.yaml")
+    return read_presets(EncoderConfig, "encoders.yaml")
 
 
 def load_preset(name: str) -> EncoderConfig:
     """An encoder preset; :class:`InputError` lists all names if the name is unknown."""
-    return _chosen(load_presets(), name, "encoder preset")
+    return choose(load_presets(), name, "encoder preset")
 
 
 def load_generator(name: str) -> GeneratorConfig:
     """A preset of ``resources/generators.yaml``; :class:`InputError` lists all names if the name is unknown."""
-    return _chosen(_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
+    return choose(read_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
 
 
 def load_translator(name: str) -> TranslatorConfig:
     """A preset of ``resources/translators.yaml``; :class:`InputError` lists all names if the name is unknown."""
-    return _chosen(_presets(TranslatorConfig, "translators.yaml"), name, "translator preset")
+    return choose(read_presets(TranslatorConfig, "translators.yaml"), name, "translator preset")
 
 
 def load_reader(name: str) -> ReaderConfig:
     """A preset of ``resources/readers.yaml``; :class:`InputError` lists all names if the name is unknown."""
-    return _chosen(_presets(ReaderConfig, "readers.yaml"), name, "reader preset")
+    return choose(read_presets(ReaderConfig, "readers.yaml"), name, "reader preset")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import check_languages, sentences
+from xqg_repro.core.languages import check_languages, split_sentences
 from xqg_repro.models.generator import Document, start_token
 from xqg_repro.models.loading import check_length, open_model, token_batches
 from xqg_repro.models.settings import TranslatorConfig, count_prompts
@@ -124,7 +124,7 @@ class Translator:
             owners: list[int] = []
             prompts: list[list[int]] = []
             for owner, passage in enumerate(passages):
-                parts = self._prompts(sentences(passage.text, self.config.source), language)
+                parts = self._prompts(split_sentences(passage.text, self.config.source), language)
                 owners += [owner] * len(parts)
                 prompts += parts
             written: list[list[str]] = [[] for _ in passages]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import _member
+from xqg_repro.core.settings import convert_enums
 
 
 class Aggregate(StrEnum):
@@ -35,7 +35,7 @@ class Augmentation:
     normalize: bool | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "aggregate", _member(Aggregate, self.aggregate, "aggregate"))
+        convert_enums(self, aggregate=Aggregate)
         if not 0 <= self.alpha <= 1:
             raise InputError(f"α is {self.alpha}", hint="it must lie between 0 and 1")
         if self.queries < 0:

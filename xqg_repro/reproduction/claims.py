@@ -180,9 +180,10 @@ def _questions(evidence: Evidence) -> list[Any]:
 
 
 def _languages(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
-    asked = {question.lang for question in _questions(evidence)}
-    written = _datasets(evidence, "docs")[0].docs_lang()
-    return asked == set(XOR_LANGUAGES) and written == "en", f"{' '.join(sorted(asked))}; passages {written}"
+    question_languages = {question.lang for question in _questions(evidence)}
+    passage_language = _datasets(evidence, "docs")[0].docs_lang()
+    holds = question_languages == set(XOR_LANGUAGES) and passage_language == "en"
+    return holds, f"{' '.join(sorted(question_languages))}; passages {passage_language}"
 
 
 def _size(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
@@ -204,28 +205,30 @@ def _trained_on_english(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     if not names:
         raise _Missing(f"a zero-shot condition on {evidence.benchmark.name}")
     model = load_preset(evidence.benchmark.condition(names[0]).encoder).model.removeprefix("package:")
-    path = resource("models", model, "manifest.json")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    recipe = manifest["parameters"]["recipe"]
-    data, before = recipe["data"], ""
+    manifest = json.loads(resource("models", model, "manifest.json").read_text(encoding="utf-8"))
+    recipe, count = manifest["parameters"]["recipe"], manifest["counts"]["questions"]
+    languages = {q.lang or "?" for q in collection.load(recipe["data"], needs=["queries"]).queries_iter()}
+    measured = f"{count:,} questions of {recipe['data']} ({' '.join(sorted(languages))})"
     if recipe.get("names_steps"):
-        before = "; before, in the place of pre-training, names in seven languages with their English ones"
-    asked = {q.lang or "?" for q in collection.load(data, needs=["queries"]).queries_iter()}
-    count, languages = manifest["counts"]["questions"], " ".join(sorted(asked))
-    return asked == {"en"}, f"{count:,} questions of {data} ({languages}){before}"
+        measured += "; before that, in place of pre-training, names in seven languages with their English forms"
+    return languages == {"en"}, measured
 
 
 def _alpha(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
-    run = {name for name, system in evidence.systems.items() if system.scores}
-    values = {c.name: c.augmentation.alpha for c in evidence.benchmark.conditions if c.augmentation and c.name in run}
-    if not values:
+    alphas = {
+        condition.name: condition.augmentation.alpha
+        for condition in evidence.benchmark.conditions
+        if condition.augmentation and evidence.has_scores(condition.name)
+    }
+    if not alphas:
         raise _Missing("the run of an augmented condition")
-    return set(values.values()) == {0.01}, ", ".join(f"{alpha:g} ({name})" for name, alpha in values.items())
+    return set(alphas.values()) == {0.01}, ", ".join(f"{alpha:g} ({name})" for name, alpha in alphas.items())
 
 
 def _improves(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     baseline, augmented = evidence.pairs(claim)[0]
-    result = next(r for r in evidence.results(baseline, augmented) if (r.measure, r.column) == ("R2kt", AVERAGE))
+    results = evidence.results(baseline, augmented)
+    result = next(r for r in results if (r.measure, r.column) == ("R2kt", AVERAGE))
     assert result.score is not None and result.difference is not None and result.p is not None
     measure = evidence.benchmark.measures["R2kt"]
     before, after = printed(result.score - result.difference, measure), printed(result.score, measure)
@@ -235,30 +238,31 @@ def _improves(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
 def _improves_everywhere(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     pairs = evidence.pairs(claim)
     cells = [r for pair in pairs for r in evidence.results(*pair) if r.column != AVERAGE]
-    fell = [r for r in cells if (r.difference or 0) <= 0]
+    worse = [r for r in cells if (r.difference or 0) <= 0]
     first = pairs[0][1].name
-    others = [r for r in fell if r.system != first or f"{r.measure} {r.column}" not in claim.exceptions]
-    named = ", ".join(f"{r.measure} {r.column} of {r.system}" for r in fell)
-    # "almost all" is nine in ten here, the paper's own exceptions aside
-    return len(others) <= len(cells) / 10, f"{len(cells) - len(fell)} of {len(cells)}" + (
-        f"; not {named}" if fell else ""
-    )
+    unexpected = [r for r in worse if r.system != first or f"{r.measure} {r.column}" not in claim.exceptions]
+    measured = f"{len(cells) - len(worse)} of {len(cells)}"
+    if worse:
+        measured += f"; not {', '.join(f'{r.measure} {r.column} of {r.system}' for r in worse)}"
+    # "almost all" means nine in ten, not counting the paper's own exceptions
+    return len(unexpected) <= len(cells) / 10, measured
 
 
 def _better(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     better, worse = evidence.pairs(claim)[0]
     averages = [r for r in evidence.results(worse, better) if r.column == AVERAGE]
-    shown = ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}" for r in averages)
-    return all((r.difference or 0) > 0 for r in averages), shown
+    measured = ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}" for r in averages)
+    return all((r.difference or 0) > 0 for r in averages), measured
 
 
 def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
-    named = claim.conditions.get(evidence.benchmark.name, ())[1::2]
-    added = [a for name in named if (a := evidence.benchmark.condition(name).augmentation)]
-    numbers = {how.queries or evidence.benchmark.queries for how in added}
+    benchmark = evidence.benchmark
+    augmented = claim.conditions.get(benchmark.name, ())[1::2]
+    augmentations = [how for name in augmented if (how := benchmark.condition(name).augmentation)]
+    numbers = {how.queries or benchmark.queries for how in augmentations}
     if not {4, 5} <= numbers:
-        had = f"; they have {' '.join(map(str, sorted(numbers)))}" if numbers else ""
-        raise _Missing(f"conditions with four and with five queries a language{had}")
+        present = f"; they have {' '.join(map(str, sorted(numbers)))}" if numbers else ""
+        raise _Missing(f"conditions with four and with five queries per language{present}")
     averages = [r for pair in evidence.pairs(claim) for r in evidence.results(*pair) if r.column == AVERAGE]
     holds = all((r.difference or 0) > 0 and (r.p or 0) < LEVEL for r in averages)
     return holds, ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}, p {p_text(r.p)}" for r in averages)
