@@ -234,7 +234,7 @@ def test_damaged_sums_name_the_file(few: Few, tmp_path: Path, file: str) -> None
     path = shutil.copytree(few.output("sum"), tmp_path / "s") / file
     path.write_bytes(path.read_bytes()[:-1])
     for _ in range(2):
-        with pytest.raises(InputError, match="run the stage again") as caught:
+        with pytest.raises(InputError, match="rerun the stage") as caught:
             read_sums(tmp_path / "s")
         assert caught.value.path == path
         path.unlink(missing_ok=True)
