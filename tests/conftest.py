@@ -9,11 +9,9 @@ import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -299,23 +297,6 @@ def together(folder: Path) -> tuple[list[str], np.ndarray]:
 def contents(folder: Path) -> dict[str, bytes]:
     """The bytes of each file of a folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def killed(program: str, folder: Path) -> None:
-    """Run a program that writes a stage folder with a shard a passage, and kill it behind some shards.
-
-    The program has as many threads as this process: float sums depend on them.
-    """
-    import torch
-
-    threads = f"import torch; torch.set_num_threads({torch.get_num_threads()})\n"
-    process = subprocess.Popen([sys.executable, "-c", threads + program], stderr=subprocess.DEVNULL)
-    partial = folder.with_name(f"{folder.name}.partial")
-    while len(list(partial.glob("*.npy"))) < 10 and process.poll() is None:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not folder.exists()
 
 
 def made_up(docids: Iterable[str], languages: Sequence[str] = LANGUAGES, count: int = COUNT) -> list[PassageQueries]:

@@ -45,6 +45,7 @@ NO_SCRIPTS = frozenset(SCRIPT_NAMES) | {"Aran", "Bopo", "Hanb", "Hang", "Hani", 
 NOT_A_SCRIPT_NAME = ("hiero", "hierat", "demotic", "Syllab", "syllab", "script", "Writing", "Cuneiform", "shorthand")
 
 
+@functools.cache
 def fold(text: str) -> str:
     """Return `text` in lower case without accents, hyphens and apostrophes, for comparing place names."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))

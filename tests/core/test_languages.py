@@ -45,15 +45,12 @@ def test_questions_are_in_their_own_script_alone(language: str, form: str) -> No
 @pytest.mark.parametrize(
     ("text", "language", "expected"),
     [
-        ("", "fi", False),
         ("1812, 50 %?", "fi", False),
         ("ab яб", "fi", False),  # half is not more than half
         ("abc яб", "fi", True),
         ("abc яб", "ru", False),
-        ("సి", "te", True),
         ("సి ab", "te", False),  # letter and vowel sign against two letters
         ("సి a", "te", True),
-        ("日本", "ja", True),
         ("人々 ab", "ja", False),
         ("人々 a", "ja", True),
         ("ﾌｨﾝﾗﾝﾄﾞ", "ja", True),

@@ -440,9 +440,9 @@ def test_the_verb_knows_every_form() -> None:
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("check nope", "nope: there is no such run file"),
-        ("convert nope --from trec --output o --tag t", "nope: there is no such file of results"),
-        ("convert nope --from dpr --output o --tag t", "nope: there is no such file of results"),
+        ("check nope", "nope: no such run file"),
+        ("convert nope --from trec --output o --tag t", "nope: no such file of results"),
+        ("convert nope --from dpr --output o --tag t", "nope: no such file of results"),
         ("convert nope --from dpr --output o --tag=", "'' cannot be an id or tag"),
         ("convert nope --from dpr --output o --tag t --topics nope/nope", "nope/nope"),
     ],

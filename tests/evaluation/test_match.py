@@ -427,5 +427,5 @@ def test_malformed_answers_are_refused(tmp_path: Path, text: str, message: str) 
 
 
 def test_absent_file_of_answers_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.json: there is no such file of answers"):
+    with pytest.raises(InputError, match=r"none\.json: no such file of answers"):
         read_answers(tmp_path / "none.json")

@@ -585,10 +585,10 @@ def test_submit_writes_checks_and_converts(toy: str, tmp_path: Path, told: Calla
         ("--check s --tag x", "--tag means nothing with --check"),
         ("--convert s --output o", "--convert needs --topics"),
         ("--convert s --topics t", "--convert needs --output"),
-        ("--check nope", "nope: there is no such submission"),
-        ("--run nope --topics xor-mini/dev --output o", "nope: there is no such run file"),
+        ("--check nope", "nope: no such submission"),
+        ("--run nope --topics xor-mini/dev --output o", "nope: no such run file"),
         ("--run nope --topics xor-mini --output o", "xor-mini has no questions"),
-        ("--convert nope --topics xor-mini/dev --output o", "nope: there is no such submission"),
+        ("--convert nope --topics xor-mini/dev --output o", "nope: no such submission"),
         ("--convert nope --topics xor-mini/dev --output o --tag=", "'' cannot be an id or tag"),
     ],
 )

@@ -10,9 +10,10 @@ import pytest
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES
-from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.representation.queries import queries_fingerprint, query_files, read_queries
+
+from .conftest import Few
 
 FIVE = [f"запрос {number}?" for number in range(5)]
 
@@ -29,7 +30,7 @@ def write_items(path: Path, *items: Any) -> Path:
 
 @pytest.fixture
 def published(tmp_path: Path) -> Path:
-    """The published corpus' form: data/shard_0.jsonl … shard_18.jsonl, each line with a passage and 5 × 7 queries."""
+    """The published corpus' format: data/shard_0.jsonl … shard_18.jsonl, one passage with 5 × 7 queries per line."""
     for number in range(19):
         queries = {language: [f"{language} {number} {rank}" for rank in range(5)] for language in XOR_LANGUAGES}
         passage = {"docid": number, "title": "Turku", "text": "Turku is a city.", "generated_queries": queries}
@@ -38,38 +39,27 @@ def published(tmp_path: Path) -> Path:
 
 
 def test_published_corpus_is_read_as_it_is(published: Path) -> None:
-    found = list(read_queries(published, ("te", "fi"), 2))
-    assert [passage.docid for passage in found] == [str(number) for number in range(19)]
-    assert found[11].queries == {"te": ("te 11 0", "te 11 1"), "fi": ("fi 11 0", "fi 11 1")}
-    assert list(found[11].queries) == ["te", "fi"]
+    passages = list(read_queries(published, ("te", "fi"), 2))
+    assert [passage.docid for passage in passages] == [str(number) for number in range(19)]
+    assert list(passages[11].queries.items()) == [("te", ("te 11 0", "te 11 1")), ("fi", ("fi 11 0", "fi 11 1"))]
 
 
-def test_line_is_read_back(tmp_path: Path) -> None:
+def test_line_is_read_back_even_without_its_end(tmp_path: Path) -> None:
     passage = PassageQueries("7", {"ja": ("首都は?", 'a "b"\n'), "ar": ("ما؟", "")})
-    (tmp_path / "q.jsonl").write_text(f"{passage.line()}\n", encoding="utf-8")
-    assert list(read_queries(tmp_path / "q.jsonl", ("ja", "ar"), 2)) == [passage]
+    (tmp_path / "q.jsonl").write_text(f"{passage.line()}\n{passage.line()}", encoding="utf-8")
+    assert list(read_queries(tmp_path / "q.jsonl", ("ja", "ar"), 2)) == [passage, passage]
     assert passage.line().startswith('{"docid": "7", "generated_queries": {"ja": ["首都は?"')
 
 
-def test_last_line_may_lack_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "q.jsonl"
-    path.write_text(json.dumps(item(fi=["a"])))
-    assert list(read_queries(path, ["fi"], 1)) == [PassageQueries("1", {"fi": ("a",)})]
-
-
-# files
-
-
-def test_a_file_and_a_folder_and_its_data_are_found(published: Path, tmp_path: Path) -> None:
+def test_a_file_and_a_folder_and_its_data_are_found(published: Path) -> None:
     inside = [published / "data" / f"shard_{number}.jsonl" for number in range(19)]
-    assert query_files(published) == inside
-    assert query_files(str(published / "data")) == inside
+    assert query_files(published) == inside == query_files(str(published / "data"))
     assert query_files(inside[3]) == [inside[3]]
     shutil.copy(inside[0], published / "own.jsonl")
     assert query_files(published) == [published / "own.jsonl"]
 
 
-@pytest.mark.parametrize("name", ["./none", "/no/where", "none", "none.jsonl", "queries/none.jsonl", "a/b/c"])
+@pytest.mark.parametrize("name", ["./none", "/no/where", "none", "queries/none.jsonl", "a/b/c"])
 def test_missing_source_is_refused_without_asking_the_hub(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("asked the hub"))
     with pytest.raises(InputError, match="no such file or folder") as caught:
@@ -78,64 +68,43 @@ def test_missing_source_is_refused_without_asking_the_hub(name: str, monkeypatch
 
 
 def test_folder_without_queries_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no generated queries \(\*\.jsonl\).*xqg-repro generate"):
+    with pytest.raises(InputError, match=r"holds no generated queries"):
         query_files(tmp_path)
 
 
-def test_dataset_is_had_from_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+def test_dataset_is_downloaded_from_the_hub(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
 
     def download(name: str, **options: Any) -> str:
-        asked.append((name, options))
+        calls.append((name, options))
+        if name == "a/b":
+            raise OSError("no connection\nat all")
         return str(published)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert len(query_files("ielab/xor-tydi-xqg-augmented")) == 19
-    assert asked == [("ielab/xor-tydi-xqg-augmented", {"repo_type": "dataset", "allow_patterns": "data/*.jsonl"})]
+    assert calls == [("ielab/xor-tydi-xqg-augmented", {"repo_type": "dataset", "allow_patterns": "data/*.jsonl"})]
+    with pytest.raises(InputError, match=r"'a/b'.*: no connection \(name a folder"):
+        query_files("a/b")
 
 
-def test_dataset_that_cannot_be_had_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError("no connection\nat all")
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with pytest.raises(InputError, match=r"'a/b' is no file or folder.*\(no connection\) \(name a folder"):
-        list(read_queries("a/b", ["fi"], 1))
-
-
-# fingerprints
-
-
-def test_fingerprint_follows_the_files_and_not_the_place(published: Path, tmp_path: Path) -> None:
+def test_fingerprint_follows_the_files_and_not_the_place(few: Few, published: Path, tmp_path: Path) -> None:
     before = queries_fingerprint(published)
     assert queries_fingerprint(shutil.copytree(published, tmp_path / "copy")) == before
     assert queries_fingerprint(published / "data") == before
     write_items(published / "data" / "shard_3.jsonl", item(fi=["a"]))
     assert queries_fingerprint(published) != before
-
-
-def test_fingerprint_of_a_stage_folder_is_its_manifests(tmp_path: Path) -> None:
-    def make(seed: int) -> str:
-        folder = tmp_path / str(seed)
-        wanted = Manifest("generate", {"seed": seed})
-        build_stage(
-            folder, wanted, lambda partial: {"passages": len([write_items(partial / "0.jsonl", item(fi=["a"]))])}
-        )
-        return queries_fingerprint(folder)
-
-    assert make(1) != make(2)
-    (tmp_path / "1" / "0.jsonl").write_text("")
-    with pytest.raises(InputError, match="not the file that its manifest describes"):
-        queries_fingerprint(tmp_path / "1")
-
-
-# lines
+    stage = shutil.copytree(few.output("generate"), tmp_path / "stage")
+    assert queries_fingerprint(stage) == queries_fingerprint(few.output("generate"))
+    (stage / "00001.jsonl").write_text("")
+    with pytest.raises(InputError, match="is not the file that its manifest describes"):
+        queries_fingerprint(stage)
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('{"docid": "1", "generated_queries": {"ru": ["a", "b"', "it was cut off"),
+        ('{"docid": "1", "generated_queries": {"ru": ["a", "b"', "the line is truncated"),
         ('{"docid": "1", "generated_queries": {"ru": ["a", "b"\n', "Expecting ',' delimiter"),
         ("\n", "Expecting value"),
         ("\udcff\n", "codec can't decode"),
@@ -143,47 +112,43 @@ def test_fingerprint_of_a_stage_folder_is_its_manifests(tmp_path: Path) -> None:
         ('{"docid": "\\udc00", "generated_queries": {"ru": ["a"]}}\n', "half a character"),
         ("[1]\n", "no docid"),
         ('{"generated_queries": {"ru": ["a"]}}\n', "no docid"),
-        (f"{json.dumps(item(1.5, ru=['a']))}\n", "docid is 1.5"),
-        (f"{json.dumps(item(True, ru=['a']))}\n", "docid is True"),
-        (f"{json.dumps(item('a b', ru=['a']))}\n", "docid is 'a b'"),
-        (f"{json.dumps(item('', ru=['a']))}\n", "docid is ''"),
-        ('{"docid": "1"}\n', "no mapping of languages"),
-        ('{"docid": "1", "generated_queries": ["a"]}\n', "no mapping of languages"),
-        (f"{json.dumps(item(ru='why'))}\n", "queries of 'ru' are no list of texts"),
-        (f"{json.dumps(item(ru=['a', None]))}\n", "queries of 'ru' are no list of texts"),
+        (f"{json.dumps(item(1.5, ru=['a']))}\n", "docid 1.5"),
+        (f"{json.dumps(item(True, ru=['a']))}\n", "docid True"),
+        (f"{json.dumps(item('a b', ru=['a']))}\n", "docid 'a b'"),
+        (f"{json.dumps(item('', ru=['a']))}\n", "docid ''"),
+        ('{"docid": "1"}\n', "not a mapping"),
+        ('{"docid": "1", "generated_queries": ["a"]}\n', "not a mapping"),
+        (f"{json.dumps(item(ru='why'))}\n", "'ru' are not a list of strings"),
+        (f"{json.dumps(item(ru=['a', None]))}\n", "'ru' are not a list of strings"),
     ],
 )
-@pytest.mark.parametrize("allow_missing", [False, True])
-def test_line_in_another_form_names_file_and_line(tmp_path: Path, line: str, problem: str, allow_missing: bool) -> None:
+def test_malformed_line_is_named(tmp_path: Path, line: str, problem: str) -> None:
     path = write_items(tmp_path / "q" / "shard_0.jsonl", item(ru=["a", "b"]), item(ru=["a", "b"]))
     with open(path, "ab") as file:
         file.write(line.encode("utf-8", "surrogateescape"))
-    reading = read_queries(tmp_path / "q", ["ru"], 1, allow_missing=allow_missing)
-    assert [next(reading).docid, next(reading).docid] == ["1", "1"]
-    with pytest.raises(InputError, match=problem) as caught:
-        next(reading)
-    assert (caught.value.path, caught.value.line) == (path, 3)
+    for allow_missing in (False, True):
+        reading = read_queries(tmp_path / "q", ["ru"], 1, allow_missing=allow_missing)
+        assert [next(reading).docid, next(reading).docid] == ["1", "1"]
+        with pytest.raises(InputError, match=problem) as caught:
+            next(reading)
+        assert (caught.value.path, caught.value.line) == (path, 3)
 
 
 @pytest.mark.parametrize(
-    ("queries", "problem", "expected"),
-    [
-        ({"ru": FIVE[:4]}, "has 4 Russian queries where 5 are due", {"ru": tuple(FIVE[:4])}),
-        ({"fi": FIVE}, "has no Russian queries where 5 are due", {}),
-        ({"ru": []}, "has no Russian queries where 5 are due", {}),
-    ],
+    ("queries", "count", "expected"),
+    [({"ru": FIVE[:4]}, 4, {"ru": tuple(FIVE[:4])}), ({"fi": FIVE}, 0, {}), ({"ru": []}, 0, {})],
 )
 def test_missing_queries_are_refused_unless_allowed(
-    tmp_path: Path, queries: dict[str, list[str]], problem: str, expected: dict[str, tuple[str, ...]]
+    tmp_path: Path, queries: dict[str, list[str]], count: int, expected: dict[str, tuple[str, ...]]
 ) -> None:
     path = write_items(tmp_path / "q.jsonl", item(ru=FIVE), item("2", **queries), item("3", ru=[*FIVE, "6?"]))
-    with pytest.raises(InputError, match=rf"{problem} \(.*--allow-missing") as caught:
+    with pytest.raises(InputError, match=rf"expected 5 Russian queries, got {count} \(.*--allow-missing") as caught:
         list(read_queries(path, ["ru"], 5))
     assert (caught.value.path, caught.value.line) == (path, 2)
-    found = list(read_queries(path, ["ru"], 5, allow_missing=True))
-    assert [passage.queries for passage in found] == [{"ru": tuple(FIVE)}, expected, {"ru": tuple(FIVE)}]
+    passages = list(read_queries(path, ["ru"], 5, allow_missing=True))
+    assert [passage.queries for passage in passages] == [{"ru": tuple(FIVE)}, expected, {"ru": tuple(FIVE)}]
 
 
-def test_languages_that_are_not_asked_for_do_not_matter(tmp_path: Path) -> None:
+def test_other_languages_do_not_matter(tmp_path: Path) -> None:
     path = write_items(tmp_path / "q.jsonl", item(ru=["a"], fi="not a list"))
     assert list(read_queries(path, ["ru"], 1)) == [PassageQueries("1", {"ru": ("a",)})]

@@ -16,7 +16,7 @@ from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import manifest_path
 from xqg_repro.evaluation.evaluate import evaluate_answers
-from xqg_repro.models.reader import FIRST, Span, SpanReader, Window, best_spans, cut, padded, windows
+from xqg_repro.models.reader import FIRST, Span, SpanReader, Window, best_spans, cut, pad_windows, windows
 from xqg_repro.models.settings import ReaderConfig, load_reader
 from xqg_repro.retrieval.read import read
 from xqg_repro.retrieval.runfile import Hit, write_run
@@ -54,7 +54,7 @@ def test_windows_cover_the_passage_and_know_its_characters(tokenizer: Any) -> No
 def test_windows_name_their_pair_and_padding_changes_nothing(tokenizer: Any) -> None:
     found = list(windows(tokenizer, ["Where?", "Why?"], ["Ob", TEXT], config()))
     assert [w.pair for w in found] == sorted(w.pair for w in found) and {w.pair for w in found} == {0, 1}
-    batch = padded(tokenizer, found)
+    batch = pad_windows(tokenizer, found)
     assert {t.shape for t in batch.values()} == {(len(found), max(map(len, found)))}
     assert batch["input_ids"][0, : len(found[0])].tolist() == found[0].inputs["input_ids"]
     assert batch["attention_mask"][0].sum() == len(found[0])
@@ -179,7 +179,7 @@ def test_the_best_of_several_windows_counts(reader: SpanReader, mini_data: Mini)
     scores = []
     for window in every:
         with torch.inference_mode():
-            output = reader._model(**padded(reader._tokenizer, [window]))
+            output = reader._model(**pad_windows(reader._tokenizer, [window]))
         (best,) = best_spans([window], output.start_logits, output.end_logits, 5)
         scores.append(best.score)
     assert span.score == pytest.approx(max(scores), abs=1e-4)
@@ -276,7 +276,7 @@ def test_a_passage_that_the_collection_lacks_is_named(mini_data: Mini, reader_fo
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"stride": 0}, "one token at least"),
+        ({"stride": 0}, "at least one token"),
         ({"max_length": 16}, "leave no room"),
         ({"precision": "float8"}, "precision is 'float8'"),
     ],
@@ -288,7 +288,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any], messa
 
 def test_presets_are_read_and_unknown_ones_refused() -> None:
     assert load_reader("reader-mini").model == "package:reader-mini"
-    with pytest.raises(InputError, match="no reader preset 'mini'"):
+    with pytest.raises(InputError, match="reader preset 'mini'"):
         load_reader("mini")
 
 

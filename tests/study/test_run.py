@@ -20,7 +20,7 @@ from xqg_repro.collection import xquad
 from xqg_repro.collection.files import DataFile
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import sentences
+from xqg_repro.core.languages import split_sentences
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.significance import randomisation
 from xqg_repro.models.encoder import TextEncoder
@@ -486,7 +486,7 @@ def test_settings_name_methods_and_measures_that_there_are() -> None:
     ],
 )
 def test_sentences_end_as_the_language_ends_them(language: str, text: str, expected: int) -> None:
-    found = sentences(text, language)
+    found = split_sentences(text, language)
     assert len(found) == expected
     assert "".join("".join(found).split()) == "".join(text.split())
 
@@ -568,7 +568,7 @@ def test_a_missing_file_is_named_before_anything_is_encoded(
     files: Callable[..., Path], own_home: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(self: DataFile, target: Path) -> None:
-        raise InputError(f"{self.name} is not here and could not be downloaded")
+        raise InputError(f"{self.name} could not be downloaded")
 
     monkeypatch.setattr(DataFile, "_download", unreachable)
     files(lambda parsed: parsed.pop("th"))

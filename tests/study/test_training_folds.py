@@ -176,7 +176,7 @@ def test_an_answer_that_is_not_at_its_place_is_named(
             answer["answer_start"] = start
 
     files(moved)
-    problem = r"xquad\.en\.json: the answer 'enmi1' to question 311 is not where its answer_start says"
+    problem = r"xquad\.en\.json: the answer 'enmi1' to question 311 is not at its answer_start"
     with pytest.raises(InputError, match=problem):
         write_folds(tmp_path / "folds", ["ar"], folds=2)
     assert not (tmp_path / "folds").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import sentences
+from xqg_repro.core.languages import split_sentences
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import check_apart, split
 from xqg_repro.study.settings import Source, load_study
@@ -65,6 +65,6 @@ def test_nothing_of_a_question_reaches_its_own_paragraph(data: ParallelData) -> 
 def test_every_paragraph_has_sentences(data: ParallelData) -> None:
     for code in LANGUAGES:
         for doc in data.paragraphs[code]:
-            found = sentences(doc.text, code)
+            found = split_sentences(doc.text, code)
             assert found
             assert "".join("".join(found).split()) == "".join(doc.text.split())

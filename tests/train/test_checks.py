@@ -172,7 +172,7 @@ def test_all_bad_lines_are_counted(recipe: EncoderRecipe, mini_data: Mini, tmp_p
 
 
 def test_more_tokens_than_the_model_has_positions_are_refused(recipe: EncoderRecipe, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="reads at most 160 tokens, but a maximum length is 200"):
+    with pytest.raises(InputError, match="reads at most 160 tokens, but the maximum length is 200"):
         trained(dataclasses.replace(recipe, passage_max_length=200), tmp_path)
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pytest
+import regex
 import torch
 from conftest import Mini, contents
 from hypothesis import given, settings
@@ -94,9 +95,8 @@ def characters(codes: Sequence[int]) -> list[str]:
     return [chr(code) for code in codes if unicodedata.category(chr(code))[0] in "LMNP"]
 
 
-OF_THE_SCRIPTS = characters(
-    [code for language in XOR_LANGUAGES for block in SCRIPTS[language] for code in block if code < 0x20000]
-)
+IN_SCRIPTS = regex.compile(f"[{''.join(SCRIPTS[language] for language in XOR_LANGUAGES)}]")
+OF_THE_SCRIPTS = characters([code for code in range(0x20000) if IN_SCRIPTS.match(chr(code))])
 
 
 def nfc(words: list[str]) -> str:

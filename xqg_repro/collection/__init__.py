@@ -1,11 +1,12 @@
 """Collections in ir-datasets: XOR-TyDi, XQuAD and the embedded xor-mini.
 
-Call :func:`register` once; then ``ir_datasets.load("xor-tydi/dev/ar")`` works like any other dataset.
+After one call of :func:`register`, ``ir_datasets.load("xor-tydi/dev/ar")`` works as for any other dataset;
 :func:`load` does both.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     import ir_datasets
 
 
+_PARTS = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
+
+
 def register() -> None:
-    """Add this package's datasets to ir-datasets' registry. Lazy: nothing is read or downloaded. Safe to repeat."""
+    """Add this package's datasets to ir-datasets' registry, without reading or downloading. Repeated calls are safe."""
     import ir_datasets
 
     from xqg_repro.collection import xor_mini, xor_tydi, xquad
@@ -30,42 +34,36 @@ def register() -> None:
 
 
 def load(dataset_id: str, needs: Sequence[str] = ()) -> ir_datasets.Dataset:
-    """The dataset of that id, this package's included.
+    """The dataset with that id, from this package or ir-datasets.
 
     Args:
         dataset_id: ir-datasets id.
-        needs: what it must have: ``docs``, ``queries``, ``qrels``.
+        needs: parts that it must have: ``docs``, ``queries``, ``qrels``.
 
     Raises:
-        InputError: ir-datasets knows no such id (the nearest ids are named), or the dataset lacks what is needed.
+        InputError: the id is unknown (similar ids are named), or the dataset lacks a part.
     """
-    import difflib
-
     import ir_datasets
 
     register()
     try:
         dataset = ir_datasets.load(dataset_id)
     except KeyError:
-        near = difflib.get_close_matches(dataset_id, list(ir_datasets.registry), n=3)
-        raise InputError(
-            f"ir-datasets has no dataset {dataset_id!r}",
-            hint=f"did you mean {' or '.join(near)}?" if near else "see `ir_datasets list`",
-        ) from None
-    words = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
-    if lacking := [words[part] for part in needs if not dataset.has(part)]:
-        subsets = [name for name in ir_datasets.registry if name.startswith(f"{dataset_id}/")][:3]
-        raise InputError(
-            f"{dataset_id} has no {lacking[0]}",
-            hint=f"name a subset, such as {', '.join(subsets)}" if subsets else "name another dataset",
-        )
+        similar = difflib.get_close_matches(dataset_id, list(ir_datasets.registry), n=3)
+        hint = f"did you mean {' or '.join(similar)}?" if similar else "see `ir_datasets list`"
+        raise InputError(f"ir-datasets has no dataset {dataset_id!r}", hint=hint) from None
+    for part in needs:
+        if not dataset.has(part):
+            subsets = [name for name in ir_datasets.registry if name.startswith(f"{dataset_id}/")][:3]
+            hint = f"name a subset, such as {', '.join(subsets)}" if subsets else "name another dataset"
+            raise InputError(f"{dataset_id} has no {_PARTS[part]}", hint=hint)
     return dataset
 
 
 def fingerprint(dataset: Any, kind: str) -> str:
     """Fingerprint of a dataset's ``docs`` or ``queries`` as an input of a stage.
 
-    This package's datasets answer with their files' checksums; others with their id and ir-datasets' count.
+    It is made of the files' checksums for this package's datasets, of id and count for others.
     """
     handler = getattr(dataset, f"{kind}_handler")()
     if hasattr(handler, "fingerprint"):
@@ -74,40 +72,40 @@ def fingerprint(dataset: Any, kind: str) -> str:
 
 
 def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
-    """Texts of passages by docid, without titles.
+    """Docid → text, without the title, of a run's passages.
 
     Raises:
-        InputError: the collection has no such passage.
+        InputError: the collection does not have one of the passages.
     """
-    found = {docid: doc.text for docid, doc in dataset.docs_store().get_many(sorted(docids)).items()}
-    if unknown := set(docids) - found.keys():
+    docs = dataset.docs_store().get_many(sorted(docids))
+    if unknown := set(docids) - docs.keys():
         raise InputError(
-            f"the collection has no passage {min(unknown)!r} ({len(unknown)} in all), but the run does",
+            f"the collection has no passage {min(unknown)!r}, which the run contains ({len(unknown)} in all)",
             hint="is this the run of another collection?",
         )
-    return found
+    return {docid: doc.text for docid, doc in docs.items()}
 
 
 def file_path(name: str, file: str) -> Path | None:
-    """Path of a data file, which is fetched if it is not here; ``None`` if no such file is listed for the collection.
+    """Path of a collection's data file, which is downloaded if necessary; ``None`` for an unknown file.
 
     Raises:
-        InputError: it cannot be had, or has another checksum than it should.
+        InputError: the file cannot be downloaded, or its checksum is wrong.
     """
     from xqg_repro.collection.files import data_files
 
-    listed = data_files(name).get(file)
-    return listed.path() if listed else None
+    data_file = data_files(name).get(file)
+    return data_file.path() if data_file else None
 
 
 def file_checksum(name: str, file: str) -> str:
-    """MD5 of one of the data files of a collection of this package, which is fetched if it is not here.
+    """MD5 of a data file of one of this package's collections, which is downloaded if necessary.
 
     Raises:
-        InputError: it cannot be had, or is not the published one.
+        InputError: the file cannot be downloaded, or its checksum is wrong.
     """
     from xqg_repro.collection.files import PackagedFile, data_files
     from xqg_repro.collection.xor_mini import FOLDER, NAME
 
-    found = PackagedFile(FOLDER, file) if name == NAME else data_files(name)[file]
-    return found.fingerprint()
+    data_file = PackagedFile(FOLDER, file) if name == NAME else data_files(name)[file]
+    return data_file.fingerprint()

@@ -1,4 +1,4 @@
-"""A collection's data files: found or fetched, and checked."""
+"""A collection's data files: located or downloaded, and verified."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ DATA_VARIABLE = "XQG_REPRO_DATA"
 
 
 class DataFile:
-    """A file with an address and a checksum: found in a local folder, or downloaded once.
+    """A file with a URL and a checksum; it is used from a local folder, or downloaded once.
 
-    Looked for in this order: ``$XQG_REPRO_DATA``, its sub-folder named after the collection, then ir-datasets' home,
-    into which it is downloaded. What is packed at its address is unpacked on the way: ``.gz``, or the member of the
-    file's name of a ``.zip``. The MD5, of the unpacked file, is checked the first time that a process uses it.
+    The local folders are ``$XQG_REPRO_DATA`` and its subfolder named after the collection. Otherwise the file is
+    downloaded to ir-datasets' home. A URL in ``.gz`` is decompressed; from a ``.zip``, the member with the file's name
+    is extracted. Each process verifies the MD5 of the unpacked file once.
     """
 
     def __init__(self, collection: str, name: str, url: str, md5: str | None = None) -> None:
         self.collection, self.name, self.url, self.md5 = collection, name, url, md5
 
     def path(self) -> Path:
-        """Path of the checked file; raises :class:`InputError` where it cannot be had or its checksum is wrong."""
+        """Path of the verified file; :class:`InputError` if it cannot be downloaded or its checksum is wrong."""
         local = os.environ.get(DATA_VARIABLE)
         for folder in [Path(local), Path(local) / self.collection] if local else []:
             if (folder / self.name).exists():
@@ -50,29 +50,29 @@ class DataFile:
         return input_digest(self.path(), "md5")
 
     def _download(self, target: Path) -> None:
-        """Fetch the file, unless another process did so just now, as those of a training on several GPUs do."""
+        """Download the file, unless another process, such as another rank of a training run, just did so."""
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(f"{target}.lock"):
                 if not target.exists():
-                    with self._opened() as source, finialized_file(target, "wb") as file:
+                    with self._open_url() as source, finialized_file(target, "wb") as file:
                         shutil.copyfileobj(source, file)
         except Exception as error:
-            unpacked = ", unpack it" if self.url.endswith((".gz", ".zip")) else ""
+            unpack = ", unpack it" if self.url.endswith((".gz", ".zip")) else ""
             raise InputError(
-                f"{self.name} is not here and could not be downloaded from {self.url} ({type(error).__name__})",
-                hint=f"fetch it yourself{unpacked} and set {DATA_VARIABLE} to its folder",
+                f"{self.name} could not be downloaded from {self.url} ({type(error).__name__})",
+                hint=f"download it yourself{unpack} and set {DATA_VARIABLE} to its folder",
             ) from error
 
     @contextmanager
-    def _opened(self) -> Iterator[IO[bytes]]:
-        """The unpacked bytes behind the address."""
+    def _open_url(self) -> Iterator[IO[bytes]]:
+        """The unpacked content of the URL."""
         source = RequestsDownload(self.url)
         if self.url.endswith(".zip"):
             with ZipFile(Download([source]).path()) as archive:
                 members = [member for member in archive.namelist() if Path(member).name == self.name]
                 if len(members) != 1:
-                    raise FileNotFoundError(f"{self.url} holds {len(members)} files named {self.name}")
+                    raise FileNotFoundError(f"{self.url} contains {len(members)} files named {self.name}")
                 with archive.open(members[0]) as file:
                     yield file
         else:
@@ -81,35 +81,35 @@ class DataFile:
                 yield stream
 
     def _check(self, path: Path) -> None:
-        expected = self.md5 or self._seen_before(path)
-        if (found := input_digest(path, "md5")) != expected:
+        expected = self.md5 or self._recorded_md5(path)
+        if (md5 := input_digest(path, "md5")) != expected:
             raise InputError(
-                f"has the MD5 checksum {found} where {expected} is due",
+                f"expected the MD5 checksum {expected}, got {md5}",
                 path=path,
-                hint="the file is damaged or another version; delete it and fetch it again",
+                hint="the file is damaged or another version; delete it and download it again",
             )
 
-    def _seen_before(self, path: Path) -> str:
-        """The checksum seen when this file was first used on this machine, recorded now if it is the first time."""
+    def _recorded_md5(self, path: Path) -> str:
+        """The checksum from the file's first use on this machine, which is recorded."""
         record = ir_datasets.util.home_path() / "xqg_repro" / "checksums.json"
         record.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{record}.lock"):
-            seen = json.loads(record.read_text()) if record.exists() else {}
-            if self.url not in seen:
-                seen[self.url] = input_digest(path, "md5")
+            checksums = json.loads(record.read_text()) if record.exists() else {}
+            if self.url not in checksums:
+                checksums[self.url] = input_digest(path, "md5")
                 with atomic_write(record) as file:
-                    json.dump(seen, file, indent=1, sort_keys=True)
-        return seen[self.url]
+                    json.dump(checksums, file, indent=1, sort_keys=True)
+        return checksums[self.url]
 
 
 def data_files(collection: str) -> dict[str, DataFile]:
-    """The files of a collection by name, as ``resources/collections/files.yaml`` lists them."""
-    listed = read_yaml(resource("collections", "files.yaml"))[collection]
-    return {name: DataFile(collection, name, entry["url"], entry.get("md5")) for name, entry in listed.items()}
+    """File name → file of a collection, from ``resources/collections/files.yaml``."""
+    entries = read_yaml(resource("collections", "files.yaml"))[collection]
+    return {name: DataFile(collection, name, entry["url"], entry.get("md5")) for name, entry in entries.items()}
 
 
 class PackagedFile(DataFile):
-    """A file of the embedded collection: part of the package, nothing to download."""
+    """A file of the embedded collection, which ships with the package."""
 
     def __init__(self, *parts: str) -> None:
         super().__init__(parts[0], parts[-1], "")

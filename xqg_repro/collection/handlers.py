@@ -1,4 +1,4 @@
-"""What the three collections share: data files with checksums, record types, and ir-datasets handlers over them."""
+"""ir-datasets handlers that the collections share."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.settings import read_yaml, resource
 
+_LARGE_FILE = 100_000_000  # bytes
+
 
 class Documentation:
     """Adds ``documentation()`` to a dataset, from ``resources/collections/documentation.yaml``."""
@@ -32,10 +34,10 @@ class Documentation:
 
 
 class TsvPassages(BaseDocs):
-    """Passages in DPR's tab-separated form: a header line, then id, text, title; ids are 1, 2, 3, … in order."""
+    """Passages in DPR's tab-separated format: a header line, then id, text, title; the ids are 1, 2, 3, … in order."""
 
     def __init__(self, file: DataFile, namespace: str) -> None:
-        self._file, self._namespace, self._store = file, namespace, None
+        self._file, self._namespace = file, namespace
 
     def docs_iter(self) -> Iterator[Passage]:
         path = self._file.path()
@@ -46,27 +48,21 @@ class TsvPassages(BaseDocs):
 
     def _passage(self, row: list[str], path: Path, line: int) -> Passage:
         if len(row) != 3:
-            raise InputError(
-                f"has {len(row)} columns where id, text and title are due",
-                path=path,
-                line=line,
-                hint="the file is cut off or damaged; fetch it again",
-            )
+            problem = f"expected 3 columns (id, text, title), got {len(row)}"
+            raise InputError(problem, path=path, line=line, hint="the file is damaged; download it again")
         if row[0] != str(line - 1):
-            raise InputError(
-                f"has the id {row[0]!r} where {line - 1} is due",
-                path=path,
-                line=line,
-                hint="ids must count up from 1; the file is damaged",
-            )
+            problem = f"expected the id {line - 1}, got {row[0]!r}"
+            raise InputError(problem, path=path, line=line, hint="the file is damaged; download it again")
         return Passage(doc_id=row[0], title=row[2], text=row[1])
 
     def docs_count(self) -> int:
-        return self.docs_store().count()
+        return self._store.count()
+
+    @cached_property
+    def _store(self) -> TsvDocstore:
+        return TsvDocstore(self)
 
     def docs_store(self, field: str = "doc_id", options: Any = None) -> TsvDocstore:
-        if self._store is None:
-            self._store = TsvDocstore(self)
         return self._store
 
     def docs_cls(self) -> type[Passage]:
@@ -83,9 +79,9 @@ class TsvPassages(BaseDocs):
 
 
 class TsvDocstore(Docstore):
-    """Random access to :class:`TsvPassages` by byte offsets, 8 bytes a passage; nothing is pickled or copied.
+    """Random access to :class:`TsvPassages` by byte offsets, 8 bytes per passage; nothing is pickled or copied.
 
-    The offsets of a large file are kept beside ir-datasets' other files, under the data file's checksum.
+    The offsets of a large file are cached in ir-datasets' home under the data file's checksum.
     """
 
     def __init__(self, passages: TsvPassages) -> None:
@@ -95,17 +91,17 @@ class TsvDocstore(Docstore):
 
     @cached_property
     def _offsets(self) -> np.ndarray:
-        kept = ir_datasets.util.home_path() / "xqg_repro" / "offsets" / f"{self._passages.fingerprint()}.npy"
-        if kept.exists():
-            return np.load(kept, mmap_mode="r", allow_pickle=False)
-        offsets, at = [], 0
+        cache = ir_datasets.util.home_path() / "xqg_repro" / "offsets" / f"{self._passages.fingerprint()}.npy"
+        if cache.exists():
+            return np.load(cache, mmap_mode="r", allow_pickle=False)
+        offsets, position = [], 0
         with open(self._path, "rb") as lines:
             for line in lines:
-                offsets.append(at)
-                at += len(line)
-        array = np.array(offsets[1:], dtype=np.int64)
-        if at > 100_000_000:
-            write_array(kept, array)
+                offsets.append(position)
+                position += len(line)
+        array = np.array(offsets[1:], dtype=np.int64)  # without the header line
+        if position > _LARGE_FILE:
+            write_array(cache, array)
         return array
 
     def get_many_iter(self, doc_ids: Any) -> Iterator[Passage]:
@@ -126,7 +122,7 @@ class TsvDocstore(Docstore):
 
 
 class ListedDocs(BaseDocs):
-    """A few documents that a function reads whole, such as XQuAD's paragraphs."""
+    """A small collection that a function reads into memory, such as XQuAD's paragraphs."""
 
     def __init__(self, read: Callable[[], tuple[list[Passage], str]], namespace: str, language: str) -> None:
         self._read, self._namespace, self._language = read, namespace, language
@@ -167,7 +163,7 @@ class _ListedStore(Docstore):
 
 
 class Questions(BaseQueries):
-    """Questions that a function reads, all or those of one language."""
+    """Questions that a function reads: all of them, or those in one language."""
 
     def __init__(
         self, read: Callable[[], tuple[list[Question], str]], namespace: str, language: str | None = None
@@ -194,13 +190,13 @@ class Questions(BaseQueries):
 
 
 class Judgements(BaseQrels):
-    """Binary relevance judgements that a function reads; a question's own passages have relevance 1."""
+    """Binary relevance judgements that a function reads as (qid, docid); those of other questions are left out."""
 
-    def __init__(self, read: Callable[[], list[tuple[str, str]]], of: Questions) -> None:
-        self._read, self._of = read, of
+    def __init__(self, read: Callable[[], list[tuple[str, str]]], questions: Questions) -> None:
+        self._read, self._questions = read, questions
 
     def qrels_iter(self) -> Iterator[TrecQrel]:
-        wanted = {question.query_id for question in self._of.queries_iter()}
+        wanted = {question.query_id for question in self._questions.queries_iter()}
         return (TrecQrel(qid, docid, 1, "0") for qid, docid in self._read() if qid in wanted)
 
     def qrels_count(self) -> int:
@@ -214,5 +210,5 @@ class Judgements(BaseQrels):
 
 
 def dataset(collection: str, *parts: Any) -> Dataset:
-    """An ir-datasets dataset of these handlers, with the collection's documentation."""
+    """An ir-datasets dataset made of these handlers and the collection's documentation."""
     return Dataset(*parts, Documentation(collection))

@@ -1,18 +1,20 @@
-"""What a collection is made of: passages and questions."""
+"""Records of a collection: passages and questions."""
 
 from __future__ import annotations
 
 import json
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from xqg_repro.collection.files import DataFile
 from xqg_repro.core.errors import InputError
+
+if TYPE_CHECKING:
+    from xqg_repro.collection.files import DataFile
 
 
 class Passage(NamedTuple):
-    """A passage with its article's title."""
+    """A passage and the title of its article."""
 
     doc_id: str
     title: str
@@ -23,7 +25,7 @@ class Passage(NamedTuple):
 
 
 class Question(NamedTuple):
-    """A question with its language (ISO 639-1) and the short answers that count as right."""
+    """A question, its language (ISO 639-1) and its correct short answers."""
 
     query_id: str
     text: str
@@ -35,13 +37,13 @@ class Question(NamedTuple):
 
 
 def read_questions(file: DataFile) -> tuple[list[Question], str]:
-    """Questions in XOR-TyDi's JSON lines (``id``, ``question``, ``lang``, ``answers``) and the file's fingerprint.
+    """Questions in XOR-TyDi's JSON lines (``id``, ``question``, ``lang``, ``answers``), and the file's fingerprint.
 
-    Language labels are stripped: every Arabic question of XOR-TyDi's training file is labelled ``" ar"``. Questions
-    of the test file have no answers.
+    Language labels are stripped, as XOR-TyDi's training file labels every Arabic question ``" ar"``. Answers may be
+    missing, as in the test file.
 
     Raises:
-        InputError: a line is not JSON, lacks a field, or repeats an id; file and line are named.
+        InputError: a line is not JSON, lacks a field or repeats an id; file and line are named.
     """
     return _read_questions(file.path(), file.fingerprint()), file.fingerprint()
 
@@ -53,15 +55,14 @@ def _read_questions(path: Path, version: str) -> list[Question]:
         for number, line in enumerate(lines, 1):
             try:
                 item = json.loads(line)
-                question = Question(
-                    str(item["id"]), item["question"], item["lang"].strip(), tuple(item.get("answers", ()))
-                )
+                answers = tuple(item.get("answers", ()))
+                question = Question(str(item["id"]), item["question"], item["lang"].strip(), answers)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise InputError(
                     f"is not a question: {type(error).__name__} {error}",
                     path=path,
                     line=number,
-                    hint='each line is {"id": …, "question": …, "lang": …, "answers": […]}',
+                    hint='expected {"id": …, "question": …, "lang": …, "answers": […]}',
                 ) from None
             if question.query_id in seen:
                 raise InputError(f"repeats the id {question.query_id}", path=path, line=number)

@@ -1,4 +1,4 @@
-"""Topics: questions by id, from ir-datasets or from TSV files."""
+"""Topics: questions by id, from ir-datasets or a TSV file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from xqg_repro.core.ids import check_id
 
 
 def read_topics(topics: str) -> tuple[dict[str, str], str]:
-    """Questions by id, and their fingerprint, of an ir-datasets id or of a TSV file (``qid<TAB>text``).
+    """Questions by id, and their fingerprint.
+
+    Args:
+        topics: an ir-datasets id, or a TSV file (``qid<TAB>text``).
 
     Raises:
-        InputError: the topics are unknown or empty, or a line has other than two columns or repeats an id.
+        InputError: the topics are unknown or empty, or a line does not have two columns or repeats an id.
     """
     path = Path(topics)
     if path.suffix in (".tsv", ".txt") or path.is_file():
@@ -37,15 +40,20 @@ def _read_topics_file(path: Path) -> dict[str, str]:
         columns = line.split("\t")
         if len(columns) != 2 or not all(column.strip() for column in columns):
             raise InputError("is not qid<TAB>text", path=path, line=number)
-        check_id(columns[0], path, number)
-        if columns[0] in queries:
-            raise InputError(f"repeats the id {columns[0]}", path=path, line=number)
-        queries[columns[0]] = columns[1]
+        qid, text = columns
+        check_id(qid, path, number)
+        if qid in queries:
+            raise InputError(f"repeats the id {qid}", path=path, line=number)
+        queries[qid] = text
     return queries
 
 
 def write_topics(queries: dict[str, str], path: str | Path) -> int:
-    """Write questions as ``qid<TAB>text`` and return their number; white space within a text becomes single spaces."""
+    """Write questions as ``qid<TAB>text``, with single spaces as white space; return their number.
+
+    Raises:
+        InputError: an id does not fit into a TREC run, or a text is blank.
+    """
     for qid, text in queries.items():
         check_id(qid, path)
         if not text.strip():

@@ -1,8 +1,8 @@
-"""xor-mini, the embedded collection in the shape of XOR-TyDi: ``xor-mini``, three sets of questions, and languages.
+"""xor-mini, the embedded collection in the form of XOR-TyDi: ``xor-mini`` (passages) and three sets of questions.
 
-``xor-mini/train`` holds the seven languages; ``xor-mini/train/en`` the English questions for zero-shot training.
-``xor-mini/held-out`` asks about entities of which train does not speak, to choose settings such as α on, and
-``xor-mini/dev`` about others again, to report scores on.
+``xor-mini/train`` has questions in the seven languages, ``xor-mini/train/en`` English ones for zero-shot training.
+``xor-mini/held-out`` asks about entities that do not occur in the other sets; settings such as α are chosen on it.
+Scores are reported on ``xor-mini/dev``. ``xor-mini/dev/ar`` and so on are the questions in one language.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ SPLITS = ("train", "held-out", "dev")
 def datasets() -> dict[str, Dataset]:
     """All datasets of the collection by id."""
     passages = TsvPassages(PackagedFile(FOLDER, "passages.tsv"), NAME)
-    found = {NAME: dataset(NAME, passages)}
+    by_id = {NAME: dataset(NAME, passages)}
     for split in SPLITS:
         read = partial(read_questions, PackagedFile(FOLDER, f"questions.{split}.jsonl"))
         qrels = partial(read_qrels, PackagedFile(FOLDER, f"qrels.{split}.tsv").path())
-        everything = Questions(partial(_cross_lingual, read), NAME)
-        found[f"{NAME}/{split}"] = dataset(NAME, passages, everything, Judgements(qrels, everything))
-        for language in (*XOR_LANGUAGES, *(("en",) if split != "dev" else ())):
+        cross_lingual = Questions(partial(_without_english, read), NAME)
+        by_id[f"{NAME}/{split}"] = dataset(NAME, passages, cross_lingual, Judgements(qrels, cross_lingual))
+        for language in XOR_LANGUAGES if split == "dev" else (*XOR_LANGUAGES, "en"):
             questions = Questions(read, NAME, language)
-            found[f"{NAME}/{split}/{language}"] = dataset(NAME, passages, questions, Judgements(qrels, questions))
-    return found
+            by_id[f"{NAME}/{split}/{language}"] = dataset(NAME, passages, questions, Judgements(qrels, questions))
+    return by_id
 
 
-def _cross_lingual(read: Callable[[], tuple[list[Question], str]]) -> tuple[list[Question], str]:
+def _without_english(read: Callable[[], tuple[list[Question], str]]) -> tuple[list[Question], str]:
     questions, version = read()
     return [question for question in questions if question.lang != "en"], version
 
 
 def read_qrels(path: Path) -> list[tuple[str, str]]:
-    """(qid, docid) pairs of a two-column tab-separated file; :class:`InputError` naming a line of another shape."""
+    """The (qid, docid) pairs of a tab-separated file; :class:`InputError` for a line without two columns."""
     pairs = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         columns = line.split("\t")
         if len(columns) != 2:
-            raise InputError(f"has {len(columns)} columns where qid and docid are due", path=path, line=number)
+            raise InputError(f"expected 2 columns (qid, docid), got {len(columns)}", path=path, line=number)
         pairs.append((columns[0], columns[1]))
     return pairs

@@ -1,4 +1,4 @@
-"""XOR-TyDi QA: ``xor-tydi`` (passages), ``xor-tydi/train``, ``/dev``, ``/test``, and each language's subset."""
+"""XOR-TyDi QA: ``xor-tydi`` (passages), ``xor-tydi/train``, ``/dev``, ``/test`` and their languages (``/dev/ar``)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ SPLITS = {
 
 
 def datasets() -> dict[str, Dataset]:
-    """All datasets of the collection by id. ``dev/ar`` holds the Arabic questions of ``dev``."""
+    """All datasets of the collection by id."""
     files = data_files(NAME)
     passages = TsvPassages(files["enwiki_20190201_w100.tsv"], NAME)
-    found = {NAME: dataset(NAME, passages)}
+    by_id = {NAME: dataset(NAME, passages)}
     for split, file_name in SPLITS.items():
         read = partial(read_questions, files[file_name])
-        found[f"{NAME}/{split}"] = dataset(NAME, passages, Questions(read, NAME))
+        by_id[f"{NAME}/{split}"] = dataset(NAME, passages, Questions(read, NAME))
         for language in XOR_LANGUAGES:
-            found[f"{NAME}/{split}/{language}"] = dataset(NAME, passages, Questions(read, NAME, language))
-    return found
+            by_id[f"{NAME}/{split}/{language}"] = dataset(NAME, passages, Questions(read, NAME, language))
+    return by_id

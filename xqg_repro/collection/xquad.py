@@ -1,12 +1,11 @@
 """XQuAD as retrieval: ``xquad/<paragraph language>/<question language>`` and ``xquad/<paragraph language>``.
 
-A document is a paragraph; its id is ``<article>-<paragraph>``, counted from 0, the same in all languages. A question
-keeps XQuAD's id, also the same in all languages; its answers are those of the paragraph's language.
+Documents are paragraphs. The id ``<article>-<paragraph>``, counted from 0, is the same in all languages. Questions keep
+XQuAD's ids, which are also the same in all languages; their answers are in the language of the paragraphs.
 """
 
 from __future__ import annotations
 
-import json
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from ir_datasets.datasets.base import Dataset
 from xqg_repro.collection.files import DataFile, data_files
 from xqg_repro.collection.handlers import Judgements, ListedDocs, Questions, dataset
 from xqg_repro.collection.records import Passage, Question
+from xqg_repro.collection.squad import Answer, parse_squad
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest
 
@@ -23,14 +23,9 @@ NAME = "xquad"
 LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 
 
-class Answer(NamedTuple):
-    """An answer and the position of its first character in the paragraph; below 0 where the file does not say."""
+class _Row(NamedTuple):
+    """A question of one language's file."""
 
-    text: str
-    start: int
-
-
-class _Asked(NamedTuple):
     docid: str
     text: str
     answers: tuple[Answer, ...]
@@ -39,71 +34,69 @@ class _Asked(NamedTuple):
 def datasets() -> dict[str, Dataset]:
     """All datasets of the collection by id."""
     files = data_files(NAME)
-    found = {}
+    by_id = {}
     for paragraphs in LANGUAGES:
         source = files[f"xquad.{paragraphs}.json"]
         docs = ListedDocs(partial(_read_docs, source), f"{NAME}/{paragraphs}", paragraphs)
-        found[f"{NAME}/{paragraphs}"] = dataset(NAME, docs)
+        by_id[f"{NAME}/{paragraphs}"] = dataset(NAME, docs)
         for language in LANGUAGES:
-            asked = partial(_read_questions, files[f"xquad.{language}.json"], source, language)
-            questions = Questions(asked, NAME, language)
+            read = partial(_read_questions, files[f"xquad.{language}.json"], source, language)
+            questions = Questions(read, NAME, language)
             qrels = Judgements(partial(_read_qrels, source), questions)
-            found[f"{NAME}/{paragraphs}/{language}"] = dataset(NAME, docs, questions, qrels)
-    return found
+            by_id[f"{NAME}/{paragraphs}/{language}"] = dataset(NAME, docs, questions, qrels)
+    return by_id
 
 
 def located_answers(language: str) -> dict[str, tuple[Answer, ...]]:
-    """The answers to each question by its id, with their places in the documents of ``xquad/<language>``.
+    """Question id → the answers and their positions in the documents of ``xquad/<language>``.
 
     Raises:
-        InputError: an answer is not at its place; the file and the question are named.
+        InputError: an answer is not at its position; the file and the question are named.
     """
     file = data_files(NAME)[f"xquad.{language}.json"]
-    docs, questions = _parse(file.path(), file.fingerprint())
+    docs, rows = _parse(file.path(), file.fingerprint())
     texts = {doc.doc_id: doc.text for doc in docs}
-    for qid, asked in questions.items():
-        for answer, start in asked.answers:
-            if start < 0 or not texts[asked.docid].startswith(answer, start):
+    for qid, row in rows.items():
+        for answer, start in row.answers:
+            if start < 0 or not texts[row.docid].startswith(answer, start):
                 raise InputError(
-                    f"the answer {answer!r} to question {qid} is not where its answer_start says",
+                    f"the answer {answer!r} to question {qid} is not at its answer_start",
                     path=file.path(),
-                    hint="the file is damaged; fetch it again",
+                    hint="the file is damaged; download it again",
                 )
-    return {qid: asked.answers for qid, asked in questions.items()}
+    return {qid: row.answers for qid, row in rows.items()}
 
 
 @cache
-def _parse(path: Path, version: str) -> tuple[list[Passage], dict[str, _Asked]]:
-    """Paragraphs, and questions by id, of one SQuAD-format file."""
-    docs, questions = [], {}
-    try:
-        for a, article in enumerate(json.loads(path.read_text(encoding="utf-8"))["data"]):
-            for p, paragraph in enumerate(article["paragraphs"]):
-                docid, context = f"{a}-{p}", paragraph["context"]
-                docs.append(Passage(docid, article["title"].replace("_", " "), context.strip()))
-                cut = len(context) - len(context.lstrip())
-                for qa in paragraph["qas"]:
-                    found = [Answer(answer["text"], answer.get("answer_start", -1) - cut) for answer in qa["answers"]]
-                    questions[qa["id"]] = _Asked(docid, qa["question"].strip(), tuple(dict.fromkeys(found)))
-    except (ValueError, KeyError, TypeError) as error:
-        line = getattr(error, "lineno", None)
-        raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path, line=line) from None
-    return docs, questions
+def _parse(path: Path, version: str) -> tuple[list[Passage], dict[str, _Row]]:
+    """The paragraphs, and the questions by id, of one language's file."""
+    docs, rows = [], {}
+    for a, article in enumerate(parse_squad(path)):
+        for p, paragraph in enumerate(article.paragraphs):
+            docid, text = f"{a}-{p}", paragraph.text.lstrip()
+            docs.append(Passage(docid, article.title.replace("_", " "), text.rstrip()))
+            cut = len(paragraph.text) - len(text)
+            for question in paragraph.questions:
+                answers = [Answer(answer.text, answer.start - cut) for answer in question.answers]
+                rows[question.qid] = _Row(docid, question.text, tuple(answers))
+    return docs, rows
 
 
 def _read_docs(file: DataFile) -> tuple[list[Passage], str]:
     return _parse(file.path(), file.fingerprint())[0], file.fingerprint()
 
 
-def _read_questions(asked: DataFile, answered: DataFile, language: str) -> tuple[list[Question], str]:
-    _, questions = _parse(asked.path(), asked.fingerprint())
-    _, answers = _parse(answered.path(), answered.fingerprint())
-    found = [
-        Question(qid, own.text, language, tuple(dict.fromkeys(answer.text for answer in answers[qid].answers)))
-        for qid, own in questions.items()
-    ]
-    return found, digest([asked.fingerprint(), answered.fingerprint()])
+def _read_questions(questions: DataFile, paragraphs: DataFile, language: str) -> tuple[list[Question], str]:
+    """The texts from one language's file, the answers from another's."""
+    _, rows = _parse(questions.path(), questions.fingerprint())
+    _, answered = _parse(paragraphs.path(), paragraphs.fingerprint())
+    records = []
+    for qid, row in rows.items():
+        answers = dict.fromkeys(answer.text for answer in answered[qid].answers)
+        records.append(Question(qid, row.text, language, tuple(answers)))
+    return records, digest([questions.fingerprint(), paragraphs.fingerprint()])
 
 
 def _read_qrels(file: DataFile) -> list[tuple[str, str]]:
-    return [(qid, asked.docid) for qid, asked in _parse(file.path(), file.fingerprint())[1].items()]
+    _, rows = _parse(file.path(), file.fingerprint())
+    return [(qid, row.docid) for qid, row in rows.items()]

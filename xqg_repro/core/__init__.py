@@ -1,4 +1,4 @@
-"""What everything else stands on: errors, files, stage folders, settings, languages, tables, plots."""
+"""What all other folders use: errors, files, stage folders, settings, languages, tables and plots."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The one exception that users meet: what is wrong, where, and how to mend it."""
+"""The one exception that users see: what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Something given to the package is not as it must be.
+    """Bad input: an option, file, folder or model that the package cannot use.
 
     The command line prints the message without a traceback and exits with status 2.
 
-    >>> print(InputError("five columns, not six", path="run.txt", line=3, mend="write qid Q0 docid rank score tag"))
-    run.txt:3: five columns, not six (write qid Q0 docid rank score tag)
+    >>> print(InputError("expected 6 columns, got 5", path="run.txt", line=3, hint="qid Q0 docid rank score tag"))
+    run.txt:3: expected 6 columns, got 5 (qid Q0 docid rank score tag)
     """
 
     def __init__(
@@ -26,10 +26,10 @@ class InputError(Exception):
 
 
 def exit_status(action: Callable[[], int]) -> int:
-    """Run a command line's action; turn what went wrong into one line on stderr and an exit status.
+    """Run a command; print an error as one line on stderr and turn it into an exit status.
 
     Returns:
-        what ``action`` returns; 2 after an input error; 130 after an interrupt.
+        the status that ``action`` returns; 2 after an input error; 130 after an interrupt.
     """
     try:
         return action()
@@ -40,27 +40,26 @@ def exit_status(action: Callable[[], int]) -> int:
             raise
         message = f"{error.filename}: {error.strerror}"
     except KeyboardInterrupt:
-        print("xqg-repro: interrupted; the same command goes on behind what is finished", file=sys.stderr)
+        print("xqg-repro: interrupted; rerun the same command to resume", file=sys.stderr)
         return 130
     print(f"xqg-repro: error: {message}", file=sys.stderr)
     return 2
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The mend for an unknown name: the nearest ones that there are, or all."""
+    """The hint for an unknown name: the most similar known names, or all of them."""
     known = list(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     return f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(known)}"
 
 
-def shown(value: object, length: int = 80) -> str:
-    """A value from a file as a message shows it: on one line, what cannot be printed escaped, long ones cut.
+def quote(value: object, length: int = 80) -> str:
+    """A value from a file as messages show it: on one line, unprintable characters escaped, long values cut.
 
-    >>> print(shown("tab\\t"), shown([1, None]), shown("abcdef", 3))
+    >>> print(quote("tab\\t"), quote([1, None]), quote("abcdef", 3))
     'tab\\t' [1, None] 'abc'…
     """
-    cut = value[:length] if isinstance(value, str) else value
-    text = repr(cut)
     if isinstance(value, str):
-        return text + "…" * (len(cut) < len(value))
+        return repr(value[:length]) + "…" * (len(value) > length)
+    text = repr(value)
     return text if len(text) <= length else text[: length - 1] + "…"

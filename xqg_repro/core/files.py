@@ -1,4 +1,4 @@
-"""Files: read with errors that name the place, written under a temporary name and renamed, and their checksums."""
+"""Reading with errors that name the place, atomic writing, and checksums."""
 
 from __future__ import annotations
 
@@ -19,12 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-# numpy reports a short write as an OSError without a number
-_WRITE_FAILURES = {
-    None,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
+_DISK_FULL = {None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # NumPy reports a short write without a number
+_WRITE_FAILURES = _DISK_FULL | {
     errno.EIO,
     errno.EROFS,
     errno.EACCES,
@@ -37,7 +33,7 @@ _WRITE_FAILURES = {
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hexadecimal) of a JSON-serialisable value in canonical form.
+    """SHA-256 (hexadecimal) of a JSON-serialisable value in canonical form: sorted keys, no white space.
 
     >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
     True
@@ -47,13 +43,13 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Checksum (hexadecimal) of a file's bytes, read in blocks."""
+    """Checksum (hexadecimal) of a file, read in blocks."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
 def input_digest(path: Path, algorithm: str = "sha256") -> str:
-    """Like :func:`file_digest`, for large inputs: computed once per process as long as the file stays the same."""
+    """Like :func:`file_digest`, but computed once per process until the file changes; for large inputs."""
     status = path.stat()
     return _input_digest(path, algorithm, status.st_ino, status.st_size, status.st_mtime_ns)
 
@@ -64,16 +60,21 @@ def _input_digest(path: Path, algorithm: str, *version: int) -> str:
 
 
 def read_text(path: Path, what: str = "file") -> str:
-    """A UTF-8 file's text, uncompressed if its name ends in ``.gz``.
+    """The text of a UTF-8 file; a name in ``.gz`` is decompressed.
+
+    Args:
+        path: the file.
+        what: what messages call it.
 
     Raises:
-        InputError: the file is missing, cut off, not UTF-8 or cannot be read.
+        InputError: the file is missing, truncated, not UTF-8 or unreadable.
     """
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else open(path, encoding="utf-8") as file:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
-        raise InputError(f"there is no such {what}", path=path) from None
+        raise InputError(f"no such {what}", path=path) from None
     except UnicodeDecodeError as error:
         raise InputError(f"is not UTF-8 text: {error.reason}", path=path) from None
     except (OSError, EOFError) as error:
@@ -81,19 +82,24 @@ def read_text(path: Path, what: str = "file") -> str:
 
 
 def read_json(path: Path, what: str = "file", hint: str = "") -> Any:
-    """A JSON file's content, uncompressed if the name ends in ``.gz``; ``hint`` says what it should hold.
+    """The content of a JSON file; a name in ``.gz`` is decompressed.
+
+    Args:
+        path: the file.
+        what: what messages call it.
+        hint: what the file should contain, for messages.
 
     Raises:
         InputError: as :func:`read_text`; or the file is not JSON, or an object in it repeats a key.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            repeated = next(key for key in keys if keys.count(key) > 1)
-            raise InputError(f"an object repeats the key {repeated!r}", path=path, hint=hint)
-        return found
+        seen: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in seen:
+                raise InputError(f"an object repeats the key {key!r}", path=path, hint=hint)
+            seen[key] = value
+        return seen
 
     try:
         return json.loads(read_text(path, what), object_pairs_hook=unique)
@@ -103,36 +109,33 @@ def read_json(path: Path, what: str = "file", hint: str = "") -> Any:
 
 
 @contextmanager
-def _writing(path: Path, *others: Path) -> Iterator[None]:
-    """Turn a failure to write ``path`` (or what it needs) into :class:`InputError`; let others' troubles pass."""
+def explain_write_errors(path: Path, *others: Path) -> Iterator[None]:
+    """Raise :class:`InputError` if ``path`` or one of the others cannot be written; other errors pass through."""
     try:
         yield
     except OSError as error:
-        own = error.filename is None or Path(error.filename) in {path, *others, *path.parents}
-        if error.errno not in _WRITE_FAILURES or not own:
+        is_own = error.filename is None or Path(error.filename) in {path, *others, *path.parents}
+        if error.errno not in _WRITE_FAILURES or not is_own:
             raise
-        full = error.errno in (None, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise InputError(
-            f"could not be written: {error.strerror or error}",
-            path=path,
-            hint="free some space, then run the same command again" if full else "choose another place to write to",
-        ) from error
+        full = error.errno in _DISK_FULL
+        hint = "free some space, then rerun the same command" if full else "choose another place to write to"
+        raise InputError(f"could not be written: {error.strerror or error}", path=path, hint=hint) from error
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path``; rename it to ``path`` only when the block ends without an error.
+    """Open a temporary file beside ``path``; rename it to ``path`` only if the block ends without an error.
 
-    Text is UTF-8 with ``\\n`` line ends. Whatever fails (a full disk, an exception, a kill), nothing half-written is
-    left under the final name.
+    Text is UTF-8 with ``\\n`` line endings. A full disk, an exception or a kill never leaves a partial file under the
+    final name.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
-    with _writing(path, partial):
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
+    with explain_write_errors(path, partial):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(partial, mode, **text) as file:
+            with open(partial, mode, encoding=encoding, newline=newline) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -142,9 +145,10 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:
-    """Write an array in NumPy's format, atomically; unlike ``numpy.save``, notice every short write."""
+    """Write an array in NumPy's format, atomically; unlike ``numpy.save``, it detects every short write."""
     import numpy as np
 
+    array = np.ascontiguousarray(array)
     with atomic_write(path, "wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
+        file.write(array.data)

@@ -1,4 +1,4 @@
-"""Ids of questions and passages, as TREC's columns allow them."""
+"""Valid ids of questions and passages: those that fit into the columns of a TREC run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from xqg_repro.core.errors import InputError
 
 
 def check_id(name: str, path: str | Path, line: int | None = None) -> None:
-    """Raise :class:`InputError` for a name that cannot be an id or the tag in a TREC run."""
+    """Raise :class:`InputError` unless the name can be an id or the tag in a TREC run."""
     if not is_id(name):
-        why = "holds half a character" if name.split() == [name] else "is empty or holds white space"
-        raise InputError(f"{name!r} cannot be an id or tag in a TREC run: it {why}", path=path, line=line)
+        reason = "contains half a character" if name.split() == [name] else "is empty or contains white space"
+        raise InputError(f"{name!r} cannot be an id or tag in a TREC run: it {reason}", path=path, line=line)
 
 
 def is_id(name: str) -> bool:
-    """Whether a name can stand in a run: not empty, no white space, no half of a surrogate pair (as JSON can have).
+    """Whether a name fits into a run: not empty, no white space, no lone surrogate (which JSON can contain).
 
     >>> is_id("q-1"), is_id("q 1"), is_id("")
     (True, False, False)

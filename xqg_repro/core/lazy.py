@@ -1,4 +1,4 @@
-"""Public names of a folder, imported when they are first used (PEP 562)."""
+"""Public names of a package, imported on first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 
 class LazyPackage(ModuleType):
-    """A package that imports its public names from its modules when they are first used.
+    """A package that imports each public name from its module on first use.
 
-    A name wins over a module of the same name: ``from xqg_repro.retrieval import search`` is the function, though the
-    module ``xqg_repro.retrieval.search`` was imported before.
+    A public name takes precedence over a module of that name: ``from xqg_repro.retrieval import search`` is the
+    function even after ``import xqg_repro.retrieval.search``.
     """
 
     _homes: Mapping[str, str]
@@ -34,7 +34,12 @@ class LazyPackage(ModuleType):
 
 
 def export(package: str, **names: Sequence[str]) -> None:
-    """Make the names of a package's modules public: module → names."""
+    """Declare a package's public names.
+
+    Args:
+        package: the package, ``__name__`` in its ``__init__``.
+        names: module → the names that it provides.
+    """
     module = sys.modules[package]
     module.__dict__["_homes"] = {name: home for home, public in names.items() for name in public}
     module.__class__ = LazyPackage

@@ -1,4 +1,4 @@
-"""Plots as SVG: the same numbers give the same bytes. Needs matplotlib, the extra ``plots``."""
+"""Plots as SVG: equal numbers give equal bytes. They need matplotlib, from the extra ``plots``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# dark enough for thin lines, apart for the colour-blind too; beyond seven lines the dashes tell them apart
+# dark enough for thin lines and safe for colour-blind readers; dashes distinguish more than seven lines
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#b8860b", "#6a3d9a")
 _DASHES = ("-", "--", ":")
 _SETTINGS = {
     "svg.fonttype": "none",
     "svg.hashsalt": "xqg_repro",
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],  # the first comes with matplotlib: one layout everywhere
+    "font.sans-serif": ["DejaVu Sans", "Helvetica", "Arial"],  # the first ships with matplotlib: one layout everywhere
     "font.size": 9,
-    "text.parse_math": False,  # a $ in a name is a $
+    "text.parse_math": False,  # print a $ in a name as it is
 }
-_GRID, _LONGEST = "#e6e6e6", 40
-_WIDTH, _HEIGHT, _LETTER = 4.4, 3.4, 0.125  # inches: a panel's, and the distance of two labels
+_WIDTH, _HEIGHT = 4.4, 3.4  # inches per panel
+_LABEL_GAP = 0.125  # inches between two labels
+_MAX_NAME = 40  # characters in a legend
 
 
 class Bar(NamedTuple):
-    """A mean and the ends of its interval; NaN where there is none."""
+    """A mean and the ends of its confidence interval; NaN if there is no value."""
 
     value: float
     low: float
@@ -42,43 +43,41 @@ class Bar(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One system of axes: the label of y, and for each line its name and a value (or NaN) at each position of x."""
+    """A pair of axes: the y label, and for each line its name and a value (or NaN) at every x position."""
 
     label: str
     lines: Mapping[str, Sequence[float]]
 
 
 def check_matplotlib() -> None:
-    """Raise :class:`InputError` saying what to install where matplotlib is absent."""
+    """Raise :class:`InputError` if matplotlib is not installed."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         hint = "pip install 'xqg_repro[plots]'"
-        raise InputError("plots are drawn by matplotlib, which is not installed", hint=hint) from None
+        raise InputError("plots need matplotlib, which is not installed", hint=hint) from None
 
 
 def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[Panel], bold: str) -> None:
-    """Draw panels side by side over one common scale of x and write them as an SVG file.
+    """Draw panels side by side over the same x positions and write them to an SVG file.
 
     Args:
         path: the file.
         x: label of the x axis.
-        ticks: the positions on it, at equal distances whatever they stand for.
-        panels: what is drawn; each line is named at its right end.
-        bold: name of the line that is drawn thick and black; the others are thin and coloured.
+        ticks: labels of the x positions, which are equally spaced.
+        panels: the panels; each line has its name at its right end.
+        bold: name of the line that is thick and black; the others are thin and coloured.
 
     Raises:
-        InputError: matplotlib is absent, or the file cannot be written.
+        InputError: matplotlib is not installed, or the file cannot be written.
     """
 
     def draw(figure: Figure) -> None:
-        figure.get_layout_engine().set(w_pad=0.1)  # the names at the right must not touch the next panel
+        figure.set_layout_engine("constrained", w_pad=0.1)  # keeps the names at the right off the next panel
         for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             axes.set(xlabel=x, ylabel=panel.label, xticks=range(len(ticks)), xticklabels=ticks)
-            axes.grid(color=_GRID, linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
-            _draw(axes, panel.lines, bold)
+            _style(axes)
+            _draw_lines(axes, panel.lines, bold)
 
     svg = _svg(draw, _WIDTH * len(panels), _HEIGHT)
     with atomic_write(path) as file:
@@ -86,15 +85,15 @@ def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[
 
 
 def bars(columns: Sequence[str], systems: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
-    """Grouped bars with intervals as SVG text: a group a column, a colour a system.
+    """Grouped bars with intervals, as SVG text: one group per column, one colour per system.
 
     Args:
-        columns: what stands under the groups.
-        systems: their names, for the legend, each with a bar a column.
-        label: of the y axis.
+        columns: labels of the groups.
+        systems: name, for the legend, and one bar per column.
+        label: label of the y axis.
 
     Raises:
-        InputError: matplotlib is absent.
+        InputError: matplotlib is not installed.
     """
     width = 0.84 / len(systems)
     looks = cycle([(colour, hatch) for hatch in ("", "///", "...") for colour in _COLOURS])
@@ -103,18 +102,16 @@ def bars(columns: Sequence[str], systems: Sequence[tuple[str, Sequence[Bar]]], l
         axes = figure.subplots()
         for i, ((_, values), (colour, hatch)) in enumerate(zip(systems, looks, strict=False)):
             x = np.arange(len(columns)) + (i - (len(systems) - 1) / 2) * width
-            heights = np.array([bar.value for bar in values])
-            # an interval of the mean holds the mean, but for the last digit
-            errors = np.maximum([[b.value - b.low for b in values], [b.high - b.value for b in values]], 0)
+            heights, low, high = np.array(values).T
+            errors = np.maximum([heights - low, high - heights], 0)  # rounding can put the mean outside its interval
             axes.bar(x, heights, width * 0.9, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4)
             axes.errorbar(x, heights, errors, fmt="none", ecolor="#333333", elinewidth=0.8, capsize=1.5)
         axes.set(ylabel=label, xticks=range(len(columns)), xticklabels=columns)
         axes.set_ylim(bottom=0)
-        axes.grid(axis="y", color=_GRID, linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+        _style(axes, grid="y")
         names = [_short(name) for name, _ in systems]
-        figure.legend(axes.containers[::2], names, loc="outside upper left", ncols=min(4, len(names)), frameon=False)
+        handles: Sequence[Any] = axes.containers[::2]  # the bars, without their intervals
+        figure.legend(handles, names, loc="outside upper left", ncols=min(4, len(names)), frameon=False)
 
     return _svg(draw, max(_WIDTH * 1.9, 0.25 * len(columns) * (len(systems) + 1)), _HEIGHT)
 
@@ -122,16 +119,16 @@ def bars(columns: Sequence[str], systems: Sequence[tuple[str, Sequence[Bar]]], l
 def heat_map(
     rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], label: str, *, digits: int = 1
 ) -> str:
-    """A heat map with its numbers in the cells, as SVG text.
+    """A heat map with the numbers in its cells, as SVG text.
 
     Args:
         rows, columns: names of the rows, from the top, and of the columns.
-        values: one a row and column, 0 or more; a NaN is grey with a dash.
-        label: above the map.
-        digits: behind the point.
+        values: one per row and column, at least 0; the cell of a NaN is grey with a dash.
+        label: title above the map.
+        digits: decimals.
 
     Raises:
-        InputError: matplotlib is absent.
+        InputError: matplotlib is not installed.
     """
 
     def draw(figure: Figure) -> None:
@@ -155,14 +152,14 @@ def heat_map(
 
 
 def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> str:
-    """Lines through points (x, y) as SVG text, panels side by side, each with its own scales.
+    """Lines through points (x, y), as SVG text; the panels are side by side, each with its own scales.
 
     Args:
         x: label of the x axes.
-        panels: label of the y axis → name → points.
+        panels: label of the y axis → name of the line → points.
 
     Raises:
-        InputError: matplotlib is absent.
+        InputError: matplotlib is not installed.
     """
 
     def draw(figure: Figure) -> None:
@@ -170,21 +167,19 @@ def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float
             for (name, points), colour in zip(lines.items(), cycle(_COLOURS), strict=False):
                 axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=_short(name))
             axes.set(xlabel=x, ylabel=label)
-            axes.grid(color=_GRID, linewidth=0.6)
-            axes.set_axisbelow(True)
-            axes.spines[["top", "right"]].set_visible(False)
+            _style(axes)
             axes.legend(frameon=False)
 
     return _svg(draw, _WIDTH * len(panels), _HEIGHT)
 
 
 def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
-    """What ``draw`` draws on a figure of so many inches."""
+    """The figure that ``draw`` fills, as SVG text; width and height are in inches."""
     check_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure
 
-    # by hand, not by pyplot: nothing global is touched, and no screen is looked for
+    # pyplot would change global state and look for a display
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")
         draw(figure)
@@ -193,24 +188,33 @@ def _svg(draw: Callable[[Figure], None], width: float, height: float) -> str:
     return text.getvalue()
 
 
+def _style(axes: Axes, grid: Literal["both", "y"] = "both") -> None:
+    axes.grid(axis=grid, color="#e6e6e6", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _short(name: str) -> str:
-    """A name that fits into a legend, without the characters that would break or turn a line."""
-    name = " ".join("".join(char if char.isprintable() else " " for char in name).split())
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    """A name that fits into a legend, without control characters and line breaks."""
+    printable = "".join(char if char.isprintable() else " " for char in name)
+    name = " ".join(printable.split())
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
-def _draw(axes: Axes, lines: Mapping[str, Sequence[float]], bold: str) -> None:
+def _draw_lines(axes: Axes, lines: Mapping[str, Sequence[float]], bold: str) -> None:
+    """Draw the lines of a panel and write each name at the line's right end."""
     styles = cycle([(colour, dash) for dash in _DASHES for colour in _COLOURS])
-    drawn = {}
+    ends = {}
     for name, values in lines.items():
         colour, dash = ("black", "-") if name == bold else next(styles)
-        look = {"linewidth": 2.4, "zorder": 3} if name == bold else {"linewidth": 1.0}
+        look: dict[str, Any] = {"linewidth": 2.4, "zorder": 3} if name == bold else {"linewidth": 1.0}
         axes.plot(values, color=colour, linestyle=dash, marker="o", markersize=2.5, **look)
-        drawn[name] = (values[-1], colour)
+        ends[name] = (values[-1], colour)
     low, high = axes.get_ylim()
     axes.set_ylim(low, high)
-    places = spread([value for value, _ in drawn.values()], gap=_LETTER / (_HEIGHT - 0.7) * (high - low))
-    for (name, (value, colour)), place in zip(drawn.items(), places, strict=True):
+    gap = _LABEL_GAP / (_HEIGHT - 0.7) * (high - low)
+    places = spread([value for value, _ in ends.values()], gap)
+    for (name, (value, colour)), place in zip(ends.items(), places, strict=True):
         axes.annotate(
             name,
             xy=(len(lines[name]) - 1, value),
@@ -224,20 +228,21 @@ def _draw(axes: Axes, lines: Mapping[str, Sequence[float]], bold: str) -> None:
 
 
 def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Move values apart until neighbours are ``gap`` apart, by as little as possible (least squares), in their order.
+    """Move values apart so that neighbours differ by ``gap`` at least; they keep their order.
 
-    NaN stays NaN and takes no room.
+    The moves are the smallest possible (least squares). NaN stays NaN and takes no space.
 
     >>> spread([5.0, 1.0, 1.0], gap=2)
     [5.0, 0.0, 2.0]
     """
     order = np.argsort(values, kind="stable")
-    blocks: list[tuple[float, int]] = []  # sum and number of values that are to be exactly one gap apart
+    blocks: list[tuple[float, int]] = []  # sum and number of values that end up exactly one gap apart
     for step, position in enumerate(order):
         blocks.append((values[position] - step * gap, 1))
         while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] > blocks[-1][0] / blocks[-1][1]:
             total, number = blocks.pop()
             blocks[-1] = (blocks[-1][0] + total, blocks[-1][1] + number)
     moved = np.empty(len(order))
-    moved[order] = [start + i * gap for i, start in enumerate(t / n for t, n in blocks for _ in range(n))]
+    starts = [total / number for total, number in blocks for _ in range(number)]
+    moved[order] = [start + i * gap for i, start in enumerate(starts)]
     return moved.tolist()

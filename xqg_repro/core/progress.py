@@ -1,4 +1,4 @@
-"""Progress of long work: a bar on a terminal, elsewhere one log line per minute."""
+"""Progress of long-running work: a bar on a terminal, one log line per minute elsewhere."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -21,23 +22,22 @@ SECONDS_BETWEEN_LINES = 60.0
 
 @contextmanager
 def progress_bar(total: int | None, name: str, unit: str) -> Iterator[tqdm]:
-    """Show how far long work has come.
+    """Show the progress of long-running work.
 
-    Without a terminal the bar is silent and a line such as ``encode: 5,000 of 10,033 passages, 19.4 passages/s,
-    0:04:19 left`` is logged every minute.
+    Without a terminal there is no bar; instead, :func:`progress_line` is logged every minute.
 
     Args:
         total: number of items; ``None`` if unknown.
-        name: what is being done, such as the stage.
+        name: label, usually the stage.
         unit: plural noun for the items.
 
     Yields:
-        a tqdm bar; call ``update(n)`` after each n items.
+        a tqdm bar; call ``update(n)`` after every n items.
     """
     from tqdm import tqdm
 
     class LoggingBar(tqdm):
-        """A bar that also logs."""
+        """A bar that logs when it is disabled."""
 
         logged_at = time.monotonic()
 
@@ -57,22 +57,22 @@ def progress_bar(total: int | None, name: str, unit: str) -> Iterator[tqdm]:
 
 
 def progress_line(name: str, unit: str, done: int, total: int | None, seconds: float) -> str:
-    """What is done, the total, the rate and the time left, in one line.
+    """Items done, total, rate and time left, in one line.
 
     >>> progress_line("encode", "passages", 5000, 10033, 258.0)
-    'encode: 5,000 of 10,033 passages, 19.4 passages/s, 0:04:19 left'
+    'encode: 5,000 of 10,033 passages, 19.4 passages/s, 0:04:20 left'
     """
     rate = done / seconds
-    text = f"{name}: {done:,} {'of ' + format(total, ',') + ' ' if total else ''}{unit}, {rate:,.1f} {unit}/s"
+    count = f"{done:,} of {total:,}" if total else f"{done:,}"
+    line = f"{name}: {count} {unit}, {rate:,.1f} {unit}/s"
     if not total or not done:
-        return text
-    minutes, left = divmod(round((total - done) / rate), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{text}, {hours}:{minutes:02}:{left:02} left"
+        return line
+    left = timedelta(seconds=round((total - done) / rate))
+    return f"{line}, {left} left"
 
 
 def track(items: Iterable[T], total: int | None, name: str, unit: str) -> Iterator[T]:
-    """Iterate over items, showing how far the loop has come."""
+    """Iterate over items and show the progress."""
     with progress_bar(total, name, unit) as bar:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""The package's Jinja templates: what they are filled with is escaped in HTML, and must be complete."""
+"""The package's Jinja templates. Values are escaped in HTML, and none may be missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def template(name: str, filters: Mapping[str, Callable[..., Any]] | None = None) -> jinja2.Template:
-    """A template of ``resources/templates``; a variable that is missing when it is filled is an error."""
+    """A template from ``resources/templates``; rendering fails if a variable is missing."""
     import jinja2
 
     environment = jinja2.Environment(

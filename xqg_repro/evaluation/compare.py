@@ -20,7 +20,7 @@ from statistics import fmean
 
 from xqg_repro.core.errors import InputError, nearest
 from xqg_repro.core.languages import AVERAGE
-from xqg_repro.core.tables import MARKS, Cell, Table, latex_escaped, superscript
+from xqg_repro.core.tables import MARKS, Cell, Table, escape_latex, superscript
 from xqg_repro.evaluation import significance
 from xqg_repro.evaluation.printing import MeasureConfig, p_text, printed, signed
 from xqg_repro.evaluation.significance import Correction, Test
@@ -142,7 +142,7 @@ class Comparison:
 
     def latex(self) -> str:
         """One tabular a measure, for booktabs; the legend as a comment's worth of text below."""
-        legend = latex_escaped(self.legend().replace(superscript("-a"), "-a").replace(superscript("a"), "a"))
+        legend = escape_latex(self.legend().replace(superscript("-a"), "-a").replace(superscript("a"), "a"))
         return "\n\n".join([*(self.table(measure).latex() for measure in self.measures), *([legend] if legend else [])])
 
     def csv(self) -> str:

@@ -16,7 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from xqg_repro.core.errors import InputError, nearest, shown
+from xqg_repro.core.errors import InputError, nearest, quote
 from xqg_repro.core.files import read_json, read_text
 from xqg_repro.core.ids import check_id, is_id
 from xqg_repro.core.stages import check_output
@@ -127,7 +127,7 @@ class RunSummary:
             ("most passages for a question", max(self.depths.values())),
         ]
         rows += [] if self.missing is None else [("questions of the topics that are missing", len(self.missing))]
-        rows += [(f"lines tagged {shown(tag)}", n) for tag, n in self.tags.items()]
+        rows += [(f"lines tagged {quote(tag)}", n) for tag, n in self.tags.items()]
         return Table(["run", "count"], [(name, f"{number:,}") for name, number in rows])
 
 
@@ -224,17 +224,17 @@ def _gather(entries: Iterable[Entry], path: Path, asked: Mapping[str, str] | Non
     for entry in entries:
         if asked is not None and entry.qid not in asked:
             raise entry.refusal(
-                path, f"the topics have no question {shown(entry.qid)}", "is this of another topic set?"
+                path, f"the topics have no question {quote(entry.qid)}", "is this of another topic set?"
             )
         for name in (entry.qid, entry.docid):
             if not is_id(name):
-                raise entry.refusal(path, f"{shown(name)} cannot be an id in a TREC run")
+                raise entry.refusal(path, f"{quote(name)} cannot be an id in a TREC run")
         if not math.isfinite(entry.score):
             raise entry.refusal(path, f"the score is {entry.score}", "scores must be finite numbers")
         listed = found.setdefault(entry.qid, {})
         if (first := listed.get(entry.docid)) is not None:
             where = f"on line {first.line}" if first.line else f"at {first.item.removesuffix(': ')}"
-            problem = f"passage {shown(entry.docid)} is listed twice for question {shown(entry.qid)}, first {where}"
+            problem = f"passage {quote(entry.docid)} is listed twice for question {quote(entry.qid)}, first {where}"
             raise entry.refusal(path, problem, "keep its best rank only")
         listed[entry.docid] = entry
     return {qid: list(listed.values()) for qid, listed in found.items()}
@@ -284,7 +284,7 @@ class _Reader:
             return kind(text)
         except (ValueError, TypeError, OverflowError):
             hint = f"choose another --from than {self.form}?" if line else ""
-            problem = f"{item}the {what} {shown(text)} is not {'a whole' if kind is int else 'a'} number"
+            problem = f"{item}the {what} {quote(text)} is not {'a whole' if kind is int else 'a'} number"
             raise InputError(problem, path=self.path, line=line, hint=hint) from None
 
 
@@ -318,7 +318,7 @@ class _Msmarco(_Reader):
         ordered = sorted(listed, key=lambda entry: entry.rank)
         for due, entry in enumerate(ordered, 1):
             if entry.rank != due:
-                problem = f"question {shown(entry.qid)} has rank {entry.rank} where {due} is due"
+                problem = f"question {quote(entry.qid)} has rank {entry.rank} where {due} is due"
                 raise entry.refusal(self.path, problem, "ranks must be 1, 2, 3, …, each once")
         return [entry._replace(score=float(len(ordered) - i)) for i, entry in enumerate(ordered)]
 
@@ -356,11 +356,11 @@ class _Dpr(_Reader):
         found = read_json(self.path, "file of results", _DPR_MEND)
         if isinstance(found, dict):
             for qid, item in found.items():
-                yield from self._passages(qid, item, f"question {shown(qid)}", "contexts", "docid")
+                yield from self._passages(qid, item, f"question {quote(qid)}", "contexts", "docid")
         elif isinstance(found, list):
             qids = self._qids(found)
             for index, (qid, item) in enumerate(zip(qids, found, strict=True)):
-                yield from self._passages(qid, item, f"item [{index}], question {shown(qid)}", "ctxs", "id")
+                yield from self._passages(qid, item, f"item [{index}], question {quote(qid)}", "ctxs", "id")
         else:
             raise InputError("holds no questions", path=self.path, hint=_DPR_MEND)
 
@@ -372,14 +372,14 @@ class _Dpr(_Reader):
         for position, passage in enumerate(passages):
             place = f"{where}, {many}[{position}]: "
             if not isinstance(passage, dict) or (lacking := [key for key in (one, "score") if key not in passage]):
-                what = f"has no {lacking[0]!r}" if isinstance(passage, dict) else f"is no object but {shown(passage)}"
+                what = f"has no {lacking[0]!r}" if isinstance(passage, dict) else f"is no object but {quote(passage)}"
                 raise InputError(f"{place}{what}", path=self.path, hint=_DPR_MEND)
             docid = self._id(passage[one], place)
             yield Entry(qid, docid, self._number(passage["score"], "score", float, None, place), item=place)
 
     def _id(self, value: Any, place: str) -> str:
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise InputError(f"{place}the id is no text but {shown(value)}", path=self.path, hint=_DPR_MEND)
+            raise InputError(f"{place}the id is no text but {quote(value)}", path=self.path, hint=_DPR_MEND)
         return str(value)
 
     def _qids(self, items: list[Any]) -> list[str]:
@@ -391,7 +391,7 @@ class _Dpr(_Reader):
         for index, (item, known) in enumerate(zip(items, given, strict=True)):
             qid = known if known is not None else self._match(item, index, by_text)
             if qid in seen:
-                problem = f"item [{index}], question {shown(qid)}: is item [{seen[qid]}] again"
+                problem = f"item [{index}], question {quote(qid)}: is item [{seen[qid]}] again"
                 raise InputError(problem, path=self.path, hint="keep one item a question")
             seen[qid] = index
             qids.append(qid)
@@ -399,7 +399,7 @@ class _Dpr(_Reader):
 
     def _given_id(self, item: Any, index: int) -> str | None:
         if not isinstance(item, dict):
-            raise InputError(f"item [{index}] is no object but {shown(item)}", path=self.path, hint=_DPR_MEND)
+            raise InputError(f"item [{index}] is no object but {quote(item)}", path=self.path, hint=_DPR_MEND)
         ids = {self._id(item[key], f"item [{index}]: ") for key in _ID_KEYS if key in item}
         if len(ids) > 1:
             raise InputError(f"item [{index}] has several ids: {', '.join(sorted(ids))}", path=self.path)
@@ -418,7 +418,7 @@ class _Dpr(_Reader):
             if len(qids) > 1:
                 self.same_text += count
                 if count != len(qids):
-                    problem = f"{count} items ask {shown(text)}, which {len(qids)} questions of the topics do"
+                    problem = f"{count} items ask {quote(text)}, which {len(qids)} questions of the topics do"
                     raise InputError(problem, path=self.path, hint='give every item its "id"')
         return by_text
 
@@ -431,7 +431,7 @@ class _Dpr(_Reader):
             raise InputError(f"item [{index}] has no id", path=self.path, hint=hint)
         qids = by_text.get(_spaced(text), [])
         if not qids:
-            problem = f"item [{index}]: the topics have no question {shown(text)} (left)"
+            problem = f"item [{index}]: the topics have no question {quote(text)} (left)"
             raise InputError(problem, path=self.path, hint="is this of another topic set?")
         return qids.pop()
 

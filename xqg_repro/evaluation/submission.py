@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.core.errors import InputError, shown
+from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import atomic_write, read_json
 from xqg_repro.core.ids import check_id, is_id
 from xqg_repro.core.languages import XOR_LANGUAGES
@@ -260,27 +260,27 @@ def read_submission(path: str | Path, topics: str | None = None, *, complete: bo
 
 
 def _refusal(path: Path, index: int, qid: Any, problem: str, hint: str = _SHAPE) -> InputError:
-    where = f"item [{index}]" if qid is None else f"item [{index}], id {shown(qid)}"
+    where = f"item [{index}]" if qid is None else f"item [{index}], id {quote(qid)}"
     return InputError(f"{where}: {problem}", path=path, hint=hint)
 
 
 def _item(value: Any, index: int, path: Path) -> Item:
     if not isinstance(value, dict):
-        raise _refusal(path, index, None, f"is no object but {shown(value)}")
+        raise _refusal(path, index, None, f"is no object but {quote(value)}")
     qid = value.get("id")
     if missing := [key for key in ("id", "lang", "ctxs") if key not in value]:
         raise _refusal(path, index, qid, f"has no {missing[0]!r}")
     for key in ("id", "lang"):
         if not isinstance(value[key], str):
             # the official script compares ids as text: a number would be no question of its
-            raise _refusal(path, index, qid, f"{key} is no text but {shown(value[key])}")
+            raise _refusal(path, index, qid, f"{key} is no text but {quote(value[key])}")
     if not is_id(qid):
         raise _refusal(path, index, qid, "the id is empty, or holds white space or half a character")
     if not isinstance(value["ctxs"], list):
-        raise _refusal(path, index, qid, f"ctxs is no list but {shown(value['ctxs'])}")
+        raise _refusal(path, index, qid, f"ctxs is no list but {quote(value['ctxs'])}")
     for position, text in enumerate(value["ctxs"]):
         if not isinstance(text, str):
-            raise _refusal(path, index, qid, f"ctxs[{position}] is no text but {shown(text)}")
+            raise _refusal(path, index, qid, f"ctxs[{position}] is no text but {quote(text)}")
         if not text.strip():
             raise _refusal(path, index, qid, f"ctxs[{position}] is blank", "leave out what is not a passage")
     return Item(qid, value["lang"], tuple(value["ctxs"]))
@@ -292,14 +292,14 @@ def _check_language(
     if languages is None:
         if item.lang not in XOR_LANGUAGES:
             hint = f"choose from: {', '.join(XOR_LANGUAGES)}"
-            raise _refusal(path, index, item.qid, f"the language is {shown(item.label)}", hint)
+            raise _refusal(path, index, item.qid, f"the language is {quote(item.label)}", hint)
         return
     if item.qid not in languages:
         hint = "is this a submission for another topic set?"
         raise _refusal(path, index, item.qid, f"{topics} has no such question", hint)
     if item.lang != languages[item.qid]:
         hint = f"write {languages[item.qid]!r}"
-        raise _refusal(path, index, item.qid, f"the language is {shown(item.label)}", hint)
+        raise _refusal(path, index, item.qid, f"the language is {quote(item.label)}", hint)
 
 
 def check(path: str | Path, topics: str | None = None) -> Summary:
@@ -399,8 +399,8 @@ def _hits(item: Item, index: int, docids: Mapping[str, Sequence[str]], path: Pat
     hits = []
     for position, text in enumerate(item.ctxs):
         if used[text] == len(docids[text]):
-            problem = f"the collection has {len(docids[text])} of the text {shown(text)}"
-            problem = problem if used[text] else f"no passage of the collection has the text {shown(text)}"
+            problem = f"the collection has {len(docids[text])} of the text {quote(text)}"
+            problem = problem if used[text] else f"no passage of the collection has the text {quote(text)}"
             hint = "texts must be the collection's own, without titles" if not used[text] else "remove repeated texts"
             raise _refusal(path, index, item.qid, f"ctxs[{position}]: {problem}", hint)
         hits.append(Hit(docids[text][used[text]], float(len(item.ctxs) - position)))

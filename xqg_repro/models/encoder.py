@@ -1,11 +1,11 @@
 """Dense encoders over any Hugging Face encoder, as plug-ins for Pyserini's dense searcher.
 
 ``p = pool(LM(passage_prefix + title + title_separator + text))`` and ``q = pool(LM(query_prefix + question))`` with
-one shared language model; the score of a passage is the inner product of the two. With the default
-:class:`~xqg_repro.models.settings.EncoderConfig` this is Tevatron's encoding, which the paper uses.
+one shared language model; the score of a passage is their inner product. The default
+:class:`~xqg_repro.models.settings.EncoderConfig` is Tevatron's encoding, which the paper uses.
 
-Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``); the classes here have both and
-do not import Pyserini, so that encoding needs no Java.
+Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``). The classes here have both, but do
+not import Pyserini, so encoding needs no Java.
 """
 
 from __future__ import annotations
@@ -16,16 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xqg_repro.core.errors import InputError, shown
-from xqg_repro.models.loading import (
-    TOKENS_PER_BATCH,
-    check_length,
-    chosen_device,
-    load_model,
-    move,
-    resolve_model,
-    token_batches,
-)
+from xqg_repro.core.errors import InputError, quote
+from xqg_repro.models.loading import TOKENS_PER_BATCH, check_length, open_model, token_batches
 from xqg_repro.models.settings import EncoderConfig, Pooling
 
 if TYPE_CHECKING:
@@ -35,7 +27,7 @@ TEXTS_PER_BLOCK = 65536
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, config: EncoderConfig) -> torch.Tensor:
-    """Token vectors (batch, tokens, dimension) and their attention mask (batch, tokens) → (batch, dimension)."""
+    """Pool token vectors (batch, tokens, dimension), with attention mask (batch, tokens), to (batch, dimension)."""
     import torch
 
     if config.pooling is Pooling.CLS:
@@ -47,30 +39,30 @@ def pool(states: torch.Tensor, mask: torch.Tensor, config: EncoderConfig) -> tor
 
 
 def passage_text(title: str | None, text: str, config: EncoderConfig) -> str:
-    """The text of a passage as the model reads it; ``None`` is a passage without a title."""
-    separator = config.title_separator
-    return config.passage_prefix + (text if separator is None or title is None else f"{title}{separator}{text}")
+    """The text of a passage as the model reads it; ``title`` is ``None`` for a passage without one."""
+    if title is not None and config.title_separator is not None:
+        text = f"{title}{config.title_separator}{text}"
+    return config.passage_prefix + text
 
 
 class TextEncoder:
-    """A tokenizer and a language model that turn texts into vectors, by the settings of an :class:`EncoderConfig`.
+    """A tokenizer and a language model that turn texts into vectors as an :class:`EncoderConfig` specifies.
 
     Args:
-        config: what decides the embedding.
-        device: a torch device; ``None`` takes a GPU if there is one.
-        tokens_per_batch: upper bound of a batch's size with padding; changes speed and memory only, and the last
-            digits. ``None`` takes what suits the device.
+        config: everything that determines the embedding.
+        device: a torch device; ``None`` takes a GPU if available.
+        tokens_per_batch: upper bound of a batch's size with padding; affects only speed, memory and the last digits.
+            ``None`` takes a default that suits the device.
+
+    Raises:
+        InputError: model folder without weights or with another kind of model, unusable device, maximum length beyond
+            the model's.
     """
 
     def __init__(self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int | None = None) -> None:
-        import torch
-
-        folder = resolve_model(config.model)
         self.config = config
-        self._tokenizer, self._model = load_model(folder, getattr(torch, config.precision.value))
-        self.device = chosen_device(device)
+        folder, self._tokenizer, self._model, self.device = open_model(config.model, config.precision, device)
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
-        move(self._model, self.device)
         longest = max(config.query_max_length, config.passage_max_length)
         check_length(self._tokenizer, self._model, longest, folder)
 
@@ -85,17 +77,15 @@ class TextEncoder:
 
     def encode_passages(self, titles: Sequence[str | None], texts: Sequence[str]) -> np.ndarray:
         """Embed passages; float32, shape (len(texts), dimension)."""
-        return self._encode(
-            [passage_text(title, text, self.config) for title, text in zip(titles, texts, strict=True)],
-            self.config.passage_max_length,
-        )
+        passages = [passage_text(title, text, self.config) for title, text in zip(titles, texts, strict=True)]
+        return self._encode(passages, self.config.passage_max_length)
 
     def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Embed any number of questions and keep none of the vectors.
+        """Embed any number of questions without keeping the vectors.
 
         Yields:
-            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension). Every question
-            comes up once; the order depends on nothing but the questions.
+            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension). Each question
+            occurs once; the order depends only on the questions.
         """
         return self._batches((self.config.query_prefix + query for query in queries), self.config.query_max_length)
 
@@ -106,9 +96,7 @@ class TextEncoder:
         return vectors
 
     def _batches(self, texts: Iterable[str], max_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Batches of similar length, sorted within blocks so that only a block's tokens are in memory."""
-        import torch
-
+        """Positions and embeddings of batches of similar length, sorted per block to keep only its tokens in memory."""
         texts, start = iter(texts), 0
         while block := list(islice(texts, TEXTS_PER_BLOCK)):
             tokens = self._tokenizer(
@@ -119,27 +107,32 @@ class TextEncoder:
                 return_attention_mask=False,
             )["input_ids"]
             for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
-                padded = self._tokenizer.pad({"input_ids": [tokens[i] for i in batch]}, return_tensors="pt")
-                with torch.inference_mode():
-                    mask = padded["attention_mask"].to(self.device)
-                    states = self._model(
-                        input_ids=padded["input_ids"].to(self.device), attention_mask=mask
-                    ).last_hidden_state
-                    vectors = pool(states.float(), mask, self.config).cpu().numpy()
-                if not np.isfinite(vectors).all():
-                    text = block[batch[int(np.isfinite(vectors).all(axis=1).argmin())]]
+                vectors = self._embed([tokens[i] for i in batch])
+                finite = np.isfinite(vectors).all(axis=1)
+                if not finite.all():
+                    text = block[batch[int(finite.argmin())]]
                     raise InputError(
-                        f"{self.config.model} gives {shown(text)} an embedding that is infinite or not a number",
-                        hint="take --precision float32, or bfloat16; if that is what it is, its weights are spoilt",
+                        f"{self.config.model} gives {quote(text)} an embedding that is infinite or not a number",
+                        hint="try --precision float32 or bfloat16; if that does not help, the weights are damaged",
                     )
                 yield start + np.array(batch), vectors
             start += len(block)
 
+    def _embed(self, tokens: list[list[int]]) -> np.ndarray:
+        """The embeddings of one batch of tokenised texts; float32, shape (len(tokens), dimension)."""
+        import torch
+
+        padded = self._tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(self.device)
+        mask = padded["attention_mask"]
+        with torch.inference_mode():
+            states = self._model(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state
+            return pool(states.float(), mask, self.config).cpu().numpy()
+
 
 class QueryEncoder:
-    """Questions → vectors, as Pyserini's ``FaissSearcher`` wants it.
+    """Questions → vectors, with the interface that Pyserini's ``FaissSearcher`` expects.
 
-    >>> from xqg_repro.core.settings import load_preset
+    >>> from xqg_repro.models.settings import load_preset
     >>> QueryEncoder(load_preset("xdr-mini")).encode("Mikä on Suomen pääkaupunki?").dtype
     dtype('float32')
     """
@@ -163,8 +156,8 @@ class DocumentEncoder:
         self._encoder = TextEncoder(config, device)
 
     def encode(self, texts: Sequence[str], titles: Sequence[str] | None = None, **_: object) -> np.ndarray:
-        """Embed passages; float32, shape (len(texts), dimension). Without titles only the texts are read.
+        """Embed passages, with or without titles; float32, shape (len(texts), dimension).
 
-        Pyserini's ``fp16``, ``max_length`` and ``add_sep`` are accepted and ignored: the configuration decides.
+        Pyserini's ``fp16``, ``max_length`` and ``add_sep`` are accepted but ignored; the configuration determines them.
         """
         return self._encoder.encode_passages([None] * len(texts) if titles is None else titles, texts)

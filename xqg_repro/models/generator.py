@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.loading import chosen_device, load_model, move, resolve_model, token_batches
-from xqg_repro.models.settings import GeneratorConfig, Precision
+from xqg_repro.models.loading import choose_device, open_model, token_batches
+from xqg_repro.models.settings import GeneratorConfig, Precision, count_prompts
 
 if TYPE_CHECKING:
     import torch
@@ -20,62 +20,79 @@ if TYPE_CHECKING:
 TOKENS_PER_BATCH = 65_536
 
 
-class Passage(Protocol):
-    """What a query is generated for: an ir-datasets document, whose ``title`` may be absent."""
+class Document(Protocol):
+    """What a model reads: an ir-datasets document; it may also have a ``title``."""
 
     doc_id: str
     text: str
 
 
-def resolved(config: GeneratorConfig, device: str | None = None) -> GeneratorConfig:
-    """The settings with a precision that suits the device, where they leave it open, and a prompt that was checked.
+class PassageQueries(NamedTuple):
+    """The queries of a passage: language → queries in rank order."""
+
+    docid: str
+    queries: dict[str, tuple[str, ...]]
+
+    def line(self) -> str:
+        """The JSON line, without its end.
+
+        >>> PassageQueries("7", {"fi": ("Missä Turku on?",)}).line()
+        '{"docid": "7", "generated_queries": {"fi": ["Missä Turku on?"]}}'
+        """
+        return json.dumps({"docid": self.docid, "generated_queries": self.queries}, ensure_ascii=False)
+
+
+def check_generator(config: GeneratorConfig) -> None:
+    """Check the prompt, without the model.
 
     Raises:
-        InputError: the prompt has a place for something that a passage does not have, or is the same in two languages.
+        InputError: the prompt has an unknown placeholder, or is the same in two languages.
     """
-    try:
-        prompts = {config.prompt_for(language, "", "") for language in config.languages}
-    except (LookupError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"the prompt {config.prompt!r} cannot be filled in: {error!r}",
-            hint="it may hold {language}, {title} and {text}",
-        ) from None
-    if len(prompts) < len(config.languages):
+    filled = (config.prompt_for(language, "", "") for language in config.languages)
+    if count_prompts(config.prompt, filled, "{language}, {title} and {text}") < len(config.languages):
         raise InputError(
             f"the prompt {config.prompt!r} is the same in two languages",
             hint="put {language} into it, and name each language once",
         )
+
+
+def resolve_precision(config: GeneratorConfig, device: str | None = None) -> GeneratorConfig:
+    """The settings with a precision that suits the device, if they name none."""
     if config.precision is not None:
         return config
-    precision = Precision.BFLOAT16 if _has_bfloat16(chosen_device(device)) else Precision.FLOAT32
+    precision = Precision.BFLOAT16 if _has_bfloat16(choose_device(device)) else Precision.FLOAT32
     return dataclasses.replace(config, precision=precision)
 
 
-def start_token(settings: Any) -> int:
-    """The token that starts a decoder, by its model's configuration."""
-    start = getattr(settings, "decoder_start_token_id", None)
-    return settings.pad_token_id if start is None else start
-
-
 def _has_bfloat16(device: str) -> bool:
-    """Whether the hardware computes in bfloat16 by itself (emulated, it is slower than float32)."""
+    """Whether the hardware computes in bfloat16 natively (emulated, it is slower than float32)."""
     import torch
 
     if device.startswith("cuda"):
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    # there is no public question for this; where the private one is gone, float32 is always right
-    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.startswith("cpu") and ask is not None and bool(ask())
+    # torch has no public function for this; without the private one, float32 is always right
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.startswith("cpu") and is_supported is not None and bool(is_supported())
+
+
+def start_token(model_config: Any) -> int:
+    """The token that starts a decoder, from its model's configuration."""
+    start = getattr(model_config, "decoder_start_token_id", None)
+    return model_config.pad_token_id if start is None else start
 
 
 class QueryGenerator:
-    """A tokenizer and a sequence-to-sequence model that write queries, by the settings of a :class:`GeneratorConfig`.
+    """A tokenizer and a sequence-to-sequence model that write queries as a :class:`GeneratorConfig` specifies.
 
     Args:
-        config: what decides the queries.
-        device: a torch device; ``None`` takes a GPU if there is one.
-        tokens_per_batch: upper bound of a batch's size, where each query counts as its padded prompt and its maximum
-            length; changes speed and memory only.
+        config: everything that determines the queries.
+        device: a torch device; ``None`` takes a GPU if available.
+        tokens_per_batch: upper bound of a batch's size, where each query counts as its padded prompt plus its maximum
+            length; affects only speed and memory.
+
+    Raises:
+        InputError: see :func:`check_generator`; model folder without weights or with another kind of model, unusable
+            device.
     """
 
     def __init__(
@@ -83,47 +100,48 @@ class QueryGenerator:
     ) -> None:
         import torch
 
-        folder = resolve_model(config.model)
-        self.config, self.device = resolved(config, device), chosen_device(device)
+        check_generator(config)
+        self.config = resolve_precision(config, device)
         self.tokens_per_batch = tokens_per_batch
-        dtype = getattr(torch, str(self.config.precision))
-        self._tokenizer, self._model = load_model(
-            folder, dtype, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+        _, self._tokenizer, self._model, self.device = open_model(
+            config.model, str(self.config.precision), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
-        move(self._model, self.device)
-        settings = self._model.config
-        self._start = start_token(settings)
-        ends = settings.eos_token_id
+        self._start = start_token(self._model.config)
+        ends = self._model.config.eos_token_id
         self._ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=self.device)
 
     def generate(
-        self, passages: Sequence[Passage], report: Callable[[int, int], None] = lambda queries, tokens: None
+        self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None
     ) -> list[PassageQueries]:
         """Write ``config.queries`` queries for each passage in each of ``config.languages``.
 
         Args:
-            passages: at least with ``doc_id`` and ``text``.
+            passages: objects with ``doc_id``, ``text`` and optionally ``title``.
             report: receives the numbers of queries and tokens of each batch.
         """
-        found = [PassageQueries(passage.doc_id, {}) for passage in passages]
+        results = [PassageQueries(passage.doc_id, {}) for passage in passages]
         for language in self.config.languages if passages else ():
-            tokens = self._tokenizer(
-                [self.config.prompt_for(language, getattr(p, "title", None), p.text) for p in passages],
-                truncation=True,
-                max_length=self.config.prompt_max_length,
-                return_token_type_ids=False,
-                return_attention_mask=False,
-            )["input_ids"]
-            sizes = [(len(ids) + self.config.query_max_length) * self.config.queries for ids in tokens]
+            prompts = self._tokenize(passages, language)
+            sizes = [(len(ids) + self.config.query_max_length) * self.config.queries for ids in prompts]
             for batch in token_batches(sizes, self.tokens_per_batch):
-                draws = [self._draws(passages[i].doc_id, language) for i in batch]
-                queries = self._sample([tokens[i] for i in batch], np.concatenate(draws), report)
+                draws = np.concatenate([self._draws(passages[i].doc_id, language) for i in batch])
+                queries = self._sample([prompts[i] for i in batch], draws, report)
                 for position, texts in zip(batch, queries, strict=True):
-                    found[position].queries[language] = texts
-        return found
+                    results[position].queries[language] = texts
+        return results
+
+    def _tokenize(self, passages: Sequence[Document], language: str) -> list[list[int]]:
+        """The tokens of each passage's prompt, truncated at the maximum length."""
+        return self._tokenizer(
+            [self.config.prompt_for(language, getattr(p, "title", None), p.text) for p in passages],
+            truncation=True,
+            max_length=self.config.prompt_max_length,
+            return_token_type_ids=False,
+            return_attention_mask=False,
+        )["input_ids"]
 
     def _draws(self, docid: str, language: str) -> np.ndarray:
-        """Numbers in (0, 1] that choose the tokens: float32, shape (queries, steps)."""
+        """Numbers in (0, 1] that pick the tokens of a passage's queries: float32, shape (queries, steps)."""
         ranks, steps = range(self.config.queries), self.config.query_max_length
         keys = [f"{self.config.seed}|{docid}|{language}|{rank}".encode() for rank in ranks]
         bits = b"".join(hashlib.shake_256(key).digest(4 * steps) for key in keys)
@@ -132,7 +150,7 @@ class QueryGenerator:
     def _sample(
         self, prompts: list[list[int]], draws: np.ndarray, report: Callable[[int, int], None]
     ) -> list[tuple[str, ...]]:
-        """The queries of a batch of prompts; draws as :meth:`_draws` gives them, of all prompts one below another."""
+        """The queries of a batch of prompts; ``draws`` stacks what :meth:`_draws` returns for each prompt."""
         import torch
 
         count = self.config.queries
@@ -152,21 +170,21 @@ class QueryGenerator:
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
 
     def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
-        """Sample token by token; the rows that have ended leave the batch, so that nothing is computed for them.
+        """Sample token by token. Finished rows leave the batch, so nothing is computed for them.
 
         Args:
-            states: the encoder's, shape (rows, tokens, hidden size).
+            states: the encoder's output, shape (rows, tokens, hidden size).
             mask: of the prompts, shape (rows, tokens).
             draws: numbers in (0, 1], float32, shape (rows, steps).
 
         Returns:
-            the tokens of each row, the one that ends it included.
+            the tokens of each row, including the end token.
         """
         import torch
         from transformers.modeling_outputs import BaseModelOutput
 
-        found: list[list[int]] = [[] for _ in range(len(states))]
-        rows = torch.arange(len(states), device=self.device)  # those that go on
+        sequences: list[list[int]] = [[] for _ in range(len(states))]
+        rows = torch.arange(len(states), device=self.device)  # the unfinished ones
         last, cache = torch.full_like(rows, self._start), None
         for step in range(draws.shape[1]):
             output = self._model(
@@ -176,33 +194,34 @@ class QueryGenerator:
                 past_key_values=cache,
                 use_cache=True,
             )
-            last, cache = choose(output.logits[:, -1], draws[rows, step], self.config), output.past_key_values
+            cache = output.past_key_values
+            last = sample_tokens(output.logits[:, -1], draws[rows, step], self.config)
             for row, token in zip(rows.tolist(), last.tolist(), strict=True):
-                found[row].append(token)
-            goes_on = torch.isin(last, self._ends, invert=True)
-            if not goes_on.any():
+                sequences[row].append(token)
+            unfinished = torch.isin(last, self._ends, invert=True)
+            if not unfinished.any():
                 break
-            if not goes_on.all():
-                kept = goes_on.nonzero()[:, 0]
+            if not unfinished.all():
+                kept = unfinished.nonzero()[:, 0]
                 cache.batch_select_indices(kept)
                 rows, last, states, mask = rows[kept], last[kept], states[kept], mask[kept]
-        return found
+        return sequences
 
 
-def choose(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:
-    """Sample a token for each row by inverting the distribution function.
+def sample_tokens(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:
+    """Sample a token for each row by inverting the cumulative distribution.
 
     Args:
         scores: logits, shape (rows, vocabulary).
-        draws: numbers in (0, 1], shape (rows,): the share of the probability, in the tokens' numerical order, at which
-            the chosen token lies.
-        config: the temperature, top-k and top-p, which apply in this order as in transformers.
+        draws: numbers in (0, 1], shape (rows,). A draw picks the token where the cumulative probability, summed in
+            the order of token ids, reaches it.
+        config: temperature, top-k and top-p, applied in this order, as in transformers.
 
     Returns:
-        token numbers, int64, shape (rows,).
+        token ids, int64, shape (rows,).
 
     Raises:
-        InputError: the scores are not numbers.
+        InputError: a score is NaN or infinite.
     """
     import torch
 
@@ -213,7 +232,7 @@ def choose(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -
     if config.top_p < 1:
         shares = shares.masked_fill(shares.cumsum(-1) - shares >= config.top_p, 0)
     if tokens is not None:
-        # in the tokens' own order: in that of their shares, rounding would make near-equal ones change places
+        # back to the order of token ids: in the order of probabilities, rounding would swap near-equal tokens
         tokens, order = tokens.sort(-1)
         shares = shares.gather(-1, order)
     cumulative = shares.cumsum(-1)
@@ -222,18 +241,3 @@ def choose(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -
         raise InputError("the generator's scores are not numbers", hint="try another precision, such as float32")
     positions = (cumulative < draws[:, None] * total).sum(-1, keepdim=True)
     return (positions if tokens is None else tokens.gather(-1, positions))[:, 0]
-
-
-class PassageQueries(NamedTuple):
-    """A passage's queries: language → queries in rank order."""
-
-    docid: str
-    queries: dict[str, tuple[str, ...]]
-
-    def line(self) -> str:
-        """The line of a file, without its end.
-
-        >>> PassageQueries("7", {"fi": ("Missä Turku on?",)}).line()
-        '{"docid": "7", "generated_queries": {"fi": ["Missä Turku on?"]}}'
-        """
-        return json.dumps({"docid": self.docid, "generated_queries": self.queries}, ensure_ascii=False)

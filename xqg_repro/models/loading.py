@@ -1,4 +1,4 @@
-"""Models from a folder, the hub or the package: found, fingerprinted, loaded, put on a device."""
+"""Models from a folder, the hub or the package: resolve, fingerprint, load, and move to a device."""
 
 from __future__ import annotations
 
@@ -13,17 +13,11 @@ from xqg_repro.core.settings import resource
 if TYPE_CHECKING:
     import torch
 
-
 PACKAGED = "package:"
-
-
 TOKENS_PER_BATCH = {"cpu": 1_024, "gpu": 16_384}
-"""A batch on a CPU should fit its caches; a GPU should have enough to do."""
-
+"""A batch should fit a CPU's caches, and keep a GPU busy."""
 
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-
-
 _MODEL_FILES = (
     "config.json",
     "*.index.json",
@@ -42,7 +36,7 @@ def resolve_model(model: str) -> Path:
     """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
 
     Raises:
-        InputError: the folder has no weights, or the hub cannot be reached and the model is not cached.
+        InputError: no such folder, a folder without weights, or a model that is neither cached nor downloadable.
     """
     if model.startswith(PACKAGED):
         folder = resource("models", model.removeprefix(PACKAGED))
@@ -52,17 +46,14 @@ def resolve_model(model: str) -> Path:
     elif (folder := Path(model)).is_dir():
         pass
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise InputError("there is no such model folder", path=model, hint="train it, or name another")
+        raise InputError("no such model folder", path=model, hint="train it, or name another")
     else:
         folder = _download(model)
     if not (folder / "config.json").exists():
-        raise InputError("is not a model folder: it has no config.json", path=folder)
+        raise InputError("is not a model folder: no config.json", path=folder)
     if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
-        raise InputError(
-            "is a model folder without weights",
-            path=folder,
-            hint="it needs model.safetensors; copy or download the model again",
-        )
+        hint = "model.safetensors is missing; copy or download the model again"
+        raise InputError("is a model folder without weights", path=folder, hint=hint)
     return folder
 
 
@@ -71,7 +62,7 @@ def _download(model: str) -> Path:
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()
-    # safetensors where the model has them; only older models need pytorch_model.bin (read with weights_only)
+    # safetensors if the model has them; only older models need pytorch_model.bin (read with weights_only)
     try:
         files = [*_MODEL_FILES, "*.safetensors"]
         folder = Path(snapshot_download(model, allow_patterns=files))
@@ -79,9 +70,9 @@ def _download(model: str) -> Path:
             folder = Path(snapshot_download(model, allow_patterns=[*files, *_WEIGHTS]))
         return folder
     except Exception as error:
+        reason = str(error).splitlines()[0]
         raise InputError(
-            f"the model {model!r} is no folder here and could not be had from the Hugging Face hub "
-            f"({str(error).splitlines()[0]})",
+            f"the model {model!r} is not a local folder, and downloading it from the Hugging Face hub failed: {reason}",
             hint="name a model folder, or connect to the hub once",
         ) from error
 
@@ -101,12 +92,12 @@ def load_model(
     *,
     untrained: tuple[str, ...] = (),
 ) -> tuple[Any, Any]:
-    """Tokenizer and model of a folder, quietly, by one of transformers' auto classes.
+    """Load the tokenizer and the model of a folder with one of transformers' auto classes, without its messages.
 
-    Weights whose names begin with one of ``untrained`` may be missing; they are random then.
+    Weights whose names start with one of ``untrained`` may be missing; they are then random.
 
     Raises:
-        InputError: it cannot be loaded as such a ``kind`` of model, or weights that matter are not in it.
+        InputError: the folder holds no such ``kind`` of model, or lacks weights.
     """
     from pickle import UnpicklingError  # how the weights-only reader refuses anything else
 
@@ -123,55 +114,90 @@ def load_model(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(f"cannot be loaded as {kind}: {str(error).splitlines()[0]}", path=folder) from error
     except (UnpicklingError, EOFError) as error:
-        problem = "its pytorch_model.bin was cut off or holds other things than weights"
+        problem = "its pytorch_model.bin is truncated or does not hold weights only"
         raise InputError(f"cannot be loaded as {kind}: {problem}", path=folder) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
         if bars:
             transformers.logging.enable_progress_bar()
-    # a pooler is never used here, and many checkpoints come without one; anything else would stay random
+    # the pooler is never used, and many checkpoints come without one; any other missing weight would stay random
     optional = ("pooler.", *untrained)
-    if absent := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
+    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
         raise InputError(
-            f"lacks {len(absent)} of the model's weights, such as {absent[0]}",
+            f"lacks {len(missing)} of the model's weights, such as {missing[0]}",
             path=folder,
             hint="is it a checkpoint of this architecture?",
         )
-    # some tokenizers pad or cut at the left, which would move the first token and the positions
+    # some tokenizers pad or truncate on the left, which would move the first token and the positions
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer, model
 
 
-def chosen_device(device: str | None) -> str:
-    """The torch device asked for; without a wish a GPU if there is one."""
+def choose_device(device: str | None) -> str:
+    """The given torch device, or by default a GPU if available."""
     import torch
 
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def move(model: Any, device: str) -> None:
-    """Put a model into evaluation mode on a device; :class:`InputError` where the device cannot be used."""
+def open_model(
+    model: str, precision: str, device: str | None, auto_class: str = "AutoModel", kind: str = "an encoder"
+) -> tuple[Path, Any, Any, str]:
+    """Load a model to compute with it.
+
+    Args:
+        model: see :func:`resolve_model`.
+        precision: name of a torch dtype.
+        device: see :func:`choose_device`.
+        auto_class, kind: see :func:`load_model`.
+
+    Returns:
+        its folder, its tokenizer, the model in evaluation mode on the device, and the device.
+
+    Raises:
+        InputError: as :func:`resolve_model` and :func:`load_model`; or the device cannot be used.
+    """
+    import torch
+
+    folder = resolve_model(model)
+    tokenizer, network = load_model(folder, getattr(torch, precision), auto_class, kind)
+    device = choose_device(device)
     try:
-        model.eval().to(device)
+        network.eval().to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    return folder, tokenizer, network, device
 
 
-def check_length(tokenizer: Any, model: Any, longest: int, folder: Path) -> None:
-    """Raise :class:`InputError` where a model cannot read so many tokens; ``folder`` is for the message."""
-    limit = min(getattr(model.config, "max_position_embeddings", longest), tokenizer.model_max_length)
+def check_length(
+    tokenizer: Any | None,
+    model: Any,
+    longest: int,
+    folder: Path,
+    hint: str = "lower passage_max_length or query_max_length",
+) -> None:
+    """Check that a model can read ``longest`` tokens.
+
+    Args:
+        tokenizer: its limit counts too, unless it is ``None``.
+        model: a transformers model.
+        longest: the maximum length in use, in tokens.
+        folder, hint: for the message.
+
+    Raises:
+        InputError: the maximum length exceeds the model's.
+    """
+    limit = getattr(model.config, "max_position_embeddings", longest)
+    if tokenizer is not None:
+        limit = min(limit, tokenizer.model_max_length)
     if longest > limit:
-        raise InputError(
-            f"reads at most {limit} tokens, but a maximum length is {longest}",
-            path=folder,
-            hint="lower passage_max_length or query_max_length",
-        )
+        raise InputError(f"reads at most {limit} tokens, but the maximum length is {longest}", path=folder, hint=hint)
 
 
 def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:
     """Split positions into batches of similar length whose padded size stays within a number of tokens.
 
-    Short texts do not pay for long ones. A text longer than the budget makes a batch of its own.
+    Short texts are not padded to the length of long ones. A text longer than the limit gets a batch of its own.
 
     >>> list(token_batches([2, 9, 3, 2], tokens_per_batch=9))
     [[1], [2, 0, 3]]

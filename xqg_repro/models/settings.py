@@ -1,25 +1,26 @@
-"""What decides an embedding, a query, a translation or an answer besides the text: one dataclass a model kind."""
+"""Settings of models: all that determines an embedding, a query, a translation or an answer besides the text."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, check_languages
-from xqg_repro.core.settings import _chosen, _member, _presets
+from xqg_repro.core.settings import choose, convert_enums, read_presets
 
 
 class Pooling(StrEnum):
-    """How token vectors become one vector: the first token's, or the mean over tokens that are not padding."""
+    """How token vectors become one vector: the first token's, or the mean over all tokens except padding."""
 
     CLS = "cls"
     MEAN = "mean"
 
 
 class Precision(StrEnum):
-    """The number format in which the encoder's layers run; embeddings are float32 whichever it is."""
+    """The number format of a model's layers."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
@@ -28,17 +29,18 @@ class Precision(StrEnum):
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Everything that decides an embedding besides the text. The defaults are the paper's (Tevatron's) settings.
+    """All settings of an encoder that affect an embedding. The defaults are the paper's (Tevatron's).
 
     Attributes:
         model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or ``package:NAME`` for a
             model that ships with this package.
         pooling: first token (``cls``) or ``mean``.
         normalize: divide each embedding by its L2 norm, so that the inner product is the cosine.
-        query_prefix, passage_prefix: put before the text as they are, a final space included.
+        query_prefix, passage_prefix: text put before each query or passage, with its final space if it needs one.
         title_separator: a passage is ``title + title_separator + text``; ``None`` leaves the title out.
-        query_max_length, passage_max_length: in tokens, special tokens included; longer input is cut at the end.
-        precision: see :class:`Precision`.
+        query_max_length, passage_max_length: maximum number of tokens of a query or passage, including special tokens;
+            longer input is truncated.
+        precision: number format of the model's layers; embeddings are float32 in any case.
     """
 
     model: str
@@ -52,29 +54,48 @@ class EncoderConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        for name, kind in (("pooling", Pooling), ("precision", Precision)):
-            object.__setattr__(self, name, _member(kind, getattr(self, name), name))  # notebooks pass plain strings
+        convert_enums(self, pooling=Pooling, precision=Precision)
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
 
 
+def check_same_pooling(made: EncoderConfig, other: EncoderConfig, user: str, path: str | Path, hint: str) -> None:
+    """Raise :class:`InputError` unless two encoders pool and normalise alike.
+
+    Args:
+        made: the encoder of the vectors at ``path``.
+        other: the encoder of the vectors that are to be compared with them.
+        user: what those are, such as ``the questions``.
+        path: the file or folder that the message names.
+        hint: how to fix it.
+    """
+    if (made.pooling, made.normalize) != (other.pooling, other.normalize):
+        problem = f"was made with {_describe_pooling(made)}, but {user} use {_describe_pooling(other)}"
+        raise InputError(problem, path=path, hint=hint)
+
+
+def _describe_pooling(config: EncoderConfig) -> str:
+    return f"{config.pooling} pooling, {'' if config.normalize else 'not '}normalised"
+
+
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Everything that decides a generated query besides the passage. The defaults are the paper's settings.
+    """All settings of a generator that affect a query. The defaults are the paper's.
 
     Attributes:
         model: Hugging Face id or folder of a seq2seq model, or ``package:NAME`` for one that ships with this package.
         languages: ISO 639-1 codes of the languages to generate in.
-        queries: queries a language for each passage.
+        queries: queries per passage and language.
         prompt: what the model reads; ``{language}`` is the language's English name, ``{title}`` and ``{text}`` are the
             passage's.
-        prompt_max_length: in tokens, special tokens included; a longer prompt is cut at the end.
-        query_max_length: new tokens a query.
-        top_k: sample among the k likeliest tokens; 0 for all.
-        top_p: sample among the likeliest tokens that together have this probability.
+        prompt_max_length: maximum number of tokens of a prompt, including special tokens; a longer one is truncated.
+        query_max_length: maximum number of new tokens per query.
+        top_k: sample from the k most likely tokens; 0 for all.
+        top_p: sample from the most likely tokens that together have this probability.
         temperature: divides the logits.
-        precision: see :class:`Precision`; ``None`` is bfloat16 on hardware that has it, else float32.
-        seed: of the sampling; each (passage, language) draws from a stream of its own.
+        precision: number format of the model's layers; ``None`` is bfloat16 on hardware that supports it, otherwise
+            float32.
+        seed: seed of the sampling; each (passage, language) draws from its own stream.
     """
 
     model: str = "ielabgroup/xor-tydi-docTquery-mt5-base"
@@ -91,10 +112,10 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         if self.precision is not None:
-            object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+            convert_enums(self, precision=Precision)
         check_languages(self.languages)
         if min(self.queries, self.query_max_length, self.prompt_max_length) < 1 or not self.languages:
-            raise InputError("there must be one language, one query and one token at least")
+            raise InputError("there must be at least one language, one query and one token")
         if self.top_k < 0 or not 0 < self.top_p <= 1 or not self.temperature > 0:
             raise InputError("top_k must be 0 or more, top_p in (0, 1], and the temperature above 0")
 
@@ -109,20 +130,22 @@ class GeneratorConfig:
 
 @dataclass(frozen=True)
 class TranslatorConfig:
-    """Everything that decides a translation besides the text and the language that it is translated into.
+    """All settings of a translator that affect a translation, except the target language.
 
     Attributes:
         model: Hugging Face id or folder of a seq2seq model, or ``package:NAME`` for one that ships with this package.
-        prompt: what the model reads; ``{text}`` is a sentence, ``{language}`` the English name of the language that it
-            is translated into, and ``{code}`` the model's own code of that language.
+        prompt: what the model reads; ``{text}`` is a sentence, ``{language}`` the English name of the target language,
+            and ``{code}`` the model's code for it.
         source: ISO 639-1 code of the passages' language.
-        codes: ISO 639-1 code → the model's own code. Unless the prompt holds ``{code}``, these are the languages of the
-            model's tokenizer, which marks the text that is read by one of them (``source``) and begins the translation
-            with another. Empty for a model that the prompt tells the language by its name, or that has a single one.
-        text_max_length: tokens of a prompt, special ones included; a longer sentence is translated in parts.
-        translation_max_length: new tokens a sentence.
-        beams: of beam search; 1 takes the likeliest token at each step.
-        precision: see :class:`Precision`.
+        codes: ISO 639-1 code → the model's code. If the prompt has no ``{code}``, these are language codes of the
+            model's tokenizer, which marks the input with that of ``source`` and starts the translation with that of the
+            target language. Empty for a model that finds the language's name in the prompt, or that has only one
+            target language.
+        text_max_length: maximum number of tokens of a prompt, including special tokens; a longer sentence is translated
+            in parts.
+        translation_max_length: maximum number of new tokens per sentence.
+        beams: number of beams of beam search; 1 takes the most likely token at each step.
+        precision: number format of the model's layers.
     """
 
     model: str
@@ -135,18 +158,18 @@ class TranslatorConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        convert_enums(self, precision=Precision)
         check_languages([self.source, *self.codes])
         if min(self.text_max_length, self.translation_max_length, self.beams) < 1:
-            raise InputError("there must be one token at least in a text and in its translation, and one beam")
+            raise InputError("there must be at least one token in a text and in its translation, and one beam")
 
     @property
     def has_language_tokens(self) -> bool:
-        """Whether the codes are languages of the tokenizer, not a part of the prompt."""
+        """Whether the codes are the tokenizer's language codes, not part of the prompt."""
         return bool(self.codes) and "{code}" not in self.prompt
 
     def prompt_for(self, language: str, text: str) -> str:
-        """The model's input for a sentence and the language that it is translated into.
+        """The model's input for a sentence and a target language.
 
         >>> TranslatorConfig("t5-small", "translate English to {language}: {text}").prompt_for("de", "A city.")
         'translate English to German: A city.'
@@ -154,19 +177,32 @@ class TranslatorConfig:
         return self.prompt.format(language=LANGUAGE_NAMES[language], code=self.codes.get(language, ""), text=text)
 
 
+def count_prompts(prompt: str, filled: Iterable[str], placeholders: str) -> int:
+    """The number of different texts in ``filled``, which are lazily made from the template ``prompt``.
+
+    Raises:
+        InputError: the template has another placeholder than ``placeholders``, which the message lists.
+    """
+    try:
+        return len({*filled})
+    except (LookupError, ValueError, AttributeError) as error:
+        problem = f"the prompt {prompt!r} cannot be filled in: {error!r}"
+        raise InputError(problem, hint=f"the placeholders are {placeholders}") from None
+
+
 @dataclass(frozen=True)
 class ReaderConfig:
-    """Everything that decides the answer that a reader takes from a passage.
+    """All settings of a reader that affect the answer that it finds in a passage.
 
     Attributes:
         model: Hugging Face id or folder of a question-answering model, or ``package:NAME`` for one that ships with this
             package.
-        max_length: in tokens, of question and passage together, special tokens included; a longer passage is read in
-            windows.
-        stride: tokens that two windows share.
-        question_max_length: in tokens, without special ones; a longer question is cut at the end.
-        answer_max_length: in tokens.
-        precision: see :class:`Precision`.
+        max_length: maximum number of tokens of question and passage together, including special tokens; a longer
+            passage is read in windows.
+        stride: number of tokens that two consecutive windows share.
+        question_max_length: maximum number of tokens of a question, without special tokens; a longer one is truncated.
+        answer_max_length: maximum number of tokens of an answer.
+        precision: number format of the model's layers.
     """
 
     model: str
@@ -177,38 +213,38 @@ class ReaderConfig:
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", _member(Precision, self.precision, "precision"))
+        convert_enums(self, precision=Precision)
         if min(self.stride, self.question_max_length, self.answer_max_length) < 1:
-            raise InputError("there must be one token at least in a question, in an answer and shared by two windows")
-        # three special tokens, or four in XLM-R's manner
+            raise InputError("there must be at least one token in a question, in an answer and in the stride")
+        # three special tokens, or four in XLM-R
         if self.max_length < self.question_max_length + self.stride + 5:
             raise InputError(
-                f"{self.max_length} tokens leave no room for a question of {self.question_max_length} and a passage "
-                f"of which {self.stride} are read twice",
-                hint="raise the maximum length, or lower one of the other two",
+                f"{self.max_length} tokens leave no room for a question of {self.question_max_length} tokens and a "
+                f"stride of {self.stride}",
+                hint="raise the maximum length, or lower the other two",
             )
 
 
 def load_presets() -> dict[str, EncoderConfig]:
     """Named encoder settings: ``resources/encoders.yaml``."""
-    return _presets(EncoderConfig, "encoders.yaml")
+    return read_presets(EncoderConfig, "encoders.yaml")
 
 
 def load_preset(name: str) -> EncoderConfig:
-    """One encoder preset; :class:`InputError` naming the others where there is none."""
-    return _chosen(load_presets(), name, "encoder preset")
+    """An encoder preset; :class:`InputError` lists all names if the name is unknown."""
+    return choose(load_presets(), name, "encoder preset")
 
 
 def load_generator(name: str) -> GeneratorConfig:
-    """One preset of ``resources/generators.yaml``; :class:`InputError` naming the others where there is none."""
-    return _chosen(_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
+    """A preset of ``resources/generators.yaml``; :class:`InputError` lists all names if the name is unknown."""
+    return choose(read_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
 
 
 def load_translator(name: str) -> TranslatorConfig:
-    """One preset of ``resources/translators.yaml``; :class:`InputError` naming the others where there is none."""
-    return _chosen(_presets(TranslatorConfig, "translators.yaml"), name, "translator preset")
+    """A preset of ``resources/translators.yaml``; :class:`InputError` lists all names if the name is unknown."""
+    return choose(read_presets(TranslatorConfig, "translators.yaml"), name, "translator preset")
 
 
 def load_reader(name: str) -> ReaderConfig:
-    """One preset of ``resources/readers.yaml``; :class:`InputError` naming the others where there is none."""
-    return _chosen(_presets(ReaderConfig, "readers.yaml"), name, "reader preset")
+    """A preset of ``resources/readers.yaml``; :class:`InputError` lists all names if the name is unknown."""
+    return choose(read_presets(ReaderConfig, "readers.yaml"), name, "reader preset")

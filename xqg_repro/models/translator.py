@@ -8,27 +8,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import check_languages, sentences
-from xqg_repro.models.generator import Passage, start_token
-from xqg_repro.models.loading import chosen_device, load_model, move, resolve_model, token_batches
-from xqg_repro.models.settings import TranslatorConfig
+from xqg_repro.core.languages import check_languages, split_sentences
+from xqg_repro.models.generator import Document, start_token
+from xqg_repro.models.loading import check_length, open_model, token_batches
+from xqg_repro.models.settings import TranslatorConfig, count_prompts
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
-
 
 TOKENS_PER_BATCH = 32_768
 
 
 class PassageTranslations(NamedTuple):
-    """A passage's text in other languages, and the languages in which the model was stopped before it had ended."""
+    """A passage's text in other languages, and the languages in which the model did not finish the text."""
 
     docid: str
     texts: dict[str, str]
     unfinished: list[str]
 
     def line(self) -> str:
-        """The line of a file, without its end.
+        """The JSON line, without its end.
 
         >>> PassageTranslations("7", {"fi": "Turku on kaupunki."}, []).line()
         '{"docid": "7", "translations": {"fi": "Turku on kaupunki."}}'
@@ -40,35 +39,32 @@ class PassageTranslations(NamedTuple):
 
 
 def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None:
-    """Check, without the model, that it can be told to translate into these languages.
+    """Check, without the model, that the settings can name each target language to it.
 
     Raises:
-        InputError: no language, an unknown or repeated one, or the passages' own; one without a code where codes are
-            used; a prompt that cannot be filled in, or that is the same in two languages with nothing else to tell
-            them apart.
+        InputError: no language; an unknown or repeated one, or the source language; a language without a code, if
+            codes are used; an unknown placeholder in the prompt, or a prompt that is the same in two languages
+            although nothing else tells them apart.
     """
     check_languages(languages)
     if not languages or len({*languages}) < len(languages) or config.source in languages:
         raise InputError(
-            f"passages in {config.source!r} cannot be translated into {' '.join(languages) or 'no language'}",
-            hint="name other languages than theirs, each once",
+            f"cannot translate from {config.source!r} into {' '.join(languages) or 'no language'}",
+            hint="name each target language once, without the source language",
         )
-    coded = (
-        (config.source, *languages) if config.has_language_tokens else languages if "{code}" in config.prompt else ()
-    )
-    if lacking := [code for code in coded if code not in config.codes]:
+    coded: list[str] = []
+    if config.has_language_tokens:
+        coded = [config.source, *languages]
+    elif "{code}" in config.prompt:
+        coded = [*languages]
+    if missing := [code for code in coded if code not in config.codes]:
         raise InputError(
-            f"{config.model} is given no code for {lacking[0]!r}",
-            hint=f"add the model's own code of that language to the codes of: {' '.join(config.codes) or 'none yet'}",
+            f"{config.model}: no code for {missing[0]!r}",
+            hint=f"add the model's code for that language to: {' '.join(config.codes) or 'codes (empty so far)'}",
         )
-    try:
-        prompts = {config.prompt_for(language, "") for language in languages}
-    except (LookupError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"the prompt {config.prompt!r} cannot be filled in: {error!r}",
-            hint="it may hold {language}, {code} and {text}",
-        ) from None
-    if len(prompts) < len(languages) and not config.has_language_tokens:
+    filled = (config.prompt_for(language, "") for language in languages)
+    different = count_prompts(config.prompt, filled, "{language}, {code} and {text}")
+    if different < len(languages) and not config.has_language_tokens:
         raise InputError(
             f"the prompt {config.prompt!r} is the same in two languages",
             hint="put {language} or {code} into it, or name the codes of the model's tokenizer",
@@ -76,18 +72,18 @@ def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None
 
 
 class Translator:
-    """A tokenizer and a sequence-to-sequence model that translate, by the settings of a :class:`TranslatorConfig`.
+    """A tokenizer and a sequence-to-sequence model that translate as a :class:`TranslatorConfig` specifies.
 
     Args:
-        config: what decides the translations.
-        languages: to translate into.
-        device: a torch device; ``None`` takes a GPU if there is one.
+        config: everything that determines the translations.
+        languages: the target languages.
+        device: a torch device; ``None`` takes a GPU if available.
         tokens_per_batch: upper bound of a batch's size, where each sentence counts, for each beam, as its padded prompt
-            and its translation's maximum length; changes speed and memory only.
+            plus its translation's maximum length; affects only speed and memory.
 
     Raises:
-        InputError: see :func:`check_translator`; a folder without weights or of another kind of model, a device that
-            cannot be used, a maximum length beyond the model's, or a tokenizer that does not know a language's code.
+        InputError: see :func:`check_translator`; model folder without weights or with another kind of model, unusable
+            device, maximum length beyond the model's, language code that the tokenizer does not have.
     """
 
     def __init__(
@@ -97,82 +93,74 @@ class Translator:
         device: str | None = None,
         tokens_per_batch: int = TOKENS_PER_BATCH,
     ) -> None:
-        import torch
         from transformers import GenerationConfig
 
         check_translator(config, languages)
-        folder = resolve_model(config.model)
-        self.config, self.languages, self.device = config, tuple(languages), chosen_device(device)
-        self.tokens_per_batch = tokens_per_batch
-        self._tokenizer, self._model = load_model(
-            folder, getattr(torch, config.precision.value), "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+        self.config, self.languages, self.tokens_per_batch = config, tuple(languages), tokens_per_batch
+        folder, self._tokenizer, self._model, self.device = open_model(
+            config.model, config.precision, device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
-        move(self._model, self.device)
         longest = max(config.text_max_length, config.translation_max_length)
-        limit = getattr(self._model.config, "max_position_embeddings", longest)
-        if longest > limit:
-            raise InputError(
-                f"reads and writes at most {limit} tokens, but a maximum length is {longest}",
-                path=folder,
-                hint="lower --text-max-length or --translation-max-length",
-            )
-        self._model.generation_config = GenerationConfig()  # a folder's own may ask for beams, or for other things
+        check_length(None, self._model, longest, folder, hint="lower --text-max-length or --translation-max-length")
+        # the folder's own settings, such as beams, must not apply
+        self._model.generation_config = GenerationConfig()
         self._set_source(folder)
-        self._settings = {language: self._generation(folder, language) for language in languages}
+        self._settings = {language: self._generation_settings(folder, language) for language in languages}
 
     def translate(
-        self, passages: Sequence[Passage], report: Callable[[int], object] = lambda translations: None
+        self, passages: Sequence[Document], report: Callable[[int], object] = lambda translations: None
     ) -> list[PassageTranslations]:
         """Translate each passage's text into each of the languages.
 
         Args:
-            passages: at least with ``doc_id`` and ``text``.
-            report: receives the number of translations that each language adds.
+            passages: objects with ``doc_id`` and ``text``.
+            report: receives, after each language, the number of translations into it.
 
         Raises:
-            InputError: the prompt alone is longer than the maximum length.
+            InputError: the prompt alone exceeds the maximum length.
         """
-        found = [PassageTranslations(passage.doc_id, {}, []) for passage in passages]
+        results = [PassageTranslations(passage.doc_id, {}, []) for passage in passages]
         for language in self.languages:
-            owners, prompts = [], []
+            owners: list[int] = []
+            prompts: list[list[int]] = []
             for owner, passage in enumerate(passages):
-                parts = self._prompts(sentences(passage.text, self.config.source), language)
+                parts = self._prompts(split_sentences(passage.text, self.config.source), language)
                 owners += [owner] * len(parts)
                 prompts += parts
             written: list[list[str]] = [[] for _ in passages]
-            for owner, (text, ended) in zip(owners, self._write(prompts, language), strict=True):
+            for owner, (text, finished) in zip(owners, self._write(prompts, language), strict=True):
                 written[owner].append(text)
-                if not ended and language not in found[owner].unfinished:
-                    found[owner].unfinished.append(language)
-            for passage, texts in zip(found, written, strict=True):
-                passage.texts[language] = " ".join(filter(None, texts))
+                if not finished and language not in results[owner].unfinished:
+                    results[owner].unfinished.append(language)
+            for result, texts in zip(results, written, strict=True):
+                result.texts[language] = " ".join(filter(None, texts))
             report(len(passages))
-        return found
+        return results
 
     def _prompts(self, texts: Sequence[str], language: str) -> list[list[int]]:
-        """The tokens of each text's prompt; of the prompts of its halves where that is longer than the maximum."""
+        """The tokens of each text's prompt; a text whose prompt exceeds the maximum length is halved first."""
+        if not texts:
+            return []
         prompts = [self.config.prompt_for(language, text) for text in texts]
-        tokens = self._tokenizer(prompts, return_attention_mask=False, verbose=False)["input_ids"] if prompts else []
-        found: list[list[int]] = []
+        tokens = self._tokenizer(prompts, return_attention_mask=False, verbose=False)["input_ids"]
+        fitting: list[list[int]] = []
         for text, ids in zip(texts, tokens, strict=True):
             if len(ids) <= self.config.text_max_length:
-                found.append(ids)
+                fitting.append(ids)
             elif len(text) > 1:
-                found += self._prompts(halves(text), language)
+                fitting += self._prompts(halves(text), language)
             else:
-                raise InputError(
-                    f"a text of {self.config.text_max_length} tokens leaves no room beside the prompt",
-                    hint="raise --text-max-length",
-                )
-        return found
+                problem = f"the prompt leaves no room for text within {self.config.text_max_length} tokens"
+                raise InputError(problem, hint="raise --text-max-length")
+        return fitting
 
     def _write(self, prompts: Sequence[list[int]], language: str) -> list[tuple[str, bool]]:
-        """The translation of each prompt, and whether the model ended it by itself."""
+        """The translation of each prompt, and whether the model finished it."""
         import torch
 
-        found, settings = [("", True)] * len(prompts), self._settings[language]
+        results, settings = [("", True)] * len(prompts), self._settings[language]
         ends = torch.tensor(settings.eos_token_id, device=self.device)
-        # what starts the decoder, which with some models is what ends a text, too, and the language are no text
+        # skip the decoder's start token, which in some models equals the end token, and the language token
         begin = 1 if settings.forced_bos_token_id is None else 2
         sizes = [(len(ids) + self.config.translation_max_length) * self.config.beams for ids in prompts]
         for batch in token_batches(sizes, self.tokens_per_batch):
@@ -183,44 +171,45 @@ class Translator:
                 generation_config=settings,
             )[:, begin:]
             texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-            for position, text, ended in zip(batch, texts, torch.isin(rows, ends).any(1).tolist(), strict=True):
-                found[position] = " ".join(text.split()), ended
-        return found
+            finished = torch.isin(rows, ends).any(1).tolist()
+            for position, text, ended in zip(batch, texts, finished, strict=True):
+                results[position] = " ".join(text.split()), ended
+        return results
 
     def _set_source(self, folder: Path) -> None:
-        """Tell the tokenizer the language of what is read, if it marks languages."""
+        """Set the tokenizer's source language, if it marks languages."""
         config, marks = self.config, hasattr(self._tokenizer, "src_lang")
         if config.has_language_tokens and not marks:
             raise InputError(
-                "its tokenizer has no languages, which the codes would be",
+                "its tokenizer has no language codes",
                 path=folder,
                 hint="put {code} into the prompt, or leave the codes out",
             )
         if marks and not config.has_language_tokens:
             raise InputError(
-                "its tokenizer must be told the languages by the model's own codes",
+                "its tokenizer needs language codes",
                 path=folder,
-                hint="name one for each language, such as --codes en=eng_Latn fi=fin_Latn",
+                hint="name the model's code for each language, such as --codes en=eng_Latn fi=fin_Latn",
             )
         if marks:
-            self._language_token(folder, config.source)  # there is one
+            self._language_token(folder, config.source)  # raises if there is none
             self._tokenizer.src_lang = config.codes[config.source]
 
     def _language_token(self, folder: Path, language: str) -> int:
-        """The token of one of the tokenizer's languages."""
+        """The tokenizer's token for a language."""
         code, tokenizer = self.config.codes[language], self._tokenizer
-        # M2M100's codes are not its tokens; those of the other tokenizers are
-        ask = getattr(tokenizer, "get_lang_id", tokenizer.convert_tokens_to_ids)
+        # M2M100's codes are not its tokens; in the other tokenizers they are
+        to_token = getattr(tokenizer, "get_lang_id", tokenizer.convert_tokens_to_ids)
         try:
-            found = ask(code)
+            token = to_token(code)
         except KeyError:
-            found = None
-        if found in (None, tokenizer.unk_token_id):
+            token = None
+        if token in (None, tokenizer.unk_token_id):
             raise InputError(f"its tokenizer has no language {code!r}", path=folder, hint="name the model's own code")
-        return found
+        return token
 
-    def _generation(self, folder: Path, language: str) -> GenerationConfig:
-        """How translations into a language are written."""
+    def _generation_settings(self, folder: Path, language: str) -> GenerationConfig:
+        """The settings of transformers' ``generate`` for translations into a language."""
         from transformers import GenerationConfig
 
         model = self._model.config
@@ -232,17 +221,18 @@ class Translator:
             decoder_start_token_id=start_token(model),
             eos_token_id=model.eos_token_id,
             pad_token_id=model.pad_token_id,
-            suppress_tokens=[model.pad_token_id],  # Marian's models write it unless they are kept from it
+            suppress_tokens=[model.pad_token_id],  # Marian's models would otherwise write it
         )
 
 
 def halves(text: str) -> list[str]:
-    """A text in two, at the space that is nearest to its middle; in the middle where there is none.
+    """Split a text in two at the space nearest to its middle, or in the middle if it has no space.
 
     >>> halves("one two three four"), halves("abcd")
     (['one two', 'three four'], ['ab', 'cd'])
     """
-    text, middle = text.strip(), len(text.strip()) // 2
+    text = text.strip()
+    middle = len(text) // 2
     spaces = [position for position, character in enumerate(text) if character.isspace()]
-    cut = min(spaces, key=lambda position: abs(position - middle), default=middle)
-    return [text[:cut].strip(), text[cut:].strip()]
+    split = min(spaces, key=lambda position: abs(position - middle), default=middle)
+    return [text[:split].strip(), text[split:].strip()]

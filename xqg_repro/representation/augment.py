@@ -1,7 +1,8 @@
 """Stage ``augment``: embeddings and query sums → embeddings of the passages augmented with their queries.
 
-``p' = (1-α)·p + α·Σq``, the paper's equation, where p is a passage's embedding and q are its generated queries'. The
-output has the shards of ``encode``, so ``index`` reads it in place of the embeddings; questions are encoded as ever.
+``p' = (1-α)·p + α·Σq``, the paper's equation, where p is a passage's embedding and q are those of its generated
+queries. The output has the same shards as ``encode``, so ``index`` reads it in place of the embeddings. Questions are
+encoded as before.
 """
 
 from __future__ import annotations
@@ -14,15 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, write_array
 from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.core.progress import progress_bar
-from xqg_repro.core.shards import cast_finite, read_shards
+from xqg_repro.core.shards import cast_finite, read_shards, shard_path, write_shard
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.representation.queries import queries_fingerprint, read_queries
 from xqg_repro.representation.settings import Aggregate, Augmentation
@@ -30,17 +30,17 @@ from xqg_repro.representation.sums import Layout, Sums, read_sums, sum_shard
 
 
 def combine(p: np.ndarray, sums: np.ndarray, counts: np.ndarray, how: Augmentation, normalize: bool) -> np.ndarray:
-    """Augmented embeddings: ``(1-α)·p + α·Σq``, or with the mean over a passage's queries in place of their sum.
+    """Augmented embeddings: ``(1-α)·p + α·Σq``, or with the mean over a passage's queries instead of their sum.
 
     Args:
         p: passage embeddings, float, shape (n, dimension).
         sums: sums of their queries' embeddings, float32, shape (n, dimension).
-        counts: how many queries are in each sum, integer, shape (n,). A passage without any stays as it is.
-        how: α and the aggregate; its other fields are not read.
+        counts: the number of queries in each sum, integer, shape (n,). A passage without queries stays unchanged.
+        how: α and the aggregate; its other fields are ignored.
         normalize: divide each augmented embedding by its L2 norm.
 
     Returns:
-        float32, shape (n, dimension). With α = 0, all passages stay as they are: they are not normalised either.
+        float32, shape (n, dimension). With α = 0, all passages stay unchanged; they are not even normalised.
 
     >>> combine(np.ones((1, 2)), np.array([[8.0, 4.0]]), np.array([4]), Augmentation(0.5), normalize=False)
     array([[4.5, 2.5]], dtype=float32)
@@ -68,30 +68,30 @@ def augment(
     allow_missing: bool = False,
     force: bool = False,
 ) -> Manifest:
-    """Add query sums to passage embeddings, or reuse the folder that holds the result.
+    """Add query sums to passage embeddings, or reuse an existing folder that matches.
 
-    Sums are found by docid. Memory holds a shard of embeddings and their sums; where the sums are in another order
-    than the passages or some have none, the docids of all sums as well.
+    Sums are matched by docid. Memory holds a shard of embeddings and their sums. If the sums are in another order than
+    the passages, it also holds the docids of all sums.
 
     Args:
         embeddings: output of ``encode``.
-        sums: output of ``sum`` by the same encoder.
+        sums: output of ``sum`` with the same encoder.
         output: the stage folder: the shards, docids and number format of ``embeddings``.
-        how: α, the aggregate, whose queries, how many, and whether to normalise.
-        allow_missing: leave a passage without queries as it is and count it.
+        how: α, the aggregate, the languages and number of queries, and whether to normalise.
+        allow_missing: leave passages without queries unchanged and count them.
         force: augment again even if the folder matches.
 
     Returns:
-        the manifest, which counts the passages and those that are missing queries.
+        the manifest, which counts the passages and those without queries.
 
     Raises:
-        InputError: another model or pooling made the sums, they lack a language or as many queries, a passage has
-            none (without ``allow_missing``), a folder is of another stage or damaged, a full disk.
+        InputError: sums of another model or pooling, without a language or with too few queries; a passage without
+            queries (unless ``allow_missing``); a damaged folder or one of another stage; full disk.
     """
     source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
     groups, rank = added.select(how.languages, how.queries)
-    how = resolved(how, added.layout, encoder_of(source))
+    how = resolve_augmentation(how, added.layout, encoder_of(source))
     wanted = Manifest(
         "augment",
         {**source.parameters, "augmentation": dataclasses.asdict(how), "allow_missing": allow_missing},
@@ -105,12 +105,12 @@ def augment(
 
     def build(folder: Path) -> dict[str, int]:
         missing = 0
-        for number, (docids, vectors, places) in enumerate(
-            align_shards(embeddings, added, groups, rank, allow_missing)
-        ):
+        aligned = align_shards(embeddings, added, groups, rank, allow_missing)
+        for number, (docids, vectors, places) in enumerate(aligned):
+            path = shard_path(folder, number)
+            if not path.exists():
+                _write(path, docids, vectors, *added.take(places, groups, rank), how)
             missing += int((places < 0).sum())
-            if not _path(folder, number).exists():
-                _write(folder, number, docids, vectors, *added.take(places, groups, rank), how)
         return {**source.counts, "missing": missing}
 
     return build_stage(output, wanted, build, force=force)
@@ -126,25 +126,25 @@ def augment_streaming(
     device: str | None = None,
     force: bool = False,
 ) -> Manifest:
-    """As :func:`augment`, from the generated queries themselves: their sums are never stored.
+    """Like :func:`augment`, but from the generated queries themselves: their sums are never stored.
 
-    This takes the least room on disk, but encodes the queries for one α alone.
+    This takes the least disk space, but each α encodes the queries again.
 
     Args:
         embeddings: output of ``encode``, whose encoder encodes the queries.
         generated: see :func:`~xqg_repro.representation.queries.query_files`; in the order of the passages.
         output, allow_missing, force: as in :func:`augment`.
-        how: ``languages`` empty stands for XOR-TyDi's seven, and ``queries`` 0 for 5.
-        device: a torch device; ``None`` takes a GPU if there is one.
+        how: empty ``languages`` are XOR-TyDi's seven, and ``queries`` 0 is 5.
+        device: a torch device; ``None`` takes a GPU if available.
 
     Raises:
         InputError: as :func:`augment`; queries in another order than the passages; a model that has changed since it
-            encoded them.
+            encoded the passages.
     """
     source = open_embeddings(embeddings)
     config = current_encoder(source, embeddings)
     layout = Layout(how.languages or XOR_LANGUAGES, how.queries or Layout.count, every_rank=False)
-    how = resolved(how, layout, config)
+    how = resolve_augmentation(how, layout, config)
     wanted = Manifest(
         "augment",
         {**source.parameters, "augmentation": dataclasses.asdict(how), "allow_missing": allow_missing},
@@ -158,10 +158,11 @@ def augment_streaming(
             for number, (docids, vectors) in enumerate(read_shards(embeddings)):
                 shard = list(islice(queries, len(docids)))
                 _check_order(docids, shard, generated)
-                missing += sum(not passage.queries for passage in shard)
-                if not _path(folder, number).exists():
+                path = shard_path(folder, number)
+                if not path.exists():
                     sums, counts = sum_shard(shard, encoder, layout)
-                    _write(folder, number, docids, vectors, sums[:, 0, 0], counts[:, 0, 0], how)
+                    _write(path, docids, vectors, sums[:, 0, 0], counts[:, 0, 0], how)
+                missing += sum(not passage.queries for passage in shard)
                 progress.update(len(docids))
         return {**source.counts, "missing": missing}
 
@@ -169,21 +170,21 @@ def augment_streaming(
 
 
 def open_embeddings(embeddings: str | Path) -> Manifest:
-    """The manifest of a whole folder that ``encode`` wrote; :class:`InputError` where another stage did."""
+    """The manifest of a folder that ``encode`` wrote; :class:`InputError` if another stage did or a file is missing."""
     return open_stage(embeddings, "encode")
 
 
 def current_encoder(source: Manifest, embeddings: str | Path) -> EncoderConfig:
-    """The encoder that made the embeddings; :class:`InputError` where its model is another one by now."""
+    """The encoder that made the embeddings; :class:`InputError` if its model has changed since."""
     config = encoder_of(source)
     if model_fingerprint(config.model) != source.inputs["model"]:
-        problem = f"was made with another model than {config.model} is now"
+        problem = f"was made with other weights than {config.model} has now"
         raise InputError(problem, path=embeddings, hint="encode the passages again")
     return config
 
 
-def resolved(how: Augmentation, layout: Layout, config: EncoderConfig) -> Augmentation:
-    """The settings with nothing left open, so that those that mean the same are equal."""
+def resolve_augmentation(how: Augmentation, layout: Layout, config: EncoderConfig) -> Augmentation:
+    """The settings with all defaults filled in, so that equivalent settings are equal."""
     return dataclasses.replace(
         how,
         languages=tuple(code for code in layout.languages if code in (how.languages or layout.languages)),
@@ -193,91 +194,80 @@ def resolved(how: Augmentation, layout: Layout, config: EncoderConfig) -> Augmen
 
 
 def _check_order(docids: Sequence[str], queries: Sequence[PassageQueries], source: str | Path) -> None:
-    found = [passage.docid for passage in queries]
-    if found != docids:
-        at = next((i for i, pair in enumerate(zip(found, docids, strict=False)) if pair[0] != pair[1]), len(found))
-        raise InputError(
-            f"has queries for {found[at] if at < len(found) else 'no further passage'} where {docids[at]} is due",
-            path=source,
-            hint="queries in another order, or for some of the passages only, need xqg-repro sum first",
-        )
-
-
-def _path(folder: Path, number: int) -> Path:
-    return folder / f"{number:05d}.npy"
+    for i, expected in enumerate(docids):
+        actual = queries[i].docid if i < len(queries) else "none"
+        if actual != expected:
+            raise InputError(
+                f"expected queries for the passage {expected}, got {actual}",
+                path=source,
+                hint="if queries are in another order, or missing for some passages, run xqg-repro sum first",
+            )
 
 
 def _write(
-    folder: Path,
-    number: int,
-    docids: Sequence[str],
-    vectors: np.ndarray,
-    sums: np.ndarray,
-    counts: np.ndarray,
-    how: Augmentation,
+    path: Path, docids: Sequence[str], vectors: np.ndarray, sums: np.ndarray, counts: np.ndarray, how: Augmentation
 ) -> None:
     """Write a shard in the number format of its passages; see :func:`combine`."""
-    result = cast_finite(
-        combine(vectors, sums, counts, how, bool(how.normalize)), vectors.dtype, "the augmented embeddings"
-    )
-    with atomic_write(_path(folder, number).with_suffix(".docid")) as ids:
-        ids.writelines(f"{docid}\n" for docid in docids)
-    write_array(_path(folder, number), result)  # the last, so that it tells a whole shard
+    augmented = combine(vectors, sums, counts, how, bool(how.normalize))
+    write_shard(path, docids, cast_finite(augmented, vectors.dtype, "the augmented embeddings"))
 
 
 def check_same_encoder(source: Manifest, added: Sums) -> None:
-    """Raise :class:`InputError` unless passages and queries were embedded into the same space."""
+    """Raise :class:`InputError` unless the same encoder embedded passages and queries."""
     passages, queries = encoder_of(source), encoder_of(added.manifest)
     if added.manifest.inputs["model"] != source.inputs["model"]:
         raise InputError(
-            f"holds sums by another model ({queries.model}) than the embeddings' ({passages.model})",
+            f"was made with another model ({queries.model}) than the embeddings ({passages.model})",
             path=added.folder,
             hint="sum the queries with the model that encoded the passages",
         )
-    if (queries.pooling, queries.normalize) != (passages.pooling, passages.normalize):
-        raise InputError(
-            f"holds sums by {_pooling(queries)}, and the embeddings are by {_pooling(passages)}",
-            path=added.folder,
-            hint="sum the queries with the settings that encoded the passages",
-        )
-
-
-def _pooling(config: EncoderConfig) -> str:
-    return f"{config.pooling} pooling, {'' if config.normalize else 'not '}normalised"
+    hint = "sum the queries with the settings that encoded the passages"
+    check_same_pooling(queries, passages, "the embeddings", added.folder, hint)
 
 
 def align_shards(
     embeddings: str | Path, sums: Sums, groups: Sequence[int], rank: int, allow_missing: bool
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
-    """The shards of embeddings, each with its passages' places among the sums, -1 where there are no queries."""
-    found: dict[str, int] | None = None
-    if not _in_step(embeddings, sums, groups, rank):
-        found = {docid: place for place, docid in enumerate(_summed(sums, groups, rank)) if docid is not None}
-        missing = [docid for docids, _ in read_shards(embeddings) for docid in docids if docid not in found]
-        if missing and not allow_missing:
-            raise InputError(
-                f"has no queries for {len(missing):,} of the passages, the first of which is {missing[0]}",
-                path=sums.folder,
-                hint="generate them, or leave such passages as they are by --allow-missing",
-            )
+    """The shards of embeddings, each with the places of its passages among the sums, or -1 without queries.
+
+    Raises:
+        InputError: a passage has no queries (unless ``allow_missing``).
+    """
+    places = _find_places(embeddings, sums, groups, rank)
+    missing = np.flatnonzero(places < 0)
+    if len(missing) and not allow_missing:
+        first = next(islice(_docids(embeddings), int(missing[0]), None))
+        raise InputError(
+            f"has no queries for {len(missing):,} of the passages; the first is {first}",
+            path=sums.folder,
+            hint="generate them, or use --allow-missing to leave such passages unchanged",
+        )
     start = 0
     for docids, vectors in read_shards(embeddings):
-        if found is None:
-            places = np.arange(start, start + len(docids))
-        else:
-            places = np.array([found.get(docid, -1) for docid in docids])
-        yield docids, vectors, places
+        yield docids, vectors, places[start : start + len(docids)]
         start += len(docids)
 
 
-def _in_step(embeddings: str | Path, sums: Sums, groups: Sequence[int], rank: int) -> bool:
-    """Whether the sums begin with the passages, all of them and in their order."""
-    names = _summed(sums, groups, rank)
-    return all(docid == next(names, None) for docids, _ in read_shards(embeddings) for docid in docids)
+def _find_places(embeddings: str | Path, sums: Sums, groups: Sequence[int], rank: int) -> np.ndarray:
+    """The place of each passage among the sums, or -1 if these groups have no queries for it; int64, (passages,)."""
+    has_queries = sums.has_queries(groups, rank)
+    if _has_same_order(embeddings, sums):
+        count = Manifest.read(embeddings).counts["passages"]
+        return np.where(has_queries[:count], np.arange(count), -1)
+    place_of = {docid: place for place, docid in enumerate(sums.docids()) if has_queries[place]}
+    return np.fromiter((place_of.get(docid, -1) for docid in _docids(embeddings)), np.int64)
 
 
-def _summed(sums: Sums, groups: Sequence[int], rank: int) -> Iterator[str | None]:
-    """The docid of each place, ``None`` where the chosen groups have no queries."""
-    for docids, _, counts in sums.shards():
-        some = counts[:, groups, rank].any(axis=1)
-        yield from (docid if present else None for docid, present in zip(docids, some, strict=True))
+def _docids(embeddings: str | Path) -> Iterator[str]:
+    for docids, _ in read_shards(embeddings):
+        yield from docids
+
+
+def _has_same_order(embeddings: str | Path, sums: Sums) -> bool:
+    """Whether the sums start with the passages of the embeddings, in their order."""
+    digest = Manifest.read(embeddings).docids
+    if digest and digest == sums.manifest.docids:
+        return True
+    # the sums may have further passages, and folders of older versions have no digest
+    docids = sums.docids()
+    return all(shard == list(islice(docids, len(shard))) for shard, _ in read_shards(embeddings))

@@ -1,30 +1,19 @@
-"""Stage ``encode``: a collection's passages → shards of embeddings.
-
-A shard is ``NNNNN.npy`` (float32 or float16, shape (passages, dimension)) and ``NNNNN.docid`` (one id a line, the same
-order). Shards follow the collection's order, so a killed run goes on behind its last whole shard and ends with the same
-bytes.
-"""
+"""Stage ``encode``: a collection's passages → shards of embeddings (see :mod:`xqg_repro.core.shards`)."""
 
 from __future__ import annotations
 
 import dataclasses
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xqg_repro import collection
-from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, write_array
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.settings import parse
-from xqg_repro.core.shards import cast_finite, check_dtype
+from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, passage_shards, write_shard
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
-
-if TYPE_CHECKING:
-    pass
 
 SHARD_SIZE = 50_000
 
@@ -39,25 +28,24 @@ def encode(
     device: str | None = None,
     force: bool = False,
 ) -> Manifest:
-    """Embed every passage of an ir-datasets collection, or reuse the folder that holds them.
+    """Embed every passage of an ir-datasets collection, or reuse an existing folder that matches.
 
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
         config: the encoder.
         output: the stage folder.
-        shard_size: passages a shard; a shard is what a killed run loses and what must fit into memory.
-        dtype: ``float32`` or ``float16``, of the files alone.
-        device: a torch device; ``None`` takes a GPU if there is one.
+        shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
+        dtype: ``float32`` or ``float16``; applies to the files only.
+        device: a torch device; ``None`` takes a GPU if available.
         force: encode again even if the folder matches.
 
     Raises:
-        InputError: an unknown dataset, a collection without passages, a model folder without weights, a full disk.
+        InputError: unknown dataset, collection without passages, model folder without weights, full disk.
     """
-    if shard_size < 1:
-        raise InputError(f"a shard cannot hold {shard_size} passages")
+    check_shard_size(shard_size)
     check_dtype(dtype)
     dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
+    model = model_fingerprint(config.model)  # before the collection, which may be a large download
     wanted = Manifest(
         "encode",
         {"collection": dataset_id, "encoder": dataclasses.asdict(config), "dtype": dtype, "shard_size": shard_size},
@@ -73,26 +61,19 @@ def encode(
 
 
 def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size: int, dtype: str) -> int:
-    """Write the shards that are not there yet; return the number of passages in all."""
-    docs = iter(dataset.docs_iter())
-    total, number = 0, 0
+    """Write the missing shards; return the number of passages in all shards."""
+    total = 0
     with progress_bar(dataset.docs_count(), "encode", "passages") as progress:
-        while shard := list(islice(docs, shard_size)):
-            vectors_path, ids_path = folder / f"{number:05d}.npy", folder / f"{number:05d}.docid"
-            if not vectors_path.exists():
-                vectors = encoder.encode_passages(
-                    [getattr(doc, "title", None) for doc in shard], [doc.text for doc in shard]
-                )
-                with atomic_write(ids_path) as ids:
-                    ids.writelines(f"{doc.doc_id}\n" for doc in shard)
-                write_array(vectors_path, cast_finite(vectors, dtype, "the embeddings"))
-            total, number = total + len(shard), number + 1
+        for path, shard in passage_shards(dataset, folder, shard_size):
+            if not path.exists():
+                titles = [getattr(doc, "title", None) for doc in shard]
+                vectors = encoder.encode_passages(titles, [doc.text for doc in shard])
+                write_shard(path, [doc.doc_id for doc in shard], cast_finite(vectors, dtype, "the embeddings"))
+            total += len(shard)
             progress.update(len(shard))
-    if not total:
-        raise InputError(f"{dataset.dataset_id()} has no passages")
     return total
 
 
 def encoder_of(manifest: Manifest) -> EncoderConfig:
-    """The encoder settings that a manifest of ``encode`` (or of a stage behind it) records."""
+    """The encoder settings in the manifest of ``encode`` or of a later stage."""
     return parse(EncoderConfig, dict(manifest.parameters["encoder"]), "manifest.json")

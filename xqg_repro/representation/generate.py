@@ -1,14 +1,13 @@
 """Stage ``generate``: a collection's passages → queries in several languages, as JSON lines (see ``queries.py``).
 
-The paper's generator is an mT5 that reads ``Generate a Finnish question for this passage: {title} {text}``; its
-queries are sampled among the 10 likeliest tokens at each step.
+The paper's generator is an mT5 with the prompt ``Generate a Finnish question for this passage: {title} {text}``. At
+each step it samples from the 10 most likely tokens.
 
-The sampling here draws no random numbers while it runs: the number that chooses a token is a hash of the seed, the
-docid, the language, the query's rank and the step. So a query does not depend on what else is generated, on batches
-or on shards, and 3 queries are the first 3 of 5 — but for rounding: the batch that a prompt is in changes the last
-digits of the model's scores, and a draw that falls that near to the border between two tokens takes the other one.
-In float32 that hardly ever happens; in bfloat16 it changes up to a quarter of the queries. The same command gives the
-same bytes on the same machine, after a kill too.
+Sampling is deterministic: the number that picks a token is a hash of the seed, the docid, the language, the query's
+rank and the step. So a query does not depend on the other passages, on batches or on shards, and 3 queries are the
+first 3 of 5 — except for rounding. The batch changes the last digits of the model's scores, which can flip a draw that
+falls very close to the border between two tokens. In float32 that almost never happens; in bfloat16 it changes up to a
+quarter of the queries. The same command writes the same bytes on the same machine, even after an interruption.
 """
 
 from __future__ import annotations
@@ -16,22 +15,29 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xqg_repro import collection
-from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
-from xqg_repro.core.progress import progress_bar
+from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
-from xqg_repro.models.generator import TOKENS_PER_BATCH, Passage, PassageQueries, QueryGenerator, resolved
+from xqg_repro.models.generator import (
+    TOKENS_PER_BATCH,
+    Document,
+    PassageQueries,
+    QueryGenerator,
+    check_generator,
+    resolve_precision,
+)
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import GeneratorConfig
-from xqg_repro.representation.queries import line_shards, read_queries
+from xqg_repro.representation.lines import LineStage
+from xqg_repro.representation.queries import read_queries
 
 if TYPE_CHECKING:
-    pass
+    from tqdm import tqdm
 
 SHARD_SIZE = 1_000
 
@@ -46,82 +52,75 @@ def generate(
     device: str | None = None,
     force: bool = False,
 ) -> Manifest:
-    """Generate queries for every passage of an ir-datasets collection, or reuse the folder that holds them.
+    """Generate queries for every passage of an ir-datasets collection, or reuse an existing folder that matches.
 
-    The manifest counts ``passages``, ``queries``, and among these the ``empty`` ones, those that repeat another of
-    their passage and language (``duplicate``), and those in another script than their language's (``wrong_script``).
+    The manifest counts ``passages`` and ``queries``, and among the queries the ``empty`` ones, those that repeat
+    another query of the same passage and language (``duplicate``), and those in a script that their language does not
+    use (``wrong_script``).
 
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
-        config: the generator; the manifest names the precision that ``None`` came to.
+        config: the generator; the manifest records the precision that ``None`` resolved to.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        shard_size: passages a shard; a shard is what a killed run loses and what must fit into memory.
+        shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
         tokens_per_batch: see :class:`QueryGenerator`.
-        device: a torch device; ``None`` takes a GPU if there is one.
+        device: a torch device; ``None`` takes a GPU if available.
         force: generate again even if the folder matches.
 
     Raises:
-        InputError: an unknown dataset, a collection without passages, a model folder without weights or of another
-            kind of model, a prompt that cannot be filled in, a device that cannot be used, a full disk.
+        InputError: unknown dataset, collection without passages, model folder without weights or with another kind of
+            model, invalid prompt, unusable device, full disk.
     """
-    if shard_size < 1:
-        raise InputError(f"a shard cannot hold {shard_size} passages")
-    config = resolved(_as_before(config, Path(output)), device)
+    check_shard_size(shard_size)
+    check_generator(config)
+    config = resolve_precision(_keep_precision(config, Path(output)), device)
     dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(config.model)  # before the collection's files: without a model no need to download them
+    model = model_fingerprint(config.model)  # before the collection, which may be a large download
     wanted = Manifest(
         "generate",
         {"collection": dataset_id, "generator": dataclasses.asdict(config), "shard_size": shard_size},
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
+    stage = LineStage(
+        name="generate",
+        unit="queries",
+        per_passage=len(config.languages) * config.queries,
+        load=lambda: _load(QueryGenerator(config, device, tokens_per_batch)),
+        read=lambda path: read_queries(path, config.languages, config.queries),
+        count=_count,
+    )
+    return build_stage(output, wanted, lambda folder: stage.write(dataset, folder, shard_size), force=force)
 
-    def build(folder: Path) -> dict[str, int]:
-        return _generate_shards(dataset, QueryGenerator(config, device, tokens_per_batch), folder, shard_size)
 
-    return build_stage(output, wanted, build, force=force)
+def _keep_precision(config: GeneratorConfig, output: Path) -> GeneratorConfig:
+    """The settings with the precision of the existing queries, if they do not name one.
 
-
-def _as_before(config: GeneratorConfig, output: Path) -> GeneratorConfig:
-    """The settings with the precision of the queries that are there, where they leave it open.
-
-    So what was generated on other hardware, which has or lacks bfloat16, is reused.
+    So queries generated on hardware with bfloat16 are reused on hardware without it, and vice versa.
     """
     if config.precision is None and (output / MANIFEST).exists():
-        made = Manifest.read(output).parameters.get("generator", {})
-        return dataclasses.replace(config, precision=made.get("precision"))
+        generator = Manifest.read(output).parameters.get("generator", {})
+        return dataclasses.replace(config, precision=generator.get("precision"))
     return config
 
 
-def _generate_shards(dataset: Any, generator: QueryGenerator, folder: Path, shard_size: int) -> dict[str, int]:
-    """Write the shards that are not there yet; return the counts over all of them."""
-    config = generator.config
-    counts = Counter(dict.fromkeys(("passages", "queries", "empty", "duplicate", "wrong_script"), 0))
-    each = len(config.languages) * config.queries
-    total = each * (dataset.docs_count() or 0)
-    with progress_bar(total or None, "generate", "queries") as progress:
-        start, tokens = time.monotonic(), 0
+def _load(generator: QueryGenerator) -> Callable[[Sequence[Document], tqdm], list[PassageQueries]]:
+    """A function that generates the queries of some passages and shows the rate in tokens per second."""
+    start, tokens = time.monotonic(), 0
 
+    def write(passages: Sequence[Document], progress: tqdm) -> list[PassageQueries]:
         def report(queries: int, new_tokens: int) -> None:
             nonlocal tokens
             tokens += new_tokens
             progress.set_postfix_str(f"{tokens / (time.monotonic() - start):,.0f} tokens/s", refresh=False)
             progress.update(queries)
 
-        def make(passages: Sequence[Passage]) -> list[PassageQueries]:
-            return generator.generate(passages, report)
+        return generator.generate(passages, report)
 
-        def read(path: Path) -> Iterable[PassageQueries]:
-            return read_queries(path, config.languages, config.queries)
-
-        for found, there in line_shards(dataset, folder, shard_size, make, read):
-            counts.update(_counts(found))
-            if there:
-                progress.update(each * len(found))
-    return dict(counts)
+    return write
 
 
-def _counts(passages: Iterable[PassageQueries]) -> Counter[str]:
-    counts: Counter[str] = Counter()
+def _count(passages: Iterable[PassageQueries]) -> Counter[str]:
+    counts = Counter(passages=0, queries=0, empty=0, duplicate=0, wrong_script=0)
     for passage in passages:
         counts["passages"] += 1
         for language, queries in passage.queries.items():

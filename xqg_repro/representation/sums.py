@@ -1,16 +1,15 @@
-"""Stage ``sum``: generated queries → running sums of their embeddings, the only thing that augmentation needs of them.
+"""Stage ``sum``: generated queries → running sums of their embeddings, which is all that augmentation needs.
 
 A shard ``NNNNN`` is three files, or five with int8:
 
 - ``NNNNN.npy``, float32 or float16, shape (passages, groups, ranks, dimension): at [i, g, r] the sum over passage i's
-  first ``ranks[r]`` queries in each language of group g; with int8, the last rank alone, and the others in
+  first ``ranks[r]`` queries in each language of group g; with int8, only the last rank, and the others in
   ``NNNNN.codes.npy`` and ``NNNNN.scales.npy`` as differences from it, see :mod:`xqg_repro.representation.sumstore`;
-- ``NNNNN.counts.npy``, uint16, shape (passages, groups, ranks): how many queries are in each of these sums;
-- ``NNNNN.docid``, one id a line, the same order.
+- ``NNNNN.counts.npy``, uint16, shape (passages, groups, ranks): the number of queries in each of these sums;
+- ``NNNNN.docid``, one docid per line, in the same order.
 
-The queries' own vectors are never stored: for 35 queries a passage, all the sums together take a seventh of their
-space, and the sum over all queries takes a thirty-fifth. Shards follow the order of the queries, so a killed run goes
-on behind its last whole shard and ends with the same bytes.
+The embeddings of single queries are never stored: with 35 queries per passage, all sums together take a seventh of
+their space, and the sum over all queries takes a thirty-fifth. Shards follow the order of the queries.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, read_text, write_array
-from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES
+from xqg_repro.core.files import write_array
+from xqg_repro.core.languages import XOR_LANGUAGES, check_languages
 from xqg_repro.core.progress import progress_bar
-from xqg_repro.core.stages import Manifest, build_stage, verify
+from xqg_repro.core.shards import check_dtype, check_shard_size, read_docids, shard_path, split_shards, write_docids
+from xqg_repro.core.stages import Manifest, build_stage, open_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.queries import queries_fingerprint, read_queries
-from xqg_repro.representation.sumstore import StoredSums, check_dtype, write_sums
+from xqg_repro.representation.sumstore import DTYPES, StoredSums, write_sums
 
 SHARD_SIZE = 10_000
-_MOST = np.iinfo(np.uint16).max
+_MAX_QUERIES = np.iinfo(np.uint16).max
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,9 @@ class Layout:
 
     Attributes:
         languages: ISO 639-1 codes of the languages whose queries are summed.
-        count: queries a language.
-        per_language: a sum for each language, instead of one over all of them.
-        every_rank: the sums of the first 1, 2, …, ``count`` queries a language, instead of the last of these alone.
+        count: queries per language.
+        per_language: one sum per language instead of one over all languages.
+        every_rank: the sums of the first 1, 2, …, ``count`` queries per language instead of only the last of these.
     """
 
     languages: tuple[str, ...] = XOR_LANGUAGES
@@ -58,14 +57,13 @@ class Layout:
     every_rank: bool = True
 
     def __post_init__(self) -> None:
-        if unknown := [code for code in self.languages if code not in LANGUAGE_NAMES]:
-            raise InputError(f"unknown language {unknown[0]!r}", hint=f"choose from: {' '.join(LANGUAGE_NAMES)}")
+        check_languages(self.languages)
         if len(set(self.languages)) < len(self.languages):
-            raise InputError(f"a language is named twice: {' '.join(self.languages)}")
-        if not 0 < len(self.languages) * self.count <= _MOST:
+            raise InputError(f"a language occurs twice: {' '.join(self.languages)}")
+        if not 0 < len(self.languages) * self.count <= _MAX_QUERIES:
             raise InputError(
-                f"{self.count} queries in each of {len(self.languages)} languages cannot be summed",
-                hint=f"a passage must have between 1 and {_MOST:,} queries",
+                f"cannot sum {self.count} queries in each of {len(self.languages)} languages",
+                hint=f"a passage must have between 1 and {_MAX_QUERIES:,} queries",
             )
 
     @property
@@ -75,7 +73,7 @@ class Layout:
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """How many queries a language each kept sum is of."""
+        """The number of queries per language in each sum."""
         return tuple(range(1, self.count + 1)) if self.every_rank else (self.count,)
 
     @property
@@ -99,32 +97,31 @@ def sum_queries(
     device: str | None = None,
     force: bool = False,
 ) -> Manifest:
-    """Embed generated queries and add them up for each passage, or reuse the folder that holds the sums.
+    """Embed generated queries and sum them for each passage, or reuse an existing folder that matches.
 
     Args:
         queries: see :func:`~xqg_repro.representation.queries.query_files`.
-        config: the encoder; the queries are encoded as questions are.
+        config: the encoder; queries are encoded as questions are.
         output: the stage folder.
         languages, count, per_language, every_rank: see :class:`Layout`.
-        dtype: of :data:`~xqg_repro.representation.sumstore.DTYPES`, of the files alone: sums are always added up in
-            float32.
-        allow_missing: sum what there is of a passage with fewer queries than are due.
-        shard_size: passages a shard; a shard is what a killed run loses and what must fit into memory.
-        device: a torch device; ``None`` takes a GPU if there is one.
+        dtype: one of :data:`~xqg_repro.representation.sumstore.DTYPES`; applies to the files only, sums are computed
+            in float32.
+        allow_missing: accept passages with fewer queries.
+        shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
+        device: a torch device; ``None`` takes a GPU if available.
         force: sum again even if the folder matches.
 
     Returns:
-        the manifest, which counts the passages, the queries that were summed and the ones missing of those due.
+        the manifest, which counts the passages, their queries, and the missing queries.
 
     Raises:
-        InputError: an unknown language, a passage that occurs twice or (without ``allow_missing``) has too few
-            queries, a line of another form, a sum beyond float16's range, a model folder without weights, a full disk.
+        InputError: unknown language, passage that occurs twice or has too few queries (without ``allow_missing``),
+            malformed line, sum beyond float16's range, model folder without weights, full disk.
     """
-    if shard_size < 1:
-        raise InputError(f"a shard cannot hold {shard_size} passages")
-    check_dtype(dtype)
+    check_shard_size(shard_size)
+    check_dtype(dtype, "sums", DTYPES)
     layout = Layout(tuple(languages), count, per_language, every_rank)
-    model = model_fingerprint(config.model)  # before the queries: without a model no need to download them
+    model = model_fingerprint(config.model)  # before the queries, which may be a large download
     wanted = Manifest(
         "sum",
         {
@@ -145,11 +142,11 @@ def sum_queries(
 
 
 def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[PassageQueries]:
-    """The passages as they come; :class:`InputError` where one comes again, or where there is none."""
+    """Pass the passages on; :class:`InputError` if one occurs twice, or if there are none."""
     seen = set()
     for passage in passages:
         if passage.docid in seen:
-            raise InputError(f"has queries for the passage {passage.docid} twice", path=source)
+            raise InputError(f"has two lines for the passage {passage.docid}", path=source)
         seen.add(passage.docid)
         yield passage
     if not seen:
@@ -159,18 +156,16 @@ def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[
 def _sum_shards(
     passages: Iterator[PassageQueries], encoder: TextEncoder, layout: Layout, folder: Path, dtype: str, shard_size: int
 ) -> dict[str, int]:
-    """Write the shards that are not there yet; return what was counted."""
-    number, total, queries = 0, 0, 0
+    """Write the missing shards; return the counts over all shards."""
+    total, queries = 0, 0
     with progress_bar(None, "sum", "passages") as progress:
-        while shard := list(islice(passages, shard_size)):
-            sums_path, counts_path, ids_path = _paths(folder, number)
-            if not sums_path.exists():
+        for path, shard in split_shards(passages, folder, shard_size):
+            if not path.exists():
                 sums, counts = sum_shard(shard, encoder, layout)
-                with atomic_write(ids_path) as ids:
-                    ids.writelines(f"{passage.docid}\n" for passage in shard)
-                write_array(counts_path, counts)
-                write_sums(sums_path, sums, dtype)  # the last, so that it tells a whole shard
-            number, total = number + 1, total + len(shard)
+                write_docids(path, [passage.docid for passage in shard])
+                write_array(_counts_path(path), counts)
+                write_sums(path, sums, dtype)  # last, because its file marks the shard as complete
+            total += len(shard)
             queries += sum(len(texts) for passage in shard for texts in passage.queries.values())
             progress.update(len(shard))
     missing = total * len(layout.languages) * layout.count - queries
@@ -180,7 +175,7 @@ def _sum_shards(
 def sum_shard(
     passages: Sequence[PassageQueries], encoder: TextEncoder, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embed the queries of some passages, each text once, and add them up.
+    """Embed the queries of some passages, each distinct text once, and sum them.
 
     Returns:
         sums, float32, shape (passages, groups, ranks, dimension), and the number of queries in each of them, uint16,
@@ -189,34 +184,32 @@ def sum_shard(
     shape = (len(passages), *layout.shape)
     sums = np.zeros((*shape, encoder.dimension), dtype=np.float32)
     counts = np.zeros(shape, dtype=np.uint16)
-    places: dict[str, list[tuple[int, int, int]]] = defaultdict(list)
+    cells: dict[str, list[tuple[int, int, int]]] = defaultdict(list)  # text → where it is added
     for i, passage in enumerate(passages):
         for group, languages in enumerate(layout.groups):
             for language in languages:
                 for rank, text in enumerate(passage.queries.get(language, ())[: layout.count]):
-                    place = (i, group, rank if layout.every_rank else 0)
-                    counts[place] += 1
-                    places[text].append(place)
-    where = list(places.values())
-    for positions, vectors in encoder.query_batches(places):
-        # microseconds a vector, beside which the encoding is long; without threads, so always in the same order
+                    cell = (i, group, rank if layout.every_rank else 0)
+                    counts[cell] += 1
+                    cells[text].append(cell)
+    cells_of = list(cells.values())
+    for positions, vectors in encoder.query_batches(cells):
+        # takes microseconds per vector, far less than encoding; no threads, so the order of additions is fixed
         for position, vector in zip(positions, vectors, strict=True):
-            for place in where[position]:
-                sums[place] += vector
+            for cell in cells_of[position]:
+                sums[cell] += vector
     np.cumsum(sums, axis=2, out=sums)
     np.cumsum(counts, axis=2, out=counts)
     return sums, counts
 
 
-def _paths(folder: Path, number: int) -> tuple[Path, Path, Path]:
-    """The files of a shard: sums, counts and docids."""
-    stem = folder / f"{number:05d}"
-    return stem.with_suffix(".npy"), stem.with_suffix(".counts.npy"), stem.with_suffix(".docid")
+def _counts_path(path: Path) -> Path:
+    return path.with_suffix(".counts.npy")
 
 
 @dataclass(frozen=True)
 class Sums:
-    """A folder that ``sum`` wrote, of which only what is asked for is read.
+    """A folder that ``sum`` wrote; its arrays are read on demand.
 
     A passage's *place* is its position in the whole folder.
 
@@ -230,63 +223,70 @@ class Sums:
 
     @cached_property
     def layout(self) -> Layout:
-        """Which sums there are."""
+        """Which sums the folder has."""
         values = {field.name: self.manifest.parameters[field.name] for field in dataclasses.fields(Layout)}
         return Layout(**{**values, "languages": tuple(values["languages"])})
 
     def select(self, languages: Sequence[str] = (), queries: int = 0) -> tuple[list[int], int]:
-        """Where the sums of the first ``queries`` in these languages are kept.
+        """Find the sums over the first ``queries`` queries in these languages.
 
         Args:
-            languages: whose queries; empty for all that there are. The order does not matter.
-            queries: how many a language; 0 for all that there are.
+            languages: whose queries, in any order; empty for all languages of the folder.
+            queries: how many per language; 0 for all.
 
         Returns:
             positions of the groups, whose sums are to be added, and the position of the rank.
 
         Raises:
-            InputError: the sums are of other languages, of fewer queries, or not kept apart as far as is asked.
+            InputError: the folder lacks a language, has fewer queries, or does not keep them apart.
         """
-        held, count = self.layout.languages, self.layout.count
-        if unknown := [language for language in languages if language not in held]:
-            hint = f"the languages are: {' '.join(held)}"
+        available, count = self.layout.languages, self.layout.count
+        if unknown := [language for language in languages if language not in available]:
+            hint = f"the languages are: {' '.join(available)}"
             raise InputError(f"holds no sums of queries in {unknown[0]!r}", path=self.folder, hint=hint)
-        chosen = set(languages or held)
+        chosen = set(languages or available)
         groups = [g for g, group in enumerate(self.layout.groups) if chosen.issuperset(group)]
         if sum(len(self.layout.groups[g]) for g in groups) < len(chosen):
-            hint = "sum them again with --per-language, or take them all"
-            raise InputError(f"holds one sum over {' '.join(held)} together", path=self.folder, hint=hint)
+            hint = "sum them again with --per-language, or use all languages"
+            raise InputError(f"holds only one sum over {' '.join(available)}", path=self.folder, hint=hint)
         queries = queries or count
         if queries > count:
-            hint = f"sum them again with {queries} queries a language"
-            raise InputError(f"holds sums of {count} queries a language, not {queries}", path=self.folder, hint=hint)
+            hint = f"sum them again with {queries} queries per language"
+            raise InputError(f"holds sums of {count} queries per language, not {queries}", path=self.folder, hint=hint)
         if queries not in self.layout.ranks:
             hint = "sum them again without --last-rank"
-            problem = f"holds the sum of all {count} queries a language alone, not of the first {queries}"
+            problem = f"holds only the sum of all {count} queries per language, not of the first {queries}"
             raise InputError(problem, path=self.folder, hint=hint)
         return groups, self.layout.ranks.index(queries)
 
-    def shards(self) -> Iterator[tuple[list[str], StoredSums, np.ndarray]]:
-        """The shards in order: docids, sums and counts, these of the shape above; the arrays are memory-mapped."""
-        for number in range(-(-self.manifest.counts["passages"] // self._shard_size)):
-            yield read_text(_paths(self.folder, number)[2]).split("\n")[:-1], *self._shard(number)
+    def docids(self) -> Iterator[str]:
+        """The docid of each place."""
+        for path in self._paths():
+            yield from read_docids(path)
+
+    def has_queries(self, groups: Sequence[int], rank: int) -> np.ndarray:
+        """Whether the passage at each place has queries in these groups: bool, shape (passages,)."""
+        counts = (np.load(_counts_path(path), mmap_mode="r", allow_pickle=False) for path in self._paths())
+        return np.concatenate([shard[:, groups, rank].any(axis=1) for shard in counts])
 
     def take(self, places: np.ndarray, groups: Sequence[int], rank: int) -> tuple[np.ndarray, np.ndarray]:
         """The sums of some passages over some groups at one rank.
 
         Args:
-            places: int64, shape (n,), in any order; -1 for a passage that has none.
+            places: int64, shape (n,), in any order; -1 for a passage without sums.
             groups, rank: as :meth:`select` returns them.
 
         Returns:
-            sums, float32, shape (n, dimension), and how many queries are in each, int64, shape (n,).
+            sums, float32, shape (n, dimension), and the number of queries in each, int64, shape (n,).
         """
         totals = np.zeros((len(places), self.manifest.counts["dimension"]), dtype=np.float32)
         counts = np.zeros(len(places), dtype=np.int64)
         shards, rows = np.divmod(places, self._shard_size)
         for number in np.unique(shards[places >= 0]):
             chosen = np.flatnonzero(shards == number)
-            sums, numbers = self._shard(number)
+            path = shard_path(self.folder, number)
+            sums = StoredSums.open(path)
+            numbers = np.load(_counts_path(path), mmap_mode="r", allow_pickle=False)
             for group in groups:
                 totals[chosen] += sums.take(rows[chosen], group, rank)
                 counts[chosen] += numbers[rows[chosen], group, rank]
@@ -296,19 +296,15 @@ class Sums:
     def _shard_size(self) -> int:
         return int(self.manifest.parameters["shard_size"])
 
-    def _shard(self, number: int) -> tuple[StoredSums, np.ndarray]:
-        sums_path, counts_path, _ = _paths(self.folder, number)
-        return StoredSums.open(sums_path), np.load(counts_path, mmap_mode="r", allow_pickle=False)
+    def _paths(self) -> list[Path]:
+        shards = -(-self.manifest.counts["passages"] // self._shard_size)
+        return [shard_path(self.folder, number) for number in range(shards)]
 
 
 def read_sums(folder: str | Path) -> Sums:
     """Open a folder that ``sum`` wrote.
 
     Raises:
-        InputError: another stage wrote it, or one of its files is missing or cut off.
+        InputError: another stage wrote it, or one of its files is missing or truncated.
     """
-    manifest = verify(Path(folder))
-    if manifest.stage != "sum":
-        hint = "run xqg-repro sum first"
-        raise InputError(f"is the output of {manifest.stage}, not query sums", path=folder, hint=hint)
-    return Sums(Path(folder), manifest)
+    return Sums(Path(folder), open_stage(folder, "sum"))

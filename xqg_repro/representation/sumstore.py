@@ -1,9 +1,9 @@
-"""The number formats of stored query sums, which :mod:`xqg_repro.representation.sums` alone writes and reads.
+"""The number formats of stored query sums; only :mod:`xqg_repro.representation.sums` writes and reads them.
 
-Float32 and float16 hold S_k, the sum of the first k of n queries a language, as it is. The queries of a passage are
-alike, so S_k is close to (k/n)·S_n: int8 keeps S_n as float16, and of each S_k before it the difference
-R_k = S_k - (k/n)·S_n in steps of max|R_k| / 127, the *scale* of a passage, group and rank. For five ranks, that takes
-three fifths of the room of float16; S_k comes back to within half a step.
+Float32 and float16 store S_k, the sum over the first k of n queries per language, directly. The queries of a passage
+are similar, so S_k is close to (k/n)·S_n. int8 therefore stores S_n as float16, and for each k < n the difference
+R_k = S_k - (k/n)·S_n in steps of max|R_k| / 127, the *scale* of a passage, group and rank. With five ranks this takes
+three fifths of the space of float16; S_k is restored to within half a step.
 """
 
 from __future__ import annotations
@@ -13,49 +13,44 @@ from pathlib import Path
 
 import numpy as np
 
-from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
 from xqg_repro.core.shards import cast_finite
 
 DTYPES = ("float32", "float16", "int8")
 
 
-def check_dtype(dtype: str) -> None:
-    """Raise :class:`InputError` unless sums can be stored in this number format."""
-    if dtype not in DTYPES:
-        raise InputError(f"sums cannot be stored as {dtype!r}", hint=f"choose from: {', '.join(DTYPES)}")
-
-
 def write_sums(path: Path, sums: np.ndarray, dtype: str) -> None:
-    """Write a shard's sums, float32, shape (passages, groups, ranks, dimension); the file ``path`` itself comes last.
+    """Write a shard's sums, float32, shape (passages, groups, ranks, dimension); the file ``path`` comes last.
 
-    With int8, ``path`` holds the last rank alone, float16, shape (passages, groups, 1, dimension). If there are other
+    With int8, ``path`` holds only the last rank, float16, shape (passages, groups, 1, dimension). If there are other
     ranks, their codes (int8, shape (passages, groups, ranks - 1, dimension)) and scales (float32, shape (passages,
     groups, ranks - 1)) are in ``NNNNN.codes.npy`` and ``NNNNN.scales.npy`` beside it.
 
     Raises:
-        InputError: a number is beyond float16's range, a full disk.
+        InputError: a number is beyond float16's range, or the disk is full.
     """
-    stored = (
-        cast_finite(sums, dtype, "the sums") if dtype != "int8" else cast_finite(sums[:, :, -1:], "float16", "the sums")
-    )
-    if stored.shape != sums.shape:
-        rest = sums[:, :, :-1] - _shares(sums.shape[2])[:, None] * stored.astype(np.float32)
-        # where there is no difference, any scale will do but nought
+    if dtype != "int8":
+        write_array(path, cast_finite(sums, dtype, "the sums"))
+        return
+    last = cast_finite(sums[:, :, -1:], "float16", "the sums")
+    ranks = sums.shape[2]
+    if ranks > 1:
+        rest = sums[:, :, :-1] - _shares(ranks)[:, None] * last.astype(np.float32)
+        # if all differences are zero, any scale but zero will do
         scales = np.maximum(np.abs(rest).max(axis=3) / np.float32(127), np.finfo(np.float32).tiny)
         rest /= scales[..., None]
         write_array(_beside(path, "codes"), rest.round().astype(np.int8))
         write_array(_beside(path, "scales"), scales)
-    write_array(path, stored)
+    write_array(path, last)
 
 
 @dataclass(frozen=True)
 class StoredSums:
-    """A shard's sums, memory-mapped: only what is taken is read.
+    """A shard's sums, memory-mapped: only the rows that are taken are read.
 
     Attributes:
         stored: the array in the file of the sums.
-        codes, scales: of the ranks before the last, if these are stored as differences from it.
+        codes, scales: those of the ranks before the last, if these are stored as differences from it.
     """
 
     stored: np.ndarray
@@ -64,9 +59,9 @@ class StoredSums:
 
     @classmethod
     def open(cls, path: Path) -> StoredSums:
-        """Map the files that :func:`write_sums` wrote, in whichever format."""
-        others = [other for kind in ("codes", "scales") if (other := _beside(path, kind)).exists()]
-        return cls(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in (path, *others)))
+        """Map the files that :func:`write_sums` wrote, in any format."""
+        files = [path, *filter(Path.exists, (_beside(path, "codes"), _beside(path, "scales")))]
+        return cls(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 
     def take(self, rows: np.ndarray, group: int, rank: int) -> np.ndarray:
         """The sums of some of the shard's passages, float32, shape (n, dimension), for rows of shape (n,)."""

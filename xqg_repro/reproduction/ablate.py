@@ -38,7 +38,7 @@ from xqg_repro.representation.augment import (
     combine,
     current_encoder,
     open_embeddings,
-    resolved,
+    resolve_augmentation,
 )
 from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Sums, read_sums
@@ -209,7 +209,7 @@ def _variants(
 ) -> list[Augmentation]:
     """One fully specified augmentation per value, in order; settings that mean the same are equal."""
     sums.select(how.languages)
-    how = resolved(how, sums.layout, config)
+    how = resolve_augmentation(how, sums.layout, config)
     if vary is Vary.ALPHA:
         return [dataclasses.replace(how, alpha=alpha) for alpha in sorted({float(alpha) for alpha in values or ALPHAS})]
     if fractions := [number for number in values if not float(number).is_integer()]:

@@ -20,7 +20,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import input_digest, read_json
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
-from xqg_repro.models.loading import PACKAGED, chosen_device, resolve_model
+from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
 from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
@@ -205,11 +205,11 @@ def _device() -> Fact:
         import torch
     except (ImportError, OSError) as error:
         return Fact("device", "none", f"torch cannot be imported: {error}")
-    from xqg_repro.models.generator import resolved
+    from xqg_repro.models.generator import resolve_precision
 
-    device = chosen_device(None)
+    device = choose_device(None)
     name = f"{device} ({torch.cuda.get_device_name()})" if device == "cuda" else device
-    native = resolved(GeneratorConfig()).precision is Precision.BFLOAT16
+    native = resolve_precision(GeneratorConfig()).precision is Precision.BFLOAT16
     return Fact("device", f"{name}, {'with' if native else 'without'} bfloat16, threads: {torch.get_num_threads()}")
 
 

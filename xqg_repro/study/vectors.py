@@ -12,7 +12,7 @@ import numpy as np
 from xqg_repro.collection.xquad import NAME
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, write_array
-from xqg_repro.core.languages import sentences
+from xqg_repro.core.languages import split_sentences
 from xqg_repro.core.shards import read_shards
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
@@ -93,7 +93,9 @@ def encode_all(
     questions = {code: stages.encoded(folder / f"questions.{code}", data.questions[code]) for code in study.languages}
     cut = any(Source.SENTENCES in method.sources for method in study.methods.values())
     for code in study.passages if cut else ():
-        pieces = [(i, doc.title, s) for i, doc in enumerate(data.paragraphs[code]) for s in sentences(doc.text, code)]
+        pieces = [
+            (i, doc.title, s) for i, doc in enumerate(data.paragraphs[code]) for s in split_sentences(doc.text, code)
+        ]
         owners, titles, texts = ([row[part] for row in pieces] for part in range(3))
         vectors = stages.encoded(folder / f"sentences.{code}", texts, titles)
         sides[code] = Grouped(vectors, np.array(owners), sum(map(len, texts)))

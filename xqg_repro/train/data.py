@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.core.errors import InputError, shown
+from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import digest, file_digest, read_text
 from xqg_repro.core.settings import resource
 from xqg_repro.train.recipe import Recipe
@@ -60,7 +60,7 @@ def labelled(qid: str, text: str) -> str:
     >>> print(labelled("q1", "Missä?"), labelled("", "Mikä?"))
     q1 'Missä?' 'Mikä?'
     """
-    return f"{qid} {shown(text)}".lstrip()
+    return f"{qid} {quote(text)}".lstrip()
 
 
 def training_file(data: str) -> Path:

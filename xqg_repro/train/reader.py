@@ -21,7 +21,7 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
 from xqg_repro.models.loading import load_model, model_fingerprint, resolve_model
-from xqg_repro.models.reader import SEEN, SpanReader, check_reads, padded, windows
+from xqg_repro.models.reader import SEEN, SpanReader, check_reader, pad_windows, windows
 from xqg_repro.train import distributed as ranks
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
@@ -79,7 +79,7 @@ def _build(recipe: ReaderRecipe, split: Split, inputs: dict[str, str], folder: P
     start = resolve_model(recipe.model)
     heads = ("qa_outputs.",)
     tokenizer, model = load_model(start, torch.float32, "AutoModelForQuestionAnswering", "an encoder", untrained=heads)
-    check_reads(tokenizer, model, recipe.reader(""), start)
+    check_reader(tokenizer, model, recipe.reader(""), start)
     freeze(model, recipe)
     logger.info(
         f"train: {len(kept)} questions, {left_out} left out (no answer in the passage), {len(held_out)} held out"
@@ -164,7 +164,8 @@ class Collator:
         spans = [window.locate(*place) if (place := pairs[window.pair][2]) else (0, 0) for window in found]
         first, last = torch.tensor(spans).T
         asked = [self.examples[i].label for positions, _ in batch for i in positions]
-        return padded(self.tokenizer, found) | {"start_positions": first, "end_positions": last, "questions": asked}
+        labels = {"start_positions": first, "end_positions": last, "questions": asked}
+        return pad_windows(self.tokenizer, found) | labels
 
     def _negatives(self, example: Example, epoch: int) -> list[str]:
         """Texts of passages without the answer."""

@@ -33,6 +33,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import regex
+
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import read_text
 from xqg_repro.core.languages import SCRIPTS
@@ -57,10 +59,9 @@ _ARTICLES = {
     "es": re.compile(r"\b(?:un|una|unos|unas|el|la|los|las)\b"),
     "vi": re.compile(r"\b(?:của|là|cái|chiếc|những)\b"),
 }
-_JAPANESE = "".join(f"{chr(block.start)}-{chr(block.stop - 1)}" for block in SCRIPTS["ja"])
 _CHARACTERS = {
     # with voicing marks and variation selectors
-    "ja": re.compile(f"[{_JAPANESE}][\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef]*"),
+    "ja": regex.compile(f"[{SCRIPTS['ja']}][\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef]*"),
     # without digits, whose numbers stay whole, and the baht sign
     "th": re.compile("[\u0e01-\u0e3a\u0e40-\u0e4e][\u0e31\u0e33-\u0e3a\u0e47-\u0e4e]*"),
     "zh": re.compile("[\u4e00-\u9fa5]"),

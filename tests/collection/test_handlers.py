@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from conftest import QUOTED, Mini
+
+from xqg_repro import collection
+from xqg_repro.collection import handlers
+from xqg_repro.collection.files import DataFile
+from xqg_repro.collection.handlers import Questions, TsvPassages
+from xqg_repro.collection.records import read_questions
+from xqg_repro.core.errors import InputError
+
+
+def test_passages_are_read_in_order_and_at_random(mini_data: Mini) -> None:
+    dataset = collection.load("xor-tydi")
+    assert [tuple(doc) for doc in dataset.docs_iter()] == mini_data.passages
+    store = dataset.docs_store()
+    assert [tuple(store.get(docid)) for docid, *_ in reversed(mini_data.passages)] == mini_data.passages[::-1]
+    assert dataset.docs_count() == 60
+
+
+def test_a_quoted_field_is_unquoted_everywhere(mini_data: Mini) -> None:
+    assert '""Keep out""' in mini_data.passages_path.read_text(encoding="utf-8")
+    dataset = collection.load("xor-tydi")
+    assert dataset.docs_store().get("5").text == list(dataset.docs_iter())[4].text == QUOTED
+
+
+def test_unknown_passages_are_missing(mini_data: Mini) -> None:
+    store = collection.load("xor-tydi").docs_store()
+    assert set(store.get_many(["3", "nothing", "60", "01"])) == {"3", "60"}
+    for docid in ("0", "61", "-1", "01", "1.0", "²", "", "place"):
+        with pytest.raises(KeyError):
+            store.get(docid)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_only_a_large_files_offsets_are_stored(
+    mini_data: Mini, local: Callable[..., DataFile], own_home: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+) -> None:
+    monkeypatch.setattr(handlers, "_LARGE_FILE", 100 if large else 100_000)
+    file = local(mini_data.passages_path.read_text(encoding="utf-8"))
+    for _ in range(2):
+        assert TsvPassages(file, "test").docs_store().get("60").doc_id == "60"
+    written = {path.name for path in own_home.parent.rglob("*") if path.is_file()}
+    offsets = {f"{file.fingerprint()}.npy"} if large else set()
+    assert written == {"checksums.json", "checksums.json.lock", "file"} | offsets
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"), [("2\ttext", "got 2"), ("2\ta\tb\tc", "got 4"), ("3\ttext\ttitle", "expected the id 2")]
+)
+def test_a_bad_passage_names_file_and_line(local: Callable[..., DataFile], line: str, problem: str) -> None:
+    passages = TsvPassages(local(f"id\ttext\ttitle\n1\ttext\ttitle\n{line}\n"), "test")
+    for read in (lambda: list(passages.docs_iter()), lambda: passages.docs_store().get("2")):
+        with pytest.raises(InputError, match=problem) as caught:
+            read()
+        assert (Path(str(caught.value.path)).name, caught.value.line) == ("file", 3)
+
+
+def test_the_fingerprint_of_questions_follows_the_language(mini_data: Mini) -> None:
+    read = partial(read_questions, DataFile("xor-tydi", "questions.jsonl", "https://example.org/questions"))
+    assert len({Questions(read, "t", language).fingerprint() for language in (None, "ar", "fi")}) == 3

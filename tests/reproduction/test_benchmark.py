@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
+from xqg_repro.core.settings import resource
+from xqg_repro.evaluation.evaluate import parse_measures
+from xqg_repro.evaluation.printing import MeasureConfig
+from xqg_repro.models.settings import load_generator, load_reader
+from xqg_repro.representation.settings import Aggregate, Augmentation
+from xqg_repro.reproduction.benchmark import Condition, Reading, load_benchmark
+
+SHIPPED = sorted(path.stem for path in resource("conditions").glob("*.yaml"))
+
+OTHER = "{name: other, title: Other, encoder: mbert}"
+AUGMENTED = OTHER.replace("}", ", generator: xqg-mini, augmentation: {alpha: 0, aggregate: mean, languages: [fi]}}")
+READING = "reading: {reader: reader-mini, depth: 3, weight: 0.5}\n"
+TOY = f"""\
+name: toy
+title: A toy
+collection: toy
+topics: toy/{{language}}
+languages: [ar, fi]
+{READING}\
+measures:
+  R@1: {{scale: 100, digits: 1, tolerance: 1}}
+  EM: {{scale: 100, digits: 1}}
+conditions:
+  - {{name: plain, title: Plain, encoder: mbert, expected: {{R@1: {{ar: 50, average: 55.5}}}}}}
+  - {OTHER}
+"""
+
+
+def toy(tmp_path: Path, old: str = "", new: str = "") -> Path:
+    """The toy benchmark's file with one replacement."""
+    assert old in TOY
+    (tmp_path / "toy.yaml").write_text(TOY.replace(old, new, 1) if old else TOY, encoding="utf-8")
+    return tmp_path / "toy.yaml"
+
+
+def test_a_benchmark_is_read_from_a_file(tmp_path: Path) -> None:
+    benchmark = load_benchmark(str(toy(tmp_path, OTHER, AUGMENTED)))
+    assert benchmark.languages == ("ar", "fi")
+    assert benchmark.measures == {"R@1": MeasureConfig(100.0, 1, 1.0), "EM": MeasureConfig(100.0, 1)}
+    assert benchmark.reading == Reading("reader-mini", 3, 0.5)
+    assert (benchmark.answer_measures, benchmark.run_measures) == (("EM",), ("R@1",))
+    assert benchmark.condition("plain").expected == {"R@1": {"ar": 50.0, "average": 55.5}}
+    assert benchmark.condition("plain").augmentation is None
+    assert benchmark.condition("other").augmentation == Augmentation(0.0, Aggregate.MEAN, ("fi",))
+    assert benchmark.depth == 100
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("title: A toy", "titel: A toy", "Benchmark has no key 'titel'"),
+        ("encoder: mbert", "encodr: mbert", "Condition has no key 'encodr'"),
+        ("title: A toy", "name: again", "toy.yaml:2: repeats the key 'name'"),
+        ("[ar, fi]", "[]", "toy has no languages"),
+        ("name: other", "name: plain", "'plain'"),
+        ("encoder: mbert,", "encoder: mbrt,", "plain: .*encoder preset 'mbrt'"),
+        ("digits: 1", "digits: -1", "-1 digits"),
+        ("scale: 100", "scale: 0", "a scale of 0.0"),
+        ("{ar: 50,", "{de: 50,", "'de'"),
+        ("expected: {R@1:", "expected: {R@9:", "'R@9'"),
+        (OTHER, OTHER.replace("}", ", baseline: none}"), "baseline 'none'"),
+        (OTHER, AUGMENTED.replace("alpha: 0", "alpha: 2"), "α is 2.0"),
+        (OTHER, AUGMENTED.replace("generator: xqg-mini, ", ""), "other needs an augmentation"),
+        (READING, "", "EM .*reading: {"),
+        ("  EM: {scale: 100, digits: 1}\n", "", "add EM or F1"),
+        ("depth: 3", "depth: 0", "a depth of 0"),
+        ("weight: 0.5", "weight: -1", "-1.0"),
+        ("weight: 0.5", "weight: .nan", "nan"),
+        ("reader: reader-mini, ", "", "Reading lacks the key 'reader'"),
+    ],
+)
+def test_a_bad_benchmark_file_is_named_with_its_key(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    path = toy(tmp_path, old, new)
+    with pytest.raises(InputError, match=problem) as caught:
+        load_benchmark(str(path))
+    assert caught.value.path == path
+
+
+@pytest.mark.parametrize("generator", ["", "g"])
+@pytest.mark.parametrize("corpus", ["", "c"])
+@pytest.mark.parametrize("augmentation", [None, Augmentation()])
+def test_an_augmentation_has_one_source_of_queries(
+    generator: str, corpus: str, augmentation: Augmentation | None
+) -> None:
+    if len(generator + corpus) == (augmentation is not None):
+        assert Condition("n", "t", "e", generator, corpus, augmentation).generator == generator
+    else:
+        with pytest.raises(InputError, match="n needs an augmentation with one source of queries"):
+            Condition("n", "t", "e", generator, corpus, augmentation)
+
+
+def test_unknown_names_name_the_others(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nope.*xquad"):
+        load_benchmark("nope")
+    benchmark = load_benchmark(str(toy(tmp_path)))
+    with pytest.raises(InputError, match=r"toy has no condition 'nope' .*plain, other"):
+        benchmark.condition("nope")
+    with pytest.raises(InputError, match=r"toy has no questions in de, xx .*ar fi"):
+        benchmark.topic_sets(("ar", "de", "xx"))
+
+
+def test_topics_are_of_one_language_each_or_of_all_together(tmp_path: Path) -> None:
+    separate = load_benchmark(str(toy(tmp_path)))
+    assert separate.topic_sets() == {"toy/ar": ("ar",), "toy/fi": ("fi",)}
+    assert separate.topic_sets(("fi",)) == {"toy/fi": ("fi",)}
+    together = load_benchmark(str(toy(tmp_path, "toy/{language}", "toy/dev")))
+    assert together.topic_sets() == {"toy/dev": ("ar", "fi")}
+    assert together.topic_sets(("fi",)) == {"toy/dev": ("fi",)}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_benchmark_is_consistent(name: str) -> None:
+    benchmark = load_benchmark(name)
+    assert benchmark.name == name
+    assert find_spec(f"xqg_repro.2cr.{name.replace('-', '_')}")
+    assert list(parse_measures(list(benchmark.measures))) == list(benchmark.measures)
+    if benchmark.reading:
+        assert load_reader(benchmark.reading.reader).model
+        assert benchmark.reading.depth <= benchmark.depth
+    for condition in benchmark.conditions:
+        assert condition.corpus in ("", "ielab/xor-tydi-xqg-augmented")
+        for measure, scores in condition.expected.items():
+            assert set(scores) <= {*benchmark.languages, AVERAGE}
+            assert all(0 <= score <= benchmark.measures[measure].scale for score in scores.values())
+        if condition.augmentation:
+            assert condition.augmentation.queries <= benchmark.queries
+            assert set(condition.augmentation.languages) <= set(XOR_LANGUAGES)
+        if condition.generator:
+            generator = load_generator(condition.generator)
+            assert generator.queries >= benchmark.queries
+            assert generator.languages == XOR_LANGUAGES
+
+
+def test_the_papers_conditions_augment_as_the_paper_does() -> None:
+    augmented = [c.augmentation for c in load_benchmark("xor-tydi").conditions if c.augmentation]
+    assert augmented == [Augmentation()] * 3
