@@ -250,7 +250,7 @@ def test_folders_of_other_stages_and_models_are_refused(
         with pytest.raises(InputError, match="another model"):
             scored("alpha", **settings)
     shutil.copy(model_folder("bert", seed=3) / "model.safetensors", model)
-    with pytest.raises(InputError, match="another model"):
+    with pytest.raises(InputError, match="other weights"):
         scored("alpha", embeddings=tmp_path / "e", sums=ours)
 
 

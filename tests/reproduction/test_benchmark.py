@@ -69,10 +69,10 @@ def test_a_benchmark_is_read_from_a_file(tmp_path: Path) -> None:
         ("expected: {R@1:", "expected: {R@9:", "'R@9'"),
         (OTHER, OTHER.replace("}", ", baseline: none}"), "baseline 'none'"),
         (OTHER, AUGMENTED.replace("alpha: 0", "alpha: 2"), "α is 2.0"),
-        (OTHER, AUGMENTED.replace("generator: xqg-mini, ", ""), "other needs an augmentation"),
+        (OTHER, AUGMENTED.replace("generator: xqg-mini, ", ""), "other: expected an augmentation"),
         (READING, "", "EM .*reading: {"),
         ("  EM: {scale: 100, digits: 1}\n", "", "add EM or F1"),
-        ("depth: 3", "depth: 0", "a depth of 0"),
+        ("depth: 3", "depth: 0", "depth is 0"),
         ("weight: 0.5", "weight: -1", "-1.0"),
         ("weight: 0.5", "weight: .nan", "nan"),
         ("reader: reader-mini, ", "", "Reading lacks the key 'reader'"),
@@ -94,7 +94,7 @@ def test_an_augmentation_has_one_source_of_queries(
     if len(generator + corpus) == (augmentation is not None):
         assert Condition("n", "t", "e", generator, corpus, augmentation).generator == generator
     else:
-        with pytest.raises(InputError, match="n needs an augmentation with one source of queries"):
+        with pytest.raises(InputError, match="n: expected an augmentation"):
             Condition("n", "t", "e", generator, corpus, augmentation)
 
 
@@ -102,7 +102,7 @@ def test_unknown_names_name_the_others(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nope.*xquad"):
         load_benchmark("nope")
     benchmark = load_benchmark(str(toy(tmp_path)))
-    with pytest.raises(InputError, match=r"toy has no condition 'nope' .*plain, other"):
+    with pytest.raises(InputError, match=r"toy: unknown condition 'nope' .*plain, other"):
         benchmark.condition("nope")
     with pytest.raises(InputError, match=r"toy has no questions in de, xx .*ar fi"):
         benchmark.topic_sets(("ar", "de", "xx"))
