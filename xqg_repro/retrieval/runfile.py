@@ -1,4 +1,7 @@
-"""TREC runs: ``qid Q0 docid rank score tag``, ranks from 1, scores not increasing, ties by docid."""
+"""TREC runs: lines of ``qid Q0 docid rank score tag``.
+
+Ranks start at 1, scores never increase, and passages with equal scores are ordered by docid.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ COLUMNS = "qid Q0 docid rank score tag"
 
 
 class Hit(NamedTuple):
-    """One retrieved passage."""
+    """A retrieved passage."""
 
     docid: str
     score: float
@@ -26,7 +29,7 @@ Run = dict[str, list[Hit]]
 
 
 def rank(hits: Iterable[Hit]) -> list[Hit]:
-    """Order hits as they are written: by score as printed (six decimals), ties by docid.
+    """Sort hits by score, rounded to the six decimals of a run file, and equal scores by docid.
 
     >>> rank([Hit("b", 0.50000001), Hit("c", 0.7), Hit("a", 0.5)])
     [Hit(docid='c', score=0.7), Hit(docid='a', score=0.5), Hit(docid='b', score=0.5)]
@@ -36,10 +39,11 @@ def rank(hits: Iterable[Hit]) -> list[Hit]:
 
 
 def write_run(run: Mapping[str, Iterable[Hit]], path: str | Path, tag: str) -> None:
-    """Write a run; hits are ordered by :func:`rank`, questions keep their order.
+    """Write a run. :func:`rank` sorts the hits of a question; the order of questions is kept.
 
     Raises:
-        InputError: an id or the tag is empty or holds white space, a score is not a number, or the disk is full.
+        InputError: an id or the tag is empty or contains white space, a score is not a finite number, a question has
+            the same passage twice, or the file cannot be written.
     """
     for name in (tag, *run):
         check_id(name, path)
@@ -51,11 +55,8 @@ def write_run(run: Mapping[str, Iterable[Hit]], path: str | Path, tag: str) -> N
             for position, hit in enumerate(ranked, 1):
                 check_id(hit.docid, path)
                 if not math.isfinite(hit.score):
-                    raise InputError(
-                        f"question {qid}, passage {hit.docid}: the score is {hit.score}",
-                        path=path,
-                        hint="the embeddings hold NaN or infinity; encode again",
-                    )
+                    problem = f"question {qid}, passage {hit.docid}: the score is {hit.score}"
+                    raise InputError(problem, path=path, hint="the embeddings contain NaN or infinity; encode again")
                 file.write(f"{qid} Q0 {hit.docid} {position} {hit.score:.6f} {tag}\n")
 
 
@@ -63,55 +64,49 @@ def read_run(path: str | Path, qids: Iterable[str] | None = None) -> Run:
     """Read and validate a TREC run.
 
     Args:
-        path: the file, UTF-8; uncompressed if its name ends in ``.gz``.
-        qids: the questions that the run may hold; ``None`` allows any.
+        path: the file, UTF-8; decompressed if its name ends in ``.gz``.
+        qids: the questions that the run may contain; ``None`` allows any.
 
     Raises:
-        InputError: naming file and line, for a line without six columns, a last line that was cut off, a rank that
-            does not count up from 1, a score that is not finite or increases, a docid twice for one question,
-            questions that are not contiguous, or a qid that is not in ``qids``.
+        InputError: names the file and the line. A line does not have six columns; the last line is cut off; ranks do
+            not count up from 1; a score is not finite or higher than the previous one; a question has the same
+            passage twice; the lines of a question are not contiguous; or a qid is not in ``qids``.
     """
     path = Path(path)
-    known = None if qids is None else set(qids)
+    allowed = None if qids is None else set(qids)
     run: Run = {}
-    seen: set[str] = set()
+    docids: set[str] = set()
     current = None
-    lines = read_text(path, "run file").split("\n")
-    if lines[-1]:
-        raise InputError(
-            "the last line has no line end: the file was cut off",
-            path=path,
-            line=len(lines),
-            hint="write the run again",
-        )
-    for number, line in enumerate(lines[:-1], 1):
+    for number, line in enumerate(read_lines(path, "run file"), 1):
         qid, hit, position = _parse(line, path, number)
         if qid != current:
-            if qid in run:
-                raise InputError(
-                    f"question {qid} appears again after another one",
-                    path=path,
-                    line=number,
-                    hint="keep the lines of a question together",
-                )
-            if known is not None and qid not in known:
-                raise InputError(
-                    f"the topics have no question {qid!r}",
-                    path=path,
-                    line=number,
-                    hint="is this the run of another topic set?",
-                )
-            current, run[qid], seen = qid, [], set()
-        _check_order(run[qid], seen, hit, position, path, number)
-        seen.add(hit.docid)
+            _check_question(qid, run, allowed, path, number)
+            current, docids, run[qid] = qid, set(), []
+        _check_hit(hit, position, run[qid], docids, path, number)
+        docids.add(hit.docid)
         run[qid].append(hit)
     return run
+
+
+def read_lines(path: Path, what: str) -> list[str]:
+    """The lines of a file that must end with a line end; ``what`` is the kind of file, for messages.
+
+    Raises:
+        InputError: the file cannot be read, its last line is cut off, or it begins with a byte order mark.
+    """
+    lines = read_text(path, what).split("\n")
+    if lines[-1]:
+        hint = "write the file again, or end its last line if it is complete"
+        raise InputError("the last line has no line end; it may be cut off", path=path, line=len(lines), hint=hint)
+    if lines[0].startswith("\ufeff"):
+        raise InputError("begins with a byte order mark", path=path, line=1, hint="save it as plain UTF-8")
+    return lines[:-1]
 
 
 def _parse(line: str, path: Path, number: int) -> tuple[str, Hit, int]:
     columns = line.split()
     if len(columns) != 6:
-        raise InputError(f"has {len(columns)} columns where six are due", path=path, line=number, hint=COLUMNS)
+        raise InputError(f"expected 6 columns, got {len(columns)}", path=path, line=number, hint=COLUMNS)
     qid, _, docid, position, score, _ = columns
     try:
         return qid, Hit(docid, float(score)), int(position)
@@ -119,15 +114,26 @@ def _parse(line: str, path: Path, number: int) -> tuple[str, Hit, int]:
         raise InputError(f"rank or score is not a number: {error}", path=path, line=number, hint=COLUMNS) from None
 
 
-def _check_order(hits: list[Hit], seen: set[str], hit: Hit, position: int, path: Path, number: int) -> None:
-    problem, hint = None, "sort the hits by score and number them from 1"
+def _check_question(qid: str, run: Run, allowed: set[str] | None, path: Path, number: int) -> None:
+    if qid in run:
+        problem, hint = f"question {qid} appears again after another one", "keep the lines of a question together"
+    elif allowed is not None and qid not in allowed:
+        problem, hint = f"the topics have no question {qid!r}", "is this the run of another topic set?"
+    else:
+        return
+    raise InputError(problem, path=path, line=number, hint=hint)
+
+
+def _check_hit(hit: Hit, position: int, previous: list[Hit], docids: set[str], path: Path, number: int) -> None:
+    hint = "sort the hits by score and number them from 1"
     if not math.isfinite(hit.score):
         problem, hint = f"the score is {hit.score}", "scores must be finite numbers"
-    elif hit.docid in seen:
-        problem, hint = f"passage {hit.docid} is listed twice for the same question", "keep its best rank only"
-    elif position != len(hits) + 1:
-        problem = f"rank {position} where {len(hits) + 1} is due"
-    elif hits and hit.score > hits[-1].score:
-        problem = f"the score {hit.score} is higher than the one before it"
-    if problem:
-        raise InputError(problem, path=path, line=number, hint=hint)
+    elif hit.docid in docids:
+        problem, hint = f"passage {hit.docid} is listed twice for the same question", "keep only its best rank"
+    elif position != len(previous) + 1:
+        problem = f"expected rank {len(previous) + 1}, got {position}"
+    elif previous and hit.score > previous[-1].score:
+        problem = f"the score {hit.score} is higher than the previous one"
+    else:
+        return
+    raise InputError(problem, path=path, line=number, hint=hint)
