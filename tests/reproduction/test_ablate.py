@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.stages import Manifest
-from xqg_repro.evaluation.evaluate import Scores, evaluate
+from xqg_repro.evaluation.evaluate import evaluate
+from xqg_repro.evaluation.scores import Scores
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import augment

@@ -13,7 +13,7 @@ from reproduction.toy import TOY_WITH_ANSWERS, TOY_WITHOUT_SUMS, Calls, toy
 from xqg_repro import cli
 from xqg_repro.cli import two_click
 from xqg_repro.core.settings import resource
-from xqg_repro.evaluation.evaluate import Missing, Scores
+from xqg_repro.evaluation.scores import Missing, Scores
 from xqg_repro.reproduction.benchmark import Benchmark, load_benchmark
 from xqg_repro.reproduction.execute import EXECUTORS, execute
 from xqg_repro.reproduction.regress import load_regression, regression_names, whole_command
@@ -52,7 +52,7 @@ def tasks() -> list[Task]:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    calls, scores = Calls(), Scores("t", Missing.ZERO, {"F1": {"q": 1.0}}, {"q": "ar"}, ())
+    calls, scores = Calls(), Scores("t", Missing.ZERO, {"F1": {"ar": {"q": 1.0}}}, {"q": "ar"}, ())
     for function in STAGES:
         calls.replace(function, scores if ".evaluate." in function else SimpleNamespace(means={}), monkeypatch)
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))

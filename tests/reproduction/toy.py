@@ -11,7 +11,7 @@ import yaml
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import parse
-from xqg_repro.evaluation.evaluate import Missing, Scores
+from xqg_repro.evaluation.scores import Missing, Scores
 from xqg_repro.reproduction.benchmark import Benchmark
 from xqg_repro.reproduction.tasks import Task
 
@@ -67,7 +67,9 @@ class Stages:
         if task.verb != "evaluate":
             return None
         qids = [f"{language}{number}" for number in range(2)]
-        per_query = {measure: dict.fromkeys(qids, self.scores[language]) for measure in task.options["measures"]}
+        per_query = {
+            measure: {language: dict.fromkeys(qids, self.scores[language])} for measure in task.options["measures"]
+        }
         return Scores(task.options["topics"], Missing.ZERO, per_query, dict.fromkeys(qids, language), ())
 
     @property

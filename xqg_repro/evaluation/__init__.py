@@ -1,4 +1,4 @@
-"""From runs to scores: measures, significance, comparisons and submissions."""
+"""From runs to scores: measures, significance, comparisons, submissions and other tools' runs."""
 
 from typing import TYPE_CHECKING
 
@@ -8,16 +8,17 @@ if TYPE_CHECKING:
     from xqg_repro.evaluation.compare import Comparison as Comparison
     from xqg_repro.evaluation.compare import System as System
     from xqg_repro.evaluation.compare import compare as compare
-    from xqg_repro.evaluation.evaluate import Missing as Missing
-    from xqg_repro.evaluation.evaluate import Scores as Scores
     from xqg_repro.evaluation.evaluate import evaluate as evaluate
     from xqg_repro.evaluation.evaluate import evaluate_answers as evaluate_answers
+    from xqg_repro.evaluation.scores import Missing as Missing
+    from xqg_repro.evaluation.scores import Scores as Scores
     from xqg_repro.evaluation.significance import Correction as Correction
     from xqg_repro.evaluation.significance import Test as Test
 
 export(
     __name__,
-    evaluate=["Missing", "Scores", "evaluate", "evaluate_answers"],
+    scores=["Missing", "Scores"],
+    evaluate=["evaluate", "evaluate_answers"],
     compare=["Comparison", "System", "compare"],
     significance=["Correction", "Test"],
 )

@@ -1,160 +1,63 @@
 """Stage ``evaluate``: a TREC run, or answers, and the questions → scores per question, per language and on average.
 
-The average over languages is the plain (macro) mean of the languages' means, as in the paper's tables.
+The average over languages is the macro mean, the plain mean of the languages' means, as in the paper's tables.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from math import isnan
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, read_text
-from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.files import read_json
 from xqg_repro.evaluation.measures import register
-from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score, read_answers
+from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, scorable, tokens_until
+from xqg_repro.evaluation.scores import Missing, Scores, by_language
 from xqg_repro.retrieval.runfile import Run, read_run
 
 if TYPE_CHECKING:
     from ir_measures import Measure
 
-
-class Missing(StrEnum):
-    """What a question that the run does not hold counts: a score of zero, or nothing (as in the official script)."""
-
-    ZERO = "zero"
-    SKIP = "skip"
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of one run, or of one file of answers.
-
-    Attributes:
-        topics: ir-datasets id.
-        missing: what was done about questions that the run does not hold.
-        per_query: measure → qid → score in [0, 1]; only questions that can be scored.
-        languages: qid → language, of every question of the topics.
-        absent: qids of the topics that the run does not hold.
-    """
-
-    topics: str
-    missing: Missing
-    per_query: dict[str, dict[str, float]]
-    languages: dict[str, str]
-    absent: tuple[str, ...]
-
-    def count(self, measure: str, language: str | None = None) -> int:
-        """Number of questions scored."""
-        return len(self._values(measure, language))
-
-    def mean(self, measure: str, language: str) -> float:
-        """Mean over the questions of one language; NaN where there is none."""
-        values = self._values(measure, language)
-        return fmean(values) if values else float("nan")
-
-    def average(self, measure: str, languages: Iterable[str] | None = None) -> float:
-        """Macro average: the mean of the languages' means."""
-        chosen = list(languages or dict.fromkeys(self.languages.values()))
-        return fmean(self.mean(measure, language) for language in chosen)
-
-    def table(self, measure: str) -> dict[str, float]:
-        """Language → mean, then ``average`` → macro average."""
-        languages = list(dict.fromkeys(self.languages.values()))
-        return {
-            **{language: self.mean(measure, language) for language in languages},
-            AVERAGE: self.average(measure, languages),
-        }
-
-    def by_language(self, measure: str) -> dict[str, dict[str, float]]:
-        """Language → qid → score; only questions that can be scored."""
-        found: dict[str, dict[str, float]] = {language: {} for language in self.languages.values()}
-        for qid, score in self.per_query[measure].items():
-            found[self.languages[qid]][qid] = score
-        return found
-
-    def _values(self, measure: str, language: str | None) -> list[float]:
-        return [score for qid, score in self.per_query[measure].items() if language in (None, self.languages[qid])]
-
-    def write(self, path: str | Path) -> None:
-        """Write everything as JSON, per-question scores included."""
-        summary = {
-            measure: {
-                "means": {column: None if isnan(mean) else mean for column, mean in self.table(measure).items()},
-                "questions": self.count(measure),
-            }
-            for measure in self.per_query
-        }
-        with atomic_write(path) as file:
-            json.dump(
-                {
-                    "topics": self.topics,
-                    "missing": self.missing,
-                    "absent": self.absent,
-                    "summary": summary,
-                    "languages": self.languages,
-                    "per_query": self.per_query,
-                },
-                file,
-                ensure_ascii=False,
-                indent=1,
-                allow_nan=False,
-            )
-            file.write("\n")
-
-
-def read_scores(path: str | Path) -> Scores:
-    """Scores as :meth:`Scores.write` wrote them; :class:`InputError` where it did not."""
-    try:
-        found = json.loads(read_text(Path(path), "file of scores"))
-        return Scores(
-            found["topics"],
-            Missing(found["missing"]),
-            found["per_query"],
-            found["languages"],
-            tuple(found["absent"]),
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"holds no scores: {error}", path=path, hint="write it with xqg-repro evaluate") from None
+QuestionScores: TypeAlias = dict[str, dict[str, float]]
+"""Measure → qid → score."""
 
 
 def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, missing: Missing = Missing.ZERO) -> Scores:
     """Score a run.
 
     Args:
-        run: a TREC run file, or a run already read.
+        run: a TREC run file, or a run in memory.
         topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
         measures: ``R2kt``, ``R5kt``, or any name that ir-measures knows (``nDCG@10``, ``RR@10``, ``R@5``).
-        missing: what a question absent from the run counts.
+        missing: how questions missing from the run are scored.
 
     Raises:
-        InputError: a run that is malformed or of other questions, an unknown measure, a measure that needs answers or
-            relevance judgements that the topics do not have, or no question in common.
+        InputError: the run is malformed or has none of the questions; a measure is unknown, or needs answers or
+            relevance judgements that the topics do not have.
     """
     dataset = collection.load(topics, needs=["queries"])
     parsed = parse_measures(measures)
-    if answers := [name for name in parsed if name in MATCH_MEASURES]:
-        raise InputError(f"{answers[0]} is of answers, not of runs", hint="name files of answers (--answers)")
-    questions = list(dataset.queries_iter())
-    found = run if isinstance(run, dict) else read_run(run, [question.query_id for question in questions])
-    absent = tuple(question.query_id for question in questions if question.query_id not in found)
-    if len(absent) == len(questions):
-        raise InputError(f"the run holds no question of {topics}", hint="is this the run of another topic set?")
-    counted = [q for q in questions if missing is Missing.ZERO or q.query_id in found]
-    per_query: dict[str, dict[str, float]] = {}
-    if by_answers := {name: measure for name, measure in parsed.items() if name in TOKEN_LIMITS}:
-        per_query.update(_score_recall(dataset, counted, found, by_answers))
-    if by_judgements := {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}:
-        per_query.update(_score_judgements(dataset, counted, found, by_judgements))
-    return Scores(topics, missing, {name: per_query[name] for name in parsed}, _languages(dataset, questions), absent)
+    for name in parsed:
+        if name in MATCH_MEASURES:
+            raise InputError(f"{name} scores answers, not runs", hint="score a file of answers (--answers)")
+    languages = _question_languages(dataset)
+    if not isinstance(run, dict):
+        run = read_run(run, languages)
+    absent = tuple(qid for qid in languages if qid not in run)
+    if len(absent) == len(languages):
+        raise InputError(f"the run has no question of {topics}", hint="is this the run of another topic set?")
+    counted = {qid for qid in languages if missing is Missing.ZERO or qid in run}
+    recall = [name for name in parsed if name in TOKEN_LIMITS]
+    judged = {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}
+    scores: QuestionScores = {}
+    if recall:
+        scores |= _score_recall(dataset, counted, run, recall)
+    if judged:
+        scores |= _score_judgements(dataset, counted, run, judged)
+    return Scores(topics, missing, {name: by_language(scores[name], languages) for name in parsed}, languages, absent)
 
 
 def evaluate_answers(
@@ -164,56 +67,67 @@ def evaluate_answers(
     *,
     missing: Missing = Missing.ZERO,
 ) -> Scores:
-    """Score answers; each question by the best of its gold answers, ``yes`` and ``no`` included.
+    """Score answers; a question's score is that of its best gold answer. ``yes`` and ``no`` count.
 
     Args:
-        answers: qid → answer, or a JSON file of that.
+        answers: qid → answer, or a JSON file with that.
         topics: ir-datasets id of the questions.
-        measures: ``EM``, ``F1``, ``EM_mlqa``, ``F1_mlqa``; the last two take answers to be in the passages' language.
-        missing: what a question without an answer counts; zero is what the official script counts.
+        measures: ``EM``, ``F1``, ``EM_mlqa``, ``F1_mlqa``; the last two expect answers in the passages' language.
+        missing: how questions without an answer are scored; the official script scores them with zero.
 
     Raises:
-        InputError: a malformed file, a measure that is not of answers, an answer to a question that the topics do not
-            have, questions without gold answers, or no question in common.
+        InputError: the file is malformed; a measure does not score answers; a question is unknown; the questions have
+            no gold answers; or none of them is answered.
     """
-    if other := [name for name in measures if name not in MATCH_MEASURES]:
-        raise InputError(f"{other[0]} is not a measure of answers", hint=f"choose from: {', '.join(MATCH_MEASURES)}")
+    for name in measures:
+        if name not in MATCH_MEASURES:
+            raise InputError(f"{name} does not score answers", hint=f"choose from: {', '.join(MATCH_MEASURES)}")
     dataset = collection.load(topics, needs=["queries"])
-    questions = list(dataset.queries_iter())
-    found = answers if isinstance(answers, dict) else read_answers(answers)
-    known = {question.query_id for question in questions}
-    if unknown := [qid for qid in found if qid not in known]:
-        raise InputError(
-            f"{topics} has no question {unknown[0]!r}, which is answered ({len(unknown)} in all)",
-            path=None if isinstance(answers, dict) else answers,
-            hint="are these the answers to another topic set?",
-        )
-    if not found:
-        raise InputError(f"no question of {topics} is answered")
-    gold = {q.query_id: q.answers for q in questions if getattr(q, "answers", ())}
+    languages = _question_languages(dataset)
+    path = None if isinstance(answers, dict) else answers
+    if not isinstance(answers, dict):
+        answers = read_answers(answers)
+    if unknown := [qid for qid in answers if qid not in languages]:
+        problem = f"{topics} has no question {unknown[0]!r} ({len(unknown)} answered questions are unknown)"
+        raise InputError(problem, path=path, hint="are these the answers to another topic set?")
+    if not answers:
+        raise InputError(f"no question of {topics} is answered", path=path)
+    gold = {q.query_id: q.answers for q in dataset.queries_iter() if getattr(q, "answers", ())}
     if not gold:
         raise InputError(f"{topics} has no answers, which {', '.join(measures)} need")
-    counted = [qid for qid in gold if missing is Missing.ZERO or qid in found]
-    languages = _languages(dataset, questions)
-    written_in = dataset.docs_lang() if dataset.has_docs() else None
-    per_query = {
-        name: {
-            qid: match_score(name, found[qid], gold[qid], written_in or languages[qid]) if qid in found else 0.0
-            for qid in counted
-        }
-        for name in measures
-    }
-    return Scores(
-        topics, missing, per_query, languages, tuple(q.query_id for q in questions if q.query_id not in found)
-    )
+    answer_language = dataset.docs_lang() if dataset.has_docs() else None
+    scores: QuestionScores = {name: {} for name in measures}
+    for qid, right in gold.items():
+        if qid not in answers and missing is Missing.SKIP:
+            continue
+        language = answer_language or languages[qid]
+        for name in measures:
+            scores[name][qid] = match_score(name, answers[qid], right, language) if qid in answers else 0.0
+    absent = tuple(qid for qid in languages if qid not in answers)
+    return Scores(topics, missing, {name: by_language(scores[name], languages) for name in measures}, languages, absent)
 
 
-def _languages(dataset: Any, questions: Iterable[Any]) -> dict[str, str]:
-    return {q.query_id: getattr(q, "lang", None) or dataset.queries_lang() or "?" for q in questions}
+def read_answers(path: str | Path) -> dict[str, str]:
+    """Read answers by qid from JSON: ``{qid: answer}`` or, as for the official script, ``{qid: {"answer": …}}``.
+
+    Raises:
+        InputError: the file cannot be read, is not JSON of this form, or repeats a qid.
+    """
+    path, hint = Path(path), 'write {"qid": "answer", …}'
+    content = read_json(path, "file of answers", hint)
+    if not isinstance(content, dict):
+        raise InputError("is not a mapping of questions to answers", path=path, hint=hint)
+    answers = {}
+    for qid, value in content.items():
+        answer = value.get("answer") if isinstance(value, dict) else value
+        if not isinstance(answer, str):
+            raise InputError(f"the answer to question {qid!r} is not text: {answer!r}", path=path, hint=hint)
+        answers[qid] = answer
+    return answers
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
-    """ir-measures measures by name, R2kt and R5kt included; :class:`InputError` for a name that it does not know."""
+    """ir-measures' measures by name, including R2kt and R5kt; :class:`InputError` for an unknown name."""
     import ir_measures
 
     register()
@@ -226,26 +140,37 @@ def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
         ) from None
 
 
-def _score_recall(
-    dataset: Any, questions: list[Any], run: Run, measures: dict[str, Measure]
-) -> dict[str, dict[str, float]]:
-    """R@kt as ir-measures gives it, but for all cut-offs at once."""
-    if not all(hasattr(question, "answers") for question in questions):
-        raise InputError(f"{dataset.dataset_id()} has no answers, which {', '.join(measures)} need")
-    gold = {q.query_id: answers for q in questions if (answers := scorable(q.answers))}
+def _question_languages(dataset: Any) -> dict[str, str]:
+    """qid → language of every question, in order; ``?`` if it is not known."""
+    default = dataset.queries_lang() or "?"
+    return {q.query_id: getattr(q, "lang", None) or default for q in dataset.queries_iter()}
+
+
+def _score_recall(dataset: Any, counted: set[str], run: Run, measures: Sequence[str]) -> QuestionScores:
+    """R@kt, as ir-measures computes it, but for all limits at once."""
+    gold: dict[str, list[str]] = {}
+    for question in dataset.queries_iter():
+        if not hasattr(question, "answers"):
+            raise InputError(f"{dataset.dataset_id()} has no answers, which {', '.join(measures)} need")
+        answers = scorable(question.answers)
+        if answers and question.query_id in counted:
+            gold[question.query_id] = answers
     if not gold:
         raise InputError(
             f"no question of {dataset.dataset_id()} has an answer that counts",
             hint="the test set's answers are not public; submit the run to the leaderboard",
         )
     texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())})
-    until = {qid: tokens_until((texts[hit.docid] for hit in run.get(qid, ())), gold[qid]) for qid in gold}
-    return {name: {qid: float(tokens <= TOKEN_LIMITS[name]) for qid, tokens in until.items()} for name in measures}
+    scores: QuestionScores = {name: {} for name in measures}
+    for qid, answers in gold.items():
+        tokens = tokens_until((texts[hit.docid] for hit in run.get(qid, ())), answers)
+        for name in measures:
+            scores[name][qid] = float(tokens <= TOKEN_LIMITS[name])
+    return scores
 
 
-def _score_judgements(
-    dataset: Any, questions: list[Any], run: Run, measures: dict[str, Measure]
-) -> dict[str, dict[str, float]]:
+def _score_judgements(dataset: Any, counted: set[str], run: Run, measures: Mapping[str, Measure]) -> QuestionScores:
+    import ir_measures
     import pandas as pd
 
     if not dataset.has_qrels():
@@ -253,23 +178,14 @@ def _score_judgements(
             f"{dataset.dataset_id()} has no relevance judgements, which {', '.join(measures)} need",
             hint="score R2kt and R5kt instead",
         )
-    counted = {question.query_id for question in questions}
     judged = [(q.query_id, q.doc_id, q.relevance) for q in dataset.qrels_iter() if q.query_id in counted]
-    # the position stands for the score: equal scores keep the run's order whatever a provider does about ties
-    rows = [(qid, hit.docid, float(-i)) for qid in run if qid in counted for i, hit in enumerate(run[qid])]
-    return _calculate(
-        measures,
-        pd.DataFrame(judged, columns=["query_id", "doc_id", "relevance"]),
-        pd.DataFrame(rows, columns=["query_id", "doc_id", "score"]),
-    )
-
-
-def _calculate(measures: dict[str, Measure], qrels: Any, run: Any) -> dict[str, dict[str, float]]:
-    import ir_measures
-
-    scores: dict[str, dict[str, float]] = {name: {} for name in measures}
-    for metric in ir_measures.iter_calc(list(dict.fromkeys(measures.values())), qrels, run):
-        for name in (name for name, measure in measures.items() if measure == metric.measure):  # RR@10, say, and MRR@10
-            scores[name][str(metric.query_id)] = float(metric.value)
-    order = {qid: None for qid in qrels["query_id"]}
-    return {name: {qid: values[qid] for qid in order if qid in values} for name, values in scores.items()}
+    # the negative rank replaces the score, so that equal scores keep the run's order with every provider
+    ranked = [(qid, hit.docid, float(-i)) for qid in run if qid in counted for i, hit in enumerate(run[qid])]
+    qrels = pd.DataFrame(judged, columns=["query_id", "doc_id", "relevance"])
+    frame = pd.DataFrame(ranked, columns=["query_id", "doc_id", "score"])
+    scores: QuestionScores = {name: {} for name in measures}
+    for metric in ir_measures.iter_calc(list(dict.fromkeys(measures.values())), qrels, frame):
+        for name, measure in measures.items():
+            if measure == metric.measure:  # two names can mean one measure, such as RR@10 and MRR@10
+                scores[name][str(metric.query_id)] = float(metric.value)
+    return scores

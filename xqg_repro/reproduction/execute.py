@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from xqg_repro.evaluation.evaluate import Scores
+from xqg_repro.evaluation.scores import Scores
 from xqg_repro.models.settings import EncoderConfig, ReaderConfig, load_generator, load_preset, load_reader
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.tasks import Task

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
@@ -13,7 +13,8 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.stages import Manifest, manifest_path
-from xqg_repro.evaluation.evaluate import Scores, evaluate, evaluate_answers, read_scores
+from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
+from xqg_repro.evaluation.scores import Scores, read_scores
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.execute import execute as execute_task
 from xqg_repro.reproduction.tasks import (
@@ -49,7 +50,7 @@ class Outcome:
 
     condition: Condition
     languages: tuple[str, ...]
-    per_query: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    per_query: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -80,8 +81,7 @@ class Outcome:
     def add(self, scores: Scores, languages: Sequence[str]) -> None:
         """Take over the scores of a topic set's languages."""
         for measure in scores.per_query:
-            by_language = scores.by_language(measure)
-            chosen = {language: by_language.get(language, {}) for language in languages}
+            chosen = {language: scores.per_query[measure].get(language, {}) for language in languages}
             self.per_query.setdefault(measure, {}).update(chosen)
 
 

@@ -1,4 +1,4 @@
-"""The package's own measures, which ir-measures takes like any other: R@kt, and EM and F1 of answers."""
+"""The package's own measures, for use in ir-measures: R@kt, and EM and F1 of answers."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 
 def register() -> dict[str, Measure]:
-    """Define them all and make ``ir_measures.parse_measure`` know them by name. Safe to repeat."""
+    """Define all of them for ``ir_measures.parse_measure``. Safe to repeat."""
     return {**recall.register(), **match.register()}

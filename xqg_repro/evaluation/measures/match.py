@@ -1,28 +1,27 @@
-r"""EM and F1 of extracted answers: how well does a question's answer match the best of its gold answers?
+r"""EM and F1 of extracted answers: how well does the answer to a question match the best of its gold answers?
 
-Both compare normalised texts. EM is 1 if they are equal, else 0. F1 is of their tokens, split at white space and
+Both compare normalised texts. EM is 1 if they are equal, else 0. F1 is that of their tokens, split at white space and
 counted as multisets; 0 if they share none. So two texts of nothing but punctuation have an EM of 1 and an F1 of 0. All
-gold answers count, ``yes`` and ``no`` too. There are two normalisations (:class:`Normalisation`):
+gold answers count, including ``yes`` and ``no``. There are two normalisations (:class:`Normalisation`):
 
-- ``squad`` for ``EM`` and ``F1``: that of SQuAD v1.1 and of XOR-EnglishSpan's official script. Lower-case, remove ASCII
-  punctuation, put a space for each English article, collapse white space.
-- ``mlqa`` for ``EM_mlqa`` and ``F1_mlqa``: that of MLQA (arXiv 1910.07475), for answers in any language. Like
-  ``squad``, but it removes all of Unicode's punctuation and the articles of the answers' language, and makes each
-  Chinese character a token. Only U+4E00 to U+9FA5 are Chinese characters. The official script means to remove the
-  Arabic article from the beginning of words by ``\sال^|ال``; the first branch never matches (``^`` is the beginning of
-  the text), so it removes every ال, inside words as well. Both are kept as they are.
+- ``squad``, for ``EM`` and ``F1``, is that of SQuAD v1.1 and of XOR-EnglishSpan's official script: lower-case, remove
+  ASCII punctuation, replace English articles with a space, collapse white space.
+- ``mlqa``, for ``EM_mlqa`` and ``F1_mlqa``, is that of MLQA (arXiv 1910.07475), for answers in any language. It differs
+  from ``squad`` in three ways: it removes all Unicode punctuation, it removes the articles of the answer's language,
+  and it makes each Chinese character a token. Only U+4E00 to U+9FA5 are Chinese characters. The official script tries
+  to remove the Arabic article from the beginning of words with ``\sال^|ال``; the first branch never matches (``^`` is
+  the beginning of the text), so it removes every ال, even inside words. Both quirks are reproduced here.
 
-MLQA is of ar, de, en, es, hi, vi and zh. This package extends it to all languages, without articles, and to two more
+MLQA covers ar, de, en, es, hi, vi and zh. This package extends it to all languages, without articles, and to two more
 that are written without spaces. Japanese (Han, Hiragana and Katakana) and Thai are split into extended grapheme
-clusters, the user-perceived characters of Unicode's UAX #29: a character and the marks on it are one token. In Thai,
-these are a consonant with its tone mark and the vowel signs above and below it, and sara am (ำ). As separate tokens,
-the marks, few and frequent, would match those on any other consonant. Vowels beside a consonant are tokens of their
-own.
+clusters, the user-perceived characters of Unicode's UAX #29: a character and its marks are one token. In Thai, these
+are a consonant with its tone mark and the vowel signs above and below it, and sara am (ำ). If the marks were separate
+tokens, they would match the same mark on any other consonant, because they are few and frequent. Vowels beside a
+consonant are tokens of their own.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import string
 import unicodedata
@@ -30,13 +29,11 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum
 from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import regex
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import read_text
 from xqg_repro.core.languages import SCRIPTS
 
 if TYPE_CHECKING:
@@ -45,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Normalisation(StrEnum):
-    """What makes two answers equal; see the module's description."""
+    """How answers are normalised before they are compared; see the module's docstring."""
 
     SQUAD = "squad"
     MLQA = "mlqa"
@@ -60,13 +57,13 @@ _ARTICLES = {
     "vi": re.compile(r"\b(?:của|là|cái|chiếc|những)\b"),
 }
 _CHARACTERS = {
-    # with voicing marks and variation selectors
+    # a character with its voicing marks and variation selectors
     "ja": regex.compile(f"[{SCRIPTS['ja']}][\u3099\u309a\uff9e\uff9f\ufe00-\ufe0f\U000e0100-\U000e01ef]*"),
-    # without digits, whose numbers stay whole, and the baht sign
+    # neither digits, so that numbers stay whole, nor the baht sign
     "th": re.compile("[\u0e01-\u0e3a\u0e40-\u0e4e][\u0e31\u0e33-\u0e3a\u0e47-\u0e4e]*"),
     "zh": re.compile("[\u4e00-\u9fa5]"),
 }
-"""Language → what is a token by itself, wherever it stands. Other text between white space is a token."""
+"""Language → what is always a token of its own. Other tokens are separated by white space."""
 
 
 def normalise_squad(text: str) -> str:
@@ -95,15 +92,15 @@ def normalise_mlqa(text: str, language: str) -> str:
 
 
 def normaliser(normalisation: Normalisation, language: str = "") -> Callable[[str], str]:
-    """The function that normalises answers in a language; ``squad`` has no need of the language.
+    """The function that normalises answers in a language; ``squad`` ignores the language.
 
     Raises:
-        InputError: ``mlqa`` without a language's code of two or three small letters.
+        InputError: ``mlqa`` without a language code of two or three lower-case letters.
     """
     if normalisation is Normalisation.SQUAD:
         return normalise_squad
     if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
-        raise InputError(f"{language!r} is not a language of answers", hint="mlqa needs an ISO 639 code such as zh")
+        raise InputError(f"{language!r} is not a language code", hint="mlqa needs an ISO 639 code such as zh")
     return partial(normalise_mlqa, language=language)
 
 
@@ -113,34 +110,35 @@ def exact_match(answer: str, gold: Collection[str], normalise: Callable[[str], s
     >>> exact_match("The Beatles!", ["Wings", "Beatles"], normalise_squad)
     1
     """
-    found = normalise(answer)
-    return int(any(found == normalise(text) for text in _checked(gold)))
+    _check_gold(gold)
+    normalised = normalise(answer)
+    return int(any(normalised == normalise(text) for text in gold))
 
 
 def f1(answer: str, gold: Collection[str], normalise: Callable[[str], str]) -> float:
-    """F1 of one question, in [0, 1]: with the gold answer that shares most with the answer.
+    """F1 of one question, in [0, 1]: the highest over the gold answers.
 
     >>> f1("in May 1968", ["1968", "May 1968"], normalise_squad)
     0.8
     """
-    found = Counter(normalise(answer).split())
-    return max(_token_f1(found, Counter(normalise(text).split())) for text in _checked(gold))
+    _check_gold(gold)
+    tokens = Counter(normalise(answer).split())
+    return max(_token_f1(tokens, Counter(normalise(text).split())) for text in gold)
 
 
-def _token_f1(found: Counter[str], gold: Counter[str]) -> float:
-    shared = (found & gold).total()
+def _token_f1(tokens: Counter[str], gold: Counter[str]) -> float:
+    shared = (tokens & gold).total()
     if not shared:
         return 0.0
-    precision, recall = shared / found.total(), shared / gold.total()
+    precision, recall = shared / tokens.total(), shared / gold.total()
     return 2 * precision * recall / (precision + recall)
 
 
-def _checked(gold: Collection[str]) -> Collection[str]:
+def _check_gold(gold: Collection[str]) -> None:
     if isinstance(gold, str) or not isinstance(gold, Collection) or not all(isinstance(text, str) for text in gold):
-        raise InputError(f"the gold answers are no list of texts but {gold!r}")
+        raise InputError(f"the gold answers are not a list of texts: {gold!r}")
     if len(gold) == 0:
         raise InputError("there is no gold answer", hint="leave out questions whose answers are not known")
-    return gold
 
 
 MATCH_MEASURES: dict[str, tuple[Callable[[str, Collection[str], Callable[[str], str]], float], Normalisation]] = {
@@ -157,18 +155,18 @@ def match_score(name: str, answer: str, gold: Collection[str], language: str = "
 
     Args:
         name: the measure.
-        answer: the answer found.
-        gold: the answers that are right, one or more.
-        language: ISO 639 code of the answers' language, which can be another than the question's; for ``mlqa`` only.
+        answer: the answer to score.
+        gold: the correct answers, at least one.
+        language: ISO 639 code of the answers' language, which may differ from the question's; only for ``mlqa``.
 
     Raises:
-        InputError: no gold answer, one text in place of a list, no answer, or no language for ``mlqa``.
+        InputError: no gold answer, a text instead of a list of gold answers, no answer, or no language for ``mlqa``.
 
     >>> match_score("EM_mlqa", "la Tour Eiffel", ["Tour Eiffel"], "es"), match_score("EM", "la Tour", ["Tour"])
     (1.0, 0.0)
     """
     if not isinstance(answer, str):
-        raise InputError(f"the answer is no text but {answer!r}")
+        raise InputError(f"the answer is not text: {answer!r}")
     score, normalisation = MATCH_MEASURES[name]
     return float(score(answer, gold, normaliser(normalisation, language)))
 
@@ -180,14 +178,11 @@ def _columns(name: str) -> tuple[list[str], list[str]]:
 
 
 def _per_query(name: str, qrels: pd.DataFrame, run: pd.DataFrame) -> Iterator[tuple[str, float]]:
-    for frame, what, columns in zip((qrels, run), ("qrels", "run"), _columns(name), strict=True):
-        for column in columns:
-            if column not in frame.columns:
-                raise InputError(f"{name} needs the column {column!r} in the {what}", hint=f"give {', '.join(columns)}")
-        if (repeated := frame["query_id"].duplicated()).any():
-            raise InputError(f"the {what} repeat{'s' * (what == 'run')} question {frame['query_id'][repeated].iloc[0]}")
+    qrel_columns, run_columns = _columns(name)
+    _check_frame(name, qrels, "qrels", qrel_columns)
+    _check_frame(name, run, "run", run_columns)
     answers = dict(zip(run["query_id"], run["answer"], strict=True))
-    languages = qrels["lang"] if "lang" in _columns(name)[0] else [""] * len(qrels)
+    languages = qrels["lang"] if "lang" in qrel_columns else [""] * len(qrels)
     for qid, gold, language in zip(qrels["query_id"], qrels["answers"], languages, strict=True):
         if qid in answers:
             try:
@@ -196,12 +191,21 @@ def _per_query(name: str, qrels: pd.DataFrame, run: pd.DataFrame) -> Iterator[tu
                 raise InputError(f"question {qid}: {error.problem}", hint=error.hint) from None
 
 
+def _check_frame(name: str, frame: pd.DataFrame, what: str, columns: list[str]) -> None:
+    for column in columns:
+        if column not in frame.columns:
+            raise InputError(f"{name} needs the column {column!r} in the {what}", hint=f"needs {', '.join(columns)}")
+    repeated = frame["query_id"].duplicated()
+    if repeated.any():
+        raise InputError(f"question {frame['query_id'][repeated].iloc[0]} occurs twice in the {what}")
+
+
 @cache
 def register() -> dict[str, ir_measures.Measure]:
-    """Define the measures of :data:`MATCH_MEASURES` and make ``ir_measures.parse_measure`` know them. Safe to repeat.
+    """Define the measures of :data:`MATCH_MEASURES` for ``ir_measures.parse_measure``. Safe to repeat.
 
-    A run has a row a question, with its ``answer``; qrels have its ``answers`` and, for ``mlqa``, their ``lang``. A
-    question that the run does not hold has no score, which ir-measures counts as 0, as the official scripts do.
+    A run has one row per question, with its ``answer``; qrels have its ``answers`` and, for ``mlqa``, their ``lang``. A
+    question missing from the run has no score, which ir-measures counts as 0, like the official scripts.
     """
     import ir_measures
 
@@ -216,35 +220,7 @@ def register() -> dict[str, ir_measures.Measure]:
             run_inputs=run_inputs,
             qrel_inputs=qrel_inputs,
             pretty_name=f"{label} ({normalisation})",
-            short_desc=f"{label} of the answer and the best gold answer, normalised as by {normalisation.upper()}.",
+            short_desc=f"{label} of the answer and the best gold answer, normalised as in {normalisation.upper()}.",
         )
         ir_measures.measures.register(measures[name])
     return measures
-
-
-def read_answers(path: str | Path) -> dict[str, str]:
-    """Answers by qid from a JSON file ``{qid: answer}`` or, as the official script has it, ``{qid: {"answer": …}}``.
-
-    Raises:
-        InputError: the file cannot be read or is not JSON of this form, or repeats a qid.
-    """
-    path = Path(path)
-    hint = 'write {"qid": "answer", …}'
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if repeated := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise InputError(f"repeats {repeated[0]!r}", path=path, hint="keep one answer a question")
-        return dict(pairs)
-
-    try:
-        found = json.loads(read_text(path, "file of answers"), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
-        raise InputError(f"is not JSON: {problem}", path=path, line=line, hint=hint) from None
-    if not isinstance(found, dict):
-        raise InputError("holds no mapping of questions to answers", path=path, hint=hint)
-    answers = {qid: value.get("answer") if isinstance(value, dict) else value for qid, value in found.items()}
-    for qid, answer in answers.items():
-        if not isinstance(answer, str):
-            raise InputError(f"the answer to question {qid!r} is no text but {answer!r}", path=path, hint=hint)
-    return answers
