@@ -14,7 +14,7 @@ from pathlib import Path
 from xqg_repro.core.files import atomic_write, file_digest, read_text
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.settings import resource
-from xqg_repro.evaluation.printing import printed
+from xqg_repro.evaluation.printing import format_score
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.report import report_of_runs
 from xqg_repro.reproduction.run import Outcome
@@ -54,7 +54,7 @@ def expect(outcome: Outcome) -> None:
     lines = ""
     for measure, how in BENCHMARK.measures.items():
         scores = {column: outcome.scores[measure][column] for column in (*BENCHMARK.languages, AVERAGE)}
-        line = ", ".join(f"{column}: {printed(score, how)}" for column, score in scores.items())
+        line = ", ".join(f"{column}: {format_score(score, how)}" for column, score in scores.items())
         lines += f"      {measure}: {{{line}}}\n"
     block = rf"(  - name: {re.escape(outcome.condition.name)}\n(?:    .*\n)*?    expected:\n)(?:      .*\n)+"
     replace(resource("conditions", "xor-mini.yaml"), block, rf"\g<1>{lines}")

@@ -38,7 +38,7 @@ def every_encoder(plain: float, augmented: float) -> Evidence:
 def only_what_claims_need(monkeypatch: pytest.MonkeyPatch) -> None:
     """No intervals and no corrections, which take most of a comparison's time."""
     monkeypatch.setattr(significance, "bootstrap_interval", lambda differences: (0.0, 0.0))
-    monkeypatch.setattr(significance, "corrected", lambda p_values, correction: p_values)
+    monkeypatch.setattr(significance, "correct_p_values", lambda p_values, correction: p_values)
 
 
 @pytest.fixture(scope="module")

@@ -56,9 +56,10 @@ def add_compare(verbs: Any, name: str) -> None:
 
 def _compare(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.baselines import PUBLISHED_ON
-    from xqg_repro.evaluation.compare import compare
-    from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers, parse_measures
-    from xqg_repro.evaluation.printing import printing
+    from xqg_repro.evaluation.compare import System, compare
+    from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers, parse_measures
+    from xqg_repro.evaluation.printing import measure_config
+    from xqg_repro.evaluation.scores import Missing
     from xqg_repro.evaluation.significance import Correction, Test
 
     if args.published and (args.baseline or args.answers or len(args.runs) > 1):
@@ -84,11 +85,11 @@ def _compare(args: argparse.Namespace) -> None:
         if scores.absent:
             logger.info(f"compare: {len(scores.absent)} questions are missing from {run} (--missing {scores.missing})")
         languages = languages or tuple(dict.fromkeys(scores.languages.values()))
-        systems.append(_system(name, scores, baseline))
+        systems.append(System(name, name, scores.per_query, baseline if name != baseline else ""))
     if args.published:
         _write(_published(systems[0], args), args)
         return
-    measures = {measure: printing(measure) for measure in args.measures}
+    measures = {measure: measure_config(measure) for measure in args.measures}
     test, correction = Test(args.test), Correction(args.correction)
     comparison = compare(systems, languages, measures, test=test, correction=correction)
     _write(_formatted(comparison, args), args)
@@ -112,18 +113,11 @@ def _formatted(comparison: Comparison, args: argparse.Namespace) -> str:
 
 
 def _published(system: System, args: argparse.Namespace) -> str:
-    from xqg_repro.evaluation.compare import UNPAIRED, against_published
     from xqg_repro.evaluation.significance import Correction
+    from xqg_repro.evaluation.unpaired import UNPAIRED, compare_published
 
-    tables = against_published(system, args.published, args.measures, Correction(args.correction))
+    tables = compare_published(system.title, system.scores, args.published, Correction(args.correction))
     return "\n\n".join([*(getattr(table, args.format)() for table in tables), UNPAIRED])
-
-
-def _system(name: str, scores: Any, baseline: str) -> System:
-    from xqg_repro.evaluation.compare import System
-
-    per_query = {measure: scores.by_language(measure) for measure in scores.per_query}
-    return System(name, name, per_query, baseline if name != baseline else "")
 
 
 def _topics_of(runs: list[str]) -> str:

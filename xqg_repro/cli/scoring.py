@@ -35,7 +35,9 @@ def add_evaluate(verbs: Any, name: str) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from xqg_repro.core.stages import check_output
     from xqg_repro.core.tables import Table
-    from xqg_repro.evaluation.evaluate import Missing, evaluate, evaluate_answers
+    from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
+    from xqg_repro.evaluation.printing import MeasureConfig, format_score
+    from xqg_repro.evaluation.scores import Missing
 
     missing = Missing(args.missing)
     if args.output:
@@ -51,12 +53,11 @@ def _evaluate(args: argparse.Namespace) -> None:
         logger.info(f"evaluate: {len(scores.absent)} missing questions {how} (--missing {scores.missing})")
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
-    rows = [[measure, *(_shown(means[measure][c]) for c in columns), str(scores.count(measure))] for measure in means]
+    four_digits = MeasureConfig(digits=4)
+    rows = []
+    for measure, by_column in means.items():
+        rows.append([measure, *(format_score(by_column[c], four_digits) for c in columns), str(scores.count(measure))])
     print(Table(["measure", *columns, "questions"], rows).text())
-
-
-def _shown(mean: float) -> str:
-    return "–" if mean != mean else f"{mean:.4f}"  # a language without a question has no mean
 
 
 def add_ablate(verbs: Any, name: str) -> None:

@@ -1,10 +1,9 @@
-"""Stage ``compare``: scores of several systems → one table, with what is significant and what is not.
+"""Stage ``compare``: scores of several systems → one table with tests of significance.
 
 Each system is compared with one other, its baseline, on the same questions. Tests are paired (see
-:mod:`xqg_repro.evaluation.significance`) and corrected by families: the languages of one system and measure are one,
-the averages
-of all systems in one measure are another. Published systems, of which only percentages are known, are compared unpaired
-(see :mod:`xqg_repro.evaluation.baselines`).
+:mod:`xqg_repro.evaluation.significance`). p-values are corrected within families: the languages of one system and
+measure are one family, the averages of all systems in one measure are another. Published systems, of which only
+percentages are known, are compared unpaired (see :mod:`xqg_repro.evaluation.unpaired`).
 """
 
 from __future__ import annotations
@@ -22,11 +21,19 @@ from xqg_repro.core.errors import InputError, nearest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import MARKS, Cell, Table, escape_latex, superscript
 from xqg_repro.evaluation import significance
-from xqg_repro.evaluation.printing import MeasureConfig, p_text, printed, signed
+from xqg_repro.evaluation.printing import MISSING, MeasureConfig, format_difference, format_p, format_score
+from xqg_repro.evaluation.scores import ByLanguage
 from xqg_repro.evaluation.significance import Correction, Test
 
 LEVEL = 0.05
-"""A corrected p-value below this is significant."""
+"""A difference is significant if its corrected p-value is below this."""
+
+_TESTS = {
+    Test.RANDOMISATION: f"randomisation test ({significance.SAMPLES:,} samples, seed {significance.SEED}); for the "
+    "average it is stratified by language, so that each language counts the same",
+    Test.T: "t-test; for the average it uses the languages' standard errors, so that each language counts the same",
+    Test.MCNEMAR: "exact McNemar test; for the average it pools the questions of all languages",
+}
 
 
 @dataclass(frozen=True)
@@ -36,29 +43,30 @@ class System:
     Attributes:
         name: unique among the systems.
         title: the row's label.
-        scores: measure → language → qid → score in [0, 1]; a measure may be absent, as may a language.
+        scores: measure → language → qid → score in [0, 1], as in :class:`~xqg_repro.evaluation.scores.Scores`; measures
+            and languages may be missing.
         baseline: name of the system that it is compared with; empty for none.
     """
 
     name: str
     title: str
-    scores: Mapping[str, Mapping[str, Mapping[str, float]]]
+    scores: Mapping[str, ByLanguage]
     baseline: str = ""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One system's score in one column, and how it differs from its baseline's.
+    """One system's score in one column, and its difference from the baseline's.
 
     Attributes:
-        column: language, or ``average`` for the macro average.
-        score: mean in [0, 1]; ``None`` where it was not measured.
+        column: a language, or ``average`` for the macro average.
+        score: mean in [0, 1]; ``None`` if it was not measured.
         questions: number of questions scored.
-        difference: score minus the baseline's; ``None`` without a baseline, as all that follows.
+        difference: score minus the baseline's; ``None`` without a baseline, like all fields below.
         p, p_corrected: two-sided p-value, and the same corrected within its family.
         low, high: 95% bootstrap interval of the difference.
-        effect_size: Cohen's d of paired scores; ``None`` where it is infinite.
-        detectable: the smallest difference that would be found in 80 of 100 such experiments.
+        effect_size: Cohen's d of paired scores; ``None`` if it is infinite.
+        detectable: the smallest difference that 80 of 100 such experiments would find significant.
     """
 
     system: str
@@ -77,13 +85,13 @@ class Result:
 
     @property
     def significant(self) -> bool:
-        """Whether the difference from the baseline is."""
+        """Whether the difference from the baseline is significant."""
         return self.p_corrected is not None and self.p_corrected < LEVEL
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Systems × languages × measures, with tests; everything that is printed or written comes from here."""
+    """Systems × languages × measures, with tests. Everything that is printed or written is derived from it."""
 
     systems: tuple[System, ...]
     languages: tuple[str, ...]
@@ -93,11 +101,11 @@ class Comparison:
     correction: Correction
 
     def result(self, system: str, measure: str, column: str = AVERAGE) -> Result:
-        """One cell."""
+        """The result of one system in one measure and column."""
         return next(r for r in self.results if (r.system, r.measure, r.column) == (system, measure, column))
 
     def table(self, measure: str) -> Table:
-        """Systems × languages for one measure: best scores bold, significant differences as superscripts."""
+        """Systems × languages for one measure: best scores in bold, significant differences as superscripts."""
         columns = [*self.languages, AVERAGE]
         letters = self._letters()
         rows: list[list[str | Cell]] = []
@@ -107,46 +115,47 @@ class Comparison:
         return Table([measure, *columns], rows)
 
     def differences(self) -> Table:
-        """What the averages differ by, with everything that is known of it."""
+        """The differences of the averages, with intervals, p-values and effect sizes."""
         header = ["average against baseline", "measure", "Δ", "95% interval", "p", "corrected", "effect", "detectable"]
         return Table(header, [self._difference(r) for r in self.results if r.column == AVERAGE and r.p is not None])
 
     def legend(self, *, bold: bool = True) -> str:
-        """What the marks mean, ``bold`` ones if there are any, and how the tests were made."""
+        """What the marks mean and how differences were tested; empty without a baseline.
+
+        Args:
+            bold: whether the best scores are in bold.
+        """
         if not self._letters():
             return ""
-        how = {
-            Test.RANDOMISATION: f"randomisation test ({significance.SAMPLES:,} samples, seed {significance.SEED}), for "
-            "the average stratified by language, so that each counts the same",
-            Test.T: "t-test, for the average with the languages' standard errors, so that each counts the same",
-            Test.MCNEMAR: "exact McNemar test, for the average of all languages' questions pooled",
-        }[self.test]
         correction = "not corrected" if self.correction is Correction.NONE else f"{self.correction.title()}-corrected"
-        return (
-            f"{superscript('a')} better than the system so marked, {superscript('-a')} worse (p < {LEVEL}). "
-            f"Paired {how}; {correction}: languages of a system together, averages of a measure together."
-            + (" Bold: best of a column." if bold else "")
-        )
+        sentences = [
+            f"{superscript('a')} significantly better than the system marked {superscript('a')}, "
+            f"{superscript('-a')} significantly worse (p < {LEVEL}).",
+            f"Paired {_TESTS[self.test]}.",
+            f"p-values are {correction}; the languages of a system are one family, the averages of a measure another.",
+        ]
+        return " ".join([*sentences, *(["Bold: best in the column."] if bold else [])])
 
     def text(self, *, bold: bool = False) -> str:
-        """For a terminal."""
+        """All tables, for a terminal."""
         tables = [self.table(measure).text(bold=bold) for measure in self.measures]
-        more = [self.differences().text(), self.legend(bold=bold)] if self._letters() else []
-        return "\n\n".join([*tables, *more])
+        tests = [self.differences().text(), self.legend(bold=bold)] if self._letters() else []
+        return "\n\n".join([*tables, *tests])
 
     def markdown(self) -> str:
-        """For a Markdown page."""
+        """All tables, for a Markdown page."""
         tables = [self.table(measure).markdown() for measure in self.measures]
-        more = [self.differences().markdown(), self.legend()] if self._letters() else []
-        return "\n\n".join([*tables, *more])
+        tests = [self.differences().markdown(), self.legend()] if self._letters() else []
+        return "\n\n".join([*tables, *tests])
 
     def latex(self) -> str:
-        """One tabular a measure, for booktabs; the legend as a comment's worth of text below."""
-        legend = escape_latex(self.legend().replace(superscript("-a"), "-a").replace(superscript("a"), "a"))
-        return "\n\n".join([*(self.table(measure).latex() for measure in self.measures), *([legend] if legend else [])])
+        """One tabular per measure, for booktabs, followed by the legend."""
+        tables = [self.table(measure).latex() for measure in self.measures]
+        legend = self.legend().replace(superscript("-a"), "-a").replace(superscript("a"), "a")
+        return "\n\n".join([*tables, *([escape_latex(legend)] if legend else [])])
 
     def csv(self) -> str:
-        """A line a system, measure and column."""
+        """One line per system, measure and column."""
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(field.name for field in dataclasses.fields(Result))
@@ -154,45 +163,46 @@ class Comparison:
         return file.getvalue().removesuffix("\n")
 
     def json(self) -> str:
-        """Everything but the scores of single questions."""
-        results = [dataclasses.asdict(result) for result in self.results]
-        how = {"test": self.test, "correction": self.correction, "samples": significance.SAMPLES}
-        return json.dumps(
-            {**how, "seed": significance.SEED, "level": LEVEL, "results": results},
-            ensure_ascii=False,
-            indent=1,
-            allow_nan=False,
-        )
+        """All results and how they were tested, without the scores of single questions."""
+        content = {
+            "test": self.test,
+            "correction": self.correction,
+            "samples": significance.SAMPLES,
+            "seed": significance.SEED,
+            "level": LEVEL,
+            "results": [dataclasses.asdict(result) for result in self.results],
+        }
+        return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
 
     def _letters(self) -> dict[str, str]:
-        """Baseline → the letter that stands for it."""
-        used = {system.baseline for system in self.systems}
-        return dict(zip((s.name for s in self.systems if s.name in used), MARKS, strict=False))
+        """Baseline → the letter that marks it."""
+        baselines = {system.baseline for system in self.systems}
+        return dict(zip((s.name for s in self.systems if s.name in baselines), MARKS, strict=False))
 
     def _cell(self, result: Result, letters: Mapping[str, str]) -> Cell:
         if result.score is None:
-            return Cell("–")
-        text = printed(result.score, self.measures[result.measure])
-        rivals = [r.score for r in self.results if (r.measure, r.column) == (result.measure, result.column)]
-        shown = {float(printed(score, self.measures[result.measure])) for score in rivals if score is not None}
+            return Cell(MISSING)
+        measure = self.measures[result.measure]
+        text = format_score(result.score, measure)
+        column = [r.score for r in self.results if (r.measure, r.column) == (result.measure, result.column)]
+        printed = {float(format_score(score, measure)) for score in column if score is not None}
         sign = "-" if (result.difference or 0) < 0 else ""
         mark = sign + letters.get(result.baseline, "") if result.significant else ""
-        return Cell(text, mark, bold=float(text) == max(shown) and len(shown) > 1)
+        return Cell(text, mark, bold=float(text) == max(printed) and len(printed) > 1)
 
     def _difference(self, result: Result) -> list[str]:
         assert result.difference is not None and result.low is not None and result.high is not None
         measure = self.measures[result.measure]
         titles = {system.name: system.title for system in self.systems}
-        low, high = (signed(bound, measure) for bound in (result.low, result.high))
         return [
             f"{titles[result.system]} – {titles[result.baseline]}",
             result.measure,
-            signed(result.difference, measure),
-            f"{low} to {high}",
-            p_text(result.p),
-            p_text(result.p_corrected),
-            "–" if result.effect_size is None else f"{result.effect_size:.2f}",
-            "–" if result.detectable is None else printed(result.detectable, measure),
+            format_difference(result.difference, measure),
+            f"{format_difference(result.low, measure)} to {format_difference(result.high, measure)}",
+            format_p(result.p),
+            format_p(result.p_corrected),
+            MISSING if result.effect_size is None else f"{result.effect_size:.2f}",
+            format_score(result.detectable, measure),
         ]
 
 
@@ -204,104 +214,69 @@ def compare(
     test: Test = Test.RANDOMISATION,
     correction: Correction = Correction.HOLM,
 ) -> Comparison:
-    """Compare systems with their baselines, measure by measure and language by language.
+    """Compare systems with their baselines, by measure and language.
 
     Raises:
-        InputError: two systems of one name, a baseline that is not among them (naming the nearest), or scores of a
-            system and its baseline that are not of the same questions.
+        InputError: two systems have the same name; a baseline is not among them (names the nearest); or a system and
+            its baseline were scored on different questions.
     """
     by_name = {system.name: system for system in systems}
     if len(by_name) < len(systems):
         raise InputError("two of the systems have the same name", hint="name each run once")
     for system in systems:
         if system.baseline and system.baseline not in by_name:
-            raise InputError(
-                f"the baseline {system.baseline!r} is not one of the systems", hint=nearest(system.baseline, by_name)
-            )
+            problem = f"the baseline {system.baseline!r} is not one of the systems"
+            raise InputError(problem, hint=nearest(system.baseline, by_name))
     results: list[Result] = []
     for measure in measures:
         averages = []
         for system in systems:
             baseline = by_name.get(system.baseline)
-            *cells, average = (
-                _result(system, baseline, measure, column, languages, test) for column in (*languages, AVERAGE)
-            )
-            results += _corrected(cells, correction)
-            averages.append(average)
-        results += _corrected(averages, correction)
+            cells = [_compare_column(system, baseline, measure, language, [language], test) for language in languages]
+            results += _correct(cells, correction)
+            averages.append(_compare_column(system, baseline, measure, AVERAGE, languages, test))
+        results += _correct(averages, correction)
     return Comparison(tuple(systems), tuple(languages), measures, tuple(results), test, correction)
 
 
-def _result(
+def _compare_column(
     system: System, baseline: System | None, measure: str, column: str, languages: Sequence[str], test: Test
 ) -> Result:
-    wanted = languages if column == AVERAGE else [column]
-    mine = {language: system.scores.get(measure, {}).get(language, {}) for language in wanted}
-    if not all(mine.values()):
+    """One column: a system's score over these languages, and its difference from the baseline's."""
+    scores = _select(system, measure, languages)
+    if not all(scores.values()):
         return Result(system.name, measure, column, None, 0)
-    score, questions = fmean(fmean(values.values()) for values in mine.values()), sum(map(len, mine.values()))
-    theirs = {language: baseline.scores.get(measure, {}).get(language, {}) for language in wanted} if baseline else {}
-    if baseline is None or not all(theirs.values()):
-        return Result(system.name, measure, column, score, questions)
-    differences = significance.paired_differences(mine, theirs)
+    score = fmean(fmean(values.values()) for values in scores.values())
+    result = Result(system.name, measure, column, score, sum(map(len, scores.values())))
+    if baseline is None:
+        return result
+    baseline_scores = _select(baseline, measure, languages)
+    if not all(baseline_scores.values()):
+        return result
+    differences = significance.paired_differences(scores, baseline_scores)
     low, high = significance.bootstrap_interval(differences)
-    return Result(
-        system.name,
-        measure,
-        column,
-        score,
-        questions,
-        baseline.name,
-        significance.macro_mean(differences),
-        p := significance.p_value(differences, test),
-        p,
-        low,
-        high,
-        _finite(significance.effect_size(differences)),
-        _finite(significance.detectable(differences)),
+    return dataclasses.replace(
+        result,
+        baseline=baseline.name,
+        difference=significance.macro_mean(differences),
+        p=significance.p_value(differences, test),
+        low=low,
+        high=high,
+        effect_size=_finite(significance.effect_size(differences)),
+        detectable=_finite(significance.detectable(differences)),
     )
 
 
-def _corrected(family: Sequence[Result], correction: Correction) -> list[Result]:
-    tested = {i: result.p for i, result in enumerate(family) if result.p is not None}
-    values = dict(zip(tested, significance.corrected(list(tested.values()), correction), strict=True))
-    return [dataclasses.replace(result, p_corrected=values.get(i)) for i, result in enumerate(family)]
-
-
-def against_published(system: System, name: str, measures: Sequence[str], correction: Correction) -> list[Table]:
-    """One system against a published one, a table a measure: questions answered, percentages, and unpaired p-values.
-
-    Raises:
-        InputError: there is no such published system (naming the nearest), it has no figures by language for a
-            measure, or a measure is not of 0 and 1.
-    """
-    from xqg_repro.evaluation.baselines import load_baselines, unpaired
-
-    known = load_baselines()
-    tables = []
-    for measure in measures:
-        row = known.find(name, measure)
-        ours = {language: (sum(found.values()), len(found)) for language, found in system.scores[measure].items()}
-        if any(score not in (0, 1) for found in system.scores[measure].values() for score in found.values()):
-            raise InputError(f"{measure} is not of 0 and 1", hint="published figures can be tested for R2kt and R5kt")
-        tested = unpaired({language: (int(k), n) for language, (k, n) in ours.items() if n}, known.counts(row))
-        p_values = dict(zip(tested.p, significance.corrected(list(tested.p.values()), correction), strict=True))
-        rows = []
-        for language, p in tested.p.items():
-            shares = (f"{100 * k / n:.1f} ({k}/{n})" for k, n in (tested.ours[language], tested.theirs[language]))
-            rows.append([language, *shares, p_text(p), p_text(p_values[language])])
-        means = [fmean(100 * k / n for k, n in counts.values()) for counts in (tested.ours, tested.theirs)]
-        rows.append([AVERAGE, *(f"{mean:.1f}" for mean in means), p_text(tested.p_overall), "–"])
-        tables.append(Table([measure, system.title, name, "p", "corrected"], rows))
-    return tables
-
-
-UNPAIRED = (
-    "Unpaired, so conservative: Boschloo's exact test by language, Cochran–Mantel–Haenszel for all. Which questions "
-    "the published system answered is not known; with its run file, compare the runs."
-)
-"""What is said under a comparison with a published system."""
+def _select(system: System, measure: str, languages: Sequence[str]) -> dict[str, Mapping[str, float]]:
+    return {language: system.scores.get(measure, {}).get(language, {}) for language in languages}
 
 
 def _finite(value: float) -> float | None:
     return value if isfinite(value) else None
+
+
+def _correct(family: Sequence[Result], correction: Correction) -> list[Result]:
+    """The results of one family, with corrected p-values."""
+    p_values = {i: result.p for i, result in enumerate(family) if result.p is not None}
+    corrected = dict(zip(p_values, significance.correct_p_values(list(p_values.values()), correction), strict=True))
+    return [dataclasses.replace(result, p_corrected=corrected.get(i)) for i, result in enumerate(family)]

@@ -1,12 +1,12 @@
-"""Is the difference between two systems real? Paired tests, their corrections, and what they could have found.
+"""Is the difference between two systems real? Paired tests, corrections for many tests, and detectable differences.
 
-All take the differences of two systems' scores on the same questions, in strata: language → one difference a question.
-The quantity that is tested is the one that tables print, the macro average ``d = mean_l(mean_i(d_li))``, in which each
-language counts the same whatever its number of questions. So nothing is pooled: a randomisation or a bootstrap sample
-changes questions within their language, and a standard error is put together from those of the languages. Pooled, a
-language with many questions would count more in the test than in the average. A single language is one stratum.
+All functions take differences of two systems' scores on the same questions, grouped by language. They test the macro
+average that tables print, ``d = mean_l(mean_i(d_li))``, in which each language counts the same however many questions
+it has. So questions are not pooled, which would give a language with many questions more weight in the test than in the
+average: a randomisation or bootstrap sample changes questions within their language, and the standard error combines
+those of the languages.
 
-McNemar's test is the exception: it knows only which questions changed, so over several languages it pools them.
+McNemar's test is the exception: it only counts questions that changed, so it pools those of all languages.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ import numpy as np
 from xqg_repro.core.errors import InputError
 
 Differences: TypeAlias = Mapping[str, np.ndarray]
-"""Language → differences, float64, one a question."""
+"""Language → differences, float64, one per question."""
 
 SAMPLES = 9_999
-"""Randomisations or bootstrap samples."""
+"""Number of randomisation or bootstrap samples."""
 
 SEED = 42
 
 _EXACT = 12
-"""Up to so many questions that differ, all sign changes are gone through; they are 4,096 at most."""
+"""The randomisation test tries all sign changes, at most 4,096, of up to this many questions that differ."""
 
 
 class Test(StrEnum):
-    """How a p-value is found."""
+    """How a p-value is computed."""
 
     RANDOMISATION = "randomisation"
     T = "t"
     MCNEMAR = "mcnemar"
 
-    __test__ = False  # the name is statistics', not pytest's
+    __test__ = False  # a statistical test, which pytest must not collect
 
 
 class Correction(StrEnum):
@@ -59,16 +59,15 @@ def paired_differences(
         scores, baseline: language → qid → score.
 
     Raises:
-        InputError: the two do not hold the same questions, or none.
+        InputError: the two do not have the same questions, or have none.
     """
     for language in {*scores, *baseline}:
-        one, other = scores.get(language, {}), baseline.get(language, {})
-        if one.keys() != other.keys():
-            odd = sorted(one.keys() ^ other.keys())
+        only_one = scores.get(language, {}).keys() ^ baseline.get(language, {}).keys()
+        if only_one:
             raise InputError(
-                f"the systems were not scored on the same questions: {len(odd)} in {language} have only one score, "
-                f"such as {odd[0]}",
-                hint="score both with questions that a run does not hold counted as zero (--missing zero)",
+                f"the systems were not scored on the same questions: {len(only_one)} in {language} have only one "
+                f"score, such as {min(only_one)}",
+                hint="score questions missing from a run with zero (--missing zero)",
             )
     if not any(scores.values()):
         raise InputError("the systems have no scored question in common")
@@ -80,7 +79,7 @@ def paired_differences(
 
 
 def p_value(differences: Differences, test: Test, *, samples: int = SAMPLES, seed: int = SEED) -> float:
-    """Two-sided p-value of a paired test; 1 where all differences are zero."""
+    """Two-sided p-value of a paired test; 1 if all differences are zero."""
     if test is Test.RANDOMISATION:
         return randomisation(differences, samples=samples, seed=seed)
     return t_test(differences) if test is Test.T else mcnemar(differences)
@@ -94,32 +93,34 @@ def macro_mean(differences: Differences) -> float:
 def randomisation(differences: Differences, *, samples: int = SAMPLES, seed: int = SEED) -> float:
     """Paired randomisation test: how often is the average as far from zero if the systems are swapped at random?
 
-    Under the null hypothesis a question's two scores could be those of either system: each difference may change its
-    sign. All 2^k sign changes of the k questions that differ are gone through where k is at most 12; otherwise
-    ``samples`` are drawn and p is ``(b + 1) / (samples + 1)`` (Phipson and Smyth 2010), b being those at least as far
-    from zero as what was seen.
+    Under the null hypothesis, a question's two scores could have come from either system, so each difference may change
+    its sign. With k ≤ 12 questions that differ, all 2^k sign changes are tried. Otherwise ``samples`` of them are drawn
+    and ``p = (b + 1) / (samples + 1)`` (Phipson and Smyth 2010), where b counts the samples whose average is at least
+    as far from zero as the observed one.
 
-    Differences of the same size and language are interchangeable, so what is drawn is only how many of them keep their
-    sign, a binomial number.
+    Differences of the same size in the same language are interchangeable, so a sample only draws how many of them keep
+    their sign, a binomial number.
     """
     shares = [np.abs(values) / (len(differences) * len(values)) for values in differences.values()]
-    sizes, counts = _distinct(np.concatenate([values[values > 0] for values in shares]))
+    sizes, counts = _count_distinct(np.concatenate([values[values > 0] for values in shares]))
     if not len(sizes):
         return 1.0
-    seen = abs(macro_mean(differences)) - 1e-12 * float(sizes @ counts)  # equal sums may differ in their last digits
-    if (changed := int(counts.sum())) <= _EXACT:
+    # sums that are equal may differ in their last digits
+    observed = abs(macro_mean(differences)) - 1e-12 * float(sizes @ counts)
+    changed = int(counts.sum())
+    if changed <= _EXACT:
         signs = 2 * (np.arange(2**changed)[:, None] >> np.arange(changed) & 1) - 1
-        return float(np.mean(np.abs(signs @ np.repeat(sizes, counts)) >= seen))
+        return float(np.mean(np.abs(signs @ np.repeat(sizes, counts)) >= observed))
     kept = np.random.default_rng(seed).binomial(counts, 0.5, size=(samples, len(counts)))
-    beyond = np.count_nonzero(np.abs((2 * kept - counts) @ sizes) >= seen)
+    beyond = np.count_nonzero(np.abs((2 * kept - counts) @ sizes) >= observed)
     return (beyond + 1) / (samples + 1)
 
 
 def t_test(differences: Differences) -> float:
-    """Paired t-test; over several languages with the standard error of the macro average.
+    """Paired t-test; over several languages, with the standard error of the macro average.
 
-    ``t = d / se``, ``se² = Σ_l s_l²/n_l / L²``, with Welch and Satterthwaite's degrees of freedom. For one language
-    that is Student's paired test. 1 where a language has a single question, from which no variance can be had.
+    ``t = d / se``, ``se² = Σ_l s_l²/n_l / L²``, with Welch and Satterthwaite's degrees of freedom. For one language,
+    this is Student's paired test. 1 if a language has a single question, which has no variance.
     """
     from scipy import stats
 
@@ -143,9 +144,8 @@ def mcnemar(differences: Differences) -> float:
 
     pooled = np.concatenate(list(differences.values()))
     if not np.isin(pooled, (-1, 0, 1)).all():
-        raise InputError(
-            "McNemar's test needs scores of 0 and 1", hint="use it for R2kt, R5kt or EM, or take the randomisation test"
-        )
+        hint = "use it for R2kt, R5kt or EM, or use the randomisation test"
+        raise InputError("McNemar's test needs scores of 0 and 1", hint=hint)
     better, changed = int((pooled > 0).sum()), int((pooled != 0).sum())
     return float(stats.binomtest(better, changed).pvalue) if changed else 1.0
 
@@ -153,15 +153,15 @@ def mcnemar(differences: Differences) -> float:
 def bootstrap_interval(
     differences: Differences, *, level: float = 0.95, samples: int = SAMPLES, seed: int = SEED
 ) -> tuple[float, float]:
-    """Percentile interval of the macro average, questions drawn anew within their languages (paired bootstrap).
+    """Percentile interval of the macro average (paired bootstrap); questions are resampled within their language.
 
-    A bootstrap sample is as many questions with replacement, so the numbers of each distinct difference in it are
-    multinomial.
+    A bootstrap sample draws as many questions with replacement, so the number of times that it contains each distinct
+    difference is multinomial.
     """
     draw = np.random.default_rng(seed)
     means = np.zeros(samples)
     for values in differences.values():
-        distinct, counts = _distinct(values)
+        distinct, counts = _count_distinct(values)
         drawn = draw.multinomial(len(values), counts / len(values), size=samples)
         means += drawn @ distinct / (len(values) * len(differences))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -169,16 +169,16 @@ def bootstrap_interval(
 
 
 def standard_error(differences: Differences) -> float:
-    """Standard error of the macro average; infinity where a language has a single question."""
+    """Standard error of the macro average; infinity if a language has a single question."""
     if any(len(values) < 2 for values in differences.values()):
         return inf
     return sqrt(sum(values.var(ddof=1) / len(values) for values in differences.values())) / len(differences)
 
 
 def effect_size(differences: Differences) -> float:
-    """Cohen's d for paired scores: the average over the standard deviation of differences within a language.
+    """Cohen's d for paired scores: the average divided by the standard deviation of differences within a language.
 
-    0 where nothing differs, infinity where all questions differ by the same.
+    0 if nothing differs, infinity if all questions differ by the same amount.
     """
     mean = macro_mean(differences)
     deviation = sqrt(np.mean([values.var(ddof=1) if len(values) > 1 else 0.0 for values in differences.values()]))
@@ -188,7 +188,7 @@ def effect_size(differences: Differences) -> float:
 
 
 def detectable(differences: Differences, *, level: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference that this many questions, varying as they do, show in 80 of 100 experiments.
+    """The smallest difference that 80 of 100 experiments with this number and variance of questions would detect.
 
     ``(z_{1-level/2} + z_power) · se``, the usual approximation for a two-sided test.
     """
@@ -197,8 +197,8 @@ def detectable(differences: Differences, *, level: float = 0.05, power: float = 
     return float(stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power)) * standard_error(differences)
 
 
-def corrected(p_values: Sequence[float], correction: Correction) -> list[float]:
-    """p-values of one family of tests, corrected for their number."""
+def correct_p_values(p_values: Sequence[float], correction: Correction) -> list[float]:
+    """Correct the p-values of one family of tests for their number."""
     if correction is Correction.NONE or not p_values:
         return list(p_values)
     from statsmodels.stats.multitest import multipletests
@@ -206,6 +206,6 @@ def corrected(p_values: Sequence[float], correction: Correction) -> list[float]:
     return [float(p) for p in multipletests(p_values, method=correction.value)[1]]
 
 
-def _distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _count_distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct values and how often each occurs."""
     return np.unique(values, return_counts=True)

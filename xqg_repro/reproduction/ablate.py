@@ -28,8 +28,7 @@ from xqg_repro.core.shards import cast_finite
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.evaluate import evaluate
-from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
-from xqg_repro.evaluation.printing import MeasureConfig, printed
+from xqg_repro.evaluation.printing import format_score, measure_config
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import (
@@ -49,7 +48,6 @@ if TYPE_CHECKING:
 
 ALPHAS = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 QUESTIONS_PER_BLOCK = 512
-_PERCENT = MeasureConfig(scale=100, digits=1)
 _ROUNDING = 2e-6  # scores that a run prints as equal, with six decimals, differ by less
 
 
@@ -80,7 +78,7 @@ class Ablation:
     def table(self, measure: str, best: str = "{}") -> Table:
         """Values × languages for one measure, R2kt and R5kt in percent; ``best`` formats the highest average."""
         rows = [
-            [f"{value:g}", *("–" if mean is None else printed(mean, _form(measure)) for mean in means.values())]
+            [f"{value:g}", *(format_score(mean, measure_config(measure)) for mean in means.values())]
             for value, means in self.scores[measure].items()
         ]
         highest = max((row[-1] for row in rows if row[-1] != "–"), key=float, default="")
@@ -101,7 +99,7 @@ class Ablation:
             file.write("\n\n".join(self.table(measure, best="**{}**").markdown() for measure in self.scores) + "\n")
         panels, ticks = [], [f"{value:g}" for value in next(iter(self.scores.values()))]
         for measure, rows in self.scores.items():
-            scale, columns = _form(measure).scale, next(iter(rows.values()))
+            scale, columns = measure_config(measure).scale, next(iter(rows.values()))
             lines = {c: _scaled([means[c] for means in rows.values()], scale) for c in columns}
             panels.append(Panel(f"{measure} (%)" if scale == 100 else measure, lines))
         plot_lines(folder / "plot.svg", _LABELS[self.vary], ticks, panels, bold=AVERAGE)
@@ -271,7 +269,3 @@ def merge(
             places = torch.nonzero(question >= lowest)[:, 0]
             more = zip(places.tolist(), question[places].tolist(), strict=True)
             hits[row] = rank([*hits[row], *(Hit(docids[place], score) for place, score in more)])[:depth]
-
-
-def _form(measure: str) -> MeasureConfig:
-    return _PERCENT if measure in TOKEN_LIMITS else MeasureConfig()

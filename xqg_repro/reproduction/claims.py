@@ -20,7 +20,7 @@ from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.compare import LEVEL, Comparison, Result, System, compare
-from xqg_repro.evaluation.printing import p_text, printed
+from xqg_repro.evaluation.printing import format_p, format_score
 from xqg_repro.models.settings import load_preset
 from xqg_repro.reproduction.benchmark import Benchmark
 
@@ -231,8 +231,8 @@ def _improves(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     result = next(r for r in results if (r.measure, r.column) == ("R2kt", AVERAGE))
     assert result.score is not None and result.difference is not None and result.p is not None
     measure = evidence.benchmark.measures["R2kt"]
-    before, after = printed(result.score - result.difference, measure), printed(result.score, measure)
-    return result.difference > 0 and result.p < LEVEL, f"{before} → {after}, p {p_text(result.p)}"
+    before, after = format_score(result.score - result.difference, measure), format_score(result.score, measure)
+    return result.difference > 0 and result.p < LEVEL, f"{before} → {after}, p {format_p(result.p)}"
 
 
 def _improves_everywhere(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
@@ -265,7 +265,7 @@ def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
         raise _Missing(f"conditions with four and with five queries per language{present}")
     averages = [r for pair in evidence.pairs(claim) for r in evidence.results(*pair) if r.column == AVERAGE]
     holds = all((r.difference or 0) > 0 and (r.p or 0) < LEVEL for r in averages)
-    return holds, ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}, p {p_text(r.p)}" for r in averages)
+    return holds, ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}, p {format_p(r.p)}" for r in averages)
 
 
 CHECKS: Mapping[str, Callable[[Claim, Evidence], tuple[bool, str]]] = {

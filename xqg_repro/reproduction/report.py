@@ -15,7 +15,7 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.compare import Comparison, System
-from xqg_repro.evaluation.printing import printed
+from xqg_repro.evaluation.printing import format_score
 from xqg_repro.reproduction.benchmark import Benchmark
 from xqg_repro.reproduction.claims import Evidence, claims_table, claims_text, has_claims
 from xqg_repro.reproduction.run import Outcome, load_outcome
@@ -92,7 +92,7 @@ class Report:
             for language, verdict, expected in own:
                 if verdict is not Verdict.OK:
                     score = outcome.scores.get(measure, {}).get(language)
-                    measured = "nothing" if score is None else printed(score, config)
+                    measured = "nothing" if score is None else format_score(score, config)
                     details.append(f"{verdict} {language}: measured {measured}, expected {expected:.{config.digits}f}")
             text = f"{name} {measure}: {counts[Verdict.OK]} of {len(own)} scores as expected"
             checks.append(Check(worst, text, tuple(details)))

@@ -6,7 +6,7 @@ import math
 from enum import StrEnum
 from typing import NamedTuple
 
-from xqg_repro.evaluation.printing import MeasureConfig, printed
+from xqg_repro.evaluation.printing import MeasureConfig, format_score
 
 
 class Verdict(StrEnum):
@@ -39,7 +39,7 @@ def judge(score: float, expected: float, measure: MeasureConfig) -> Verdict:
     """
     if not (math.isfinite(score) and math.isfinite(expected)):
         return Verdict.FAIL
-    if printed(score, measure) == f"{expected:.{measure.digits}f}":
+    if format_score(score, measure) == f"{expected:.{measure.digits}f}":
         return Verdict.OK
     # floats need slack: 0.657 - 0.652 exceeds 0.005
     return Verdict.OKISH if abs(score * measure.scale - expected) <= measure.tolerance + 1e-9 else Verdict.FAIL

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from xqg_repro.evaluation.significance import Correction, Test, bootstrap_interval, corrected, p_value
+from xqg_repro.evaluation.significance import Correction, Test, bootstrap_interval, correct_p_values, p_value
 from xqg_repro.study.results import Pair, Results
 from xqg_repro.study.settings import NONE, Study
 from xqg_repro.study.summary import Example, Mixed, Tested
@@ -41,7 +41,7 @@ def each_pair(results: Results, comparisons: Sequence[Sequence[str]]) -> list[Te
             differences = differences[:, ~np.isnan(differences).any(axis=0)]
             p_values = [p_value({"": row}, Test.RANDOMISATION) for row in differences]
             for pair, row, p, q in zip(
-                results.pairs, differences, p_values, corrected(p_values, Correction.HOLM), strict=True
+                results.pairs, differences, p_values, correct_p_values(p_values, Correction.HOLM), strict=True
             ):
                 found.append(Tested(measure, method, other, name_of(pair), float(row.mean()), p, q))
     return found

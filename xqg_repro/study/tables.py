@@ -9,7 +9,7 @@ from pathlib import Path
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import Cell, Table
-from xqg_repro.evaluation.printing import p_text
+from xqg_repro.evaluation.printing import MeasureConfig, format_p, format_score
 from xqg_repro.study.settings import Bound
 from xqg_repro.study.summary import Summary, read_summary
 
@@ -119,8 +119,8 @@ def over_pairs(summary: Summary, measure: str) -> Table:
             str(m.pairs),
             _points(m.difference),
             f"{_points(m.low)} to {_points(m.high)}",
-            p_text(m.p),
-            p_text(m.p_articles),
+            format_p(m.p),
+            format_p(m.p_articles),
         ]
         for m in summary.mixed
         if m.measure == measure and not m.group
@@ -240,7 +240,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _score(mean: float) -> str:
-    return "–" if mean != mean else f"{mean:.3f}"
+    return format_score(mean, MeasureConfig())
 
 
 def _points(difference: float, star: bool = False) -> str:

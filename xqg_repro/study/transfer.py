@@ -13,8 +13,8 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.stages import Manifest, verify
 from xqg_repro.core.tables import Table
-from xqg_repro.evaluation.printing import p_text
-from xqg_repro.evaluation.significance import Correction, Test, corrected, p_value
+from xqg_repro.evaluation.printing import format_p
+from xqg_repro.evaluation.significance import Correction, Test, correct_p_values, p_value
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
@@ -88,7 +88,7 @@ def transfer_table(measured: Mapping[str, Any]) -> Table:
     for row in measured["rows"]:
         name, code = row["candidates"], row["language"]
         line = lines.setdefault((name, code), [f"{name} {measured['paragraphs'][name]}", code])
-        line += [f"{row['before']:.3f}", f"{row['after']:.3f}", p_text(row["p"]), p_text(row["p_corrected"])]
+        line += [f"{row['before']:.3f}", f"{row['after']:.3f}", format_p(row["p"]), format_p(row["p_corrected"])]
     return Table(header, list(lines.values()), left=2)
 
 
@@ -146,7 +146,7 @@ def _rows(
     """A row for each language, and one for their average, whose p-value is not corrected."""
     scores = [{**by, AVERAGE: np.mean(list(by.values()), axis=0)} for by in (before, after)]
     p_values = {code: p_value({"": scores[1][code] - scores[0][code]}, Test.RANDOMISATION) for code in scores[0]}
-    holm = corrected([p_values[code] for code in before], Correction.HOLM)
+    holm = correct_p_values([p_values[code] for code in before], Correction.HOLM)
     held = dict(zip(before, holm, strict=True))
     return [
         {
