@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import regex
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xqg_repro.core.errors import InputError
@@ -26,7 +26,6 @@ from xqg_repro.evaluation.measures.match import (
     normalise_mlqa,
     normalise_squad,
     normaliser,
-    read_answers,
     register,
 )
 
@@ -36,16 +35,12 @@ from xqg_repro.evaluation.measures.match import (
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", ""),
-        ("  \t\n ", ""),
         ("The Beatles", "beatles"),
-        ("A an THE", ""),
         ("the theatre, another anthem", "theatre another anthem"),  # whole words only
         ("U.S.A.", "usa"),
         ("rock'n'roll", "rocknroll"),  # punctuation leaves no space behind
         ("the-end", "theend"),  # it goes before the articles are looked for
         ("a.n", ""),  # and may leave one
-        ("vitamin A", "vitamin"),
         (string.punctuation, ""),
         ("«1,5 %»…", "«15 »…"),  # only ASCII's punctuation
         ("«the»", "« »"),  # a space stands for an article
@@ -60,32 +55,23 @@ def test_squad_normalisation(text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "gold", "em", "expected"),
     [
-        ("Helsinki", ["Helsinki"], 1, 1),
         ("helsinki.", ["Turku", "the Helsinki"], 1, 1),
         ("Helsinki, Finland", ["Helsinki"], 0, 2 / 3),  # P = 1/2, R = 1
         ("Helsinki", ["Helsinki in Finland"], 0, 1 / 2),  # P = 1, R = 1/3
         ("b a c", ["c b"], 0, 1),  # order does not matter to F1
-        ("tea tea", ["tea"], 0, 2 / 3),  # the second one has no partner
         ("tea tea milk", ["tea tea tea"], 0, 2 / 3),
         ("one two three four", ["one two", "two three four five six", "seven"], 0, 2 / 3),  # 2/3, 6/9, 0
         ("in May 1968", ["1968", "May 1968"], 0, 0.8),  # the best of 1/2 and 4/5
-        ("yes", ["yes"], 1, 1),
         ("no", ["yes", "No!"], 1, 1),
         ("Oslo", ["Bergen"], 0, 0),
-        ("", ["tea"], 0, 0),
         ("tea", [""], 0, 0),
         ("", [""], 1, 0),  # equal, but without a token in common
-        ("...", ["?!"], 1, 0),
         ("the", ["--", "a cup"], 1, 0),
     ],
 )
 def test_scores_worked_out_by_hand(answer: str, gold: list[str], em: int, expected: float) -> None:
     assert exact_match(answer, gold, normalise_squad) == match_score("EM", answer, gold) == em
     assert f1(answer, gold, normalise_squad) == match_score("F1", answer, gold) == pytest.approx(expected)
-
-
-def test_language_does_not_matter_to_squad() -> None:
-    assert match_score("EM", "das Haus", ["Haus"], "de") == match_score("EM", "das Haus", ["Haus"]) == 0
 
 
 # mlqa
@@ -96,39 +82,27 @@ def test_language_does_not_matter_to_squad() -> None:
     [
         ("en", "The “Beatles” — an ‘Act’… ", "beatles act"),
         ("en", "¿$5 + 5 €?", "5 5 €"),  # signs of ASCII go, those of Unicode's category S stay
-        ("en", "un der la", "un der la"),
         ("de", "Ein eine einen einem eines einer der die das den dem des Hauses", "hauses"),
         ("de", "keine Diebe, derer the a", "keine diebe derer the a"),
         ("es", "¡Un una unos unas el la los las Casas!", "casas"),
         ("es", "él, lo ella un-dos", "él lo ella undos"),
         ("vi", "Của là cái chiếc những Việt Nam", "việt nam"),
-        ("vi", "làm cải", "làm cải"),
-        ("ar", "الكتاب", "كتاب"),
         ("ar", "في البيت الكبير", "في بيت كبير"),
         ("ar", "كمالية قال", "كم ية ق"),  # inside words and at their ends as well
         ("ar", "هل هذا؟ نعم، هذا", "هل هذا نعم هذا"),
-        ("ar", "الالمان", "مان"),
         ("hi", "यह किताब है।", "यह किताब है"),
-        ("ru", "«Война и мир»", "война и мир"),
         ("fi", "the talo, а der", "the talo а der"),
         ("ko", "대한민국·서울", "대한민국서울"),
-        ("zh", "北京大学", "北 京 大 学"),
         ("zh", "《三国演义》，1987 年 abc版 DEF", "三 国 演 义 1987 年 abc 版 def"),
         ("zh", "㐀㐁 カナ", "㐀㐁 カナ"),  # outside MLQA's range
         ("zh", "一龥龦", "一 龥 龦"),  # which ends at U+9FA5
-        ("zh", "龦龦", "龦龦"),
-        ("ja", "東京タワー", "東 京 タ ワ ー"),
         ("ja", "「ひらがな」・2020年のABC", "ひ ら が な 2020 年 の abc"),
         ("ja", "か\u3099き ｶﾞ 𠮷々", "か\u3099 き ｶﾞ 𠮷 々"),  # voicing marks apart from their letters
         ("ja", "葛\U000e0100城", "葛\U000e0100 城"),
-        ("ja", "서울", "서울"),
-        ("th", "กรุงเทพ", "ก รุ ง เ ท พ"),
         ("th", "น้ำดื่ม", "น้ำ ดื่ ม"),  # consonant + tone mark + sara am; consonant + vowel sign + tone mark
         ("th", "ปี 2560 และ ๒๕๖๐", "ปี 2560 แ ล ะ ๒๕๖๐"),
         ("th", "\u0e31ก", "\u0e31 ก"),  # a mark without a letter
         ("th", "ABCกAB", "abc ก ab"),
-        ("de", "กรุง", "กรุง"),
-        ("th", "", ""),
     ],
 )
 def test_mlqa_normalisation(language: str, text: str, expected: str) -> None:
@@ -139,14 +113,11 @@ def test_mlqa_normalisation(language: str, text: str, expected: str) -> None:
     ("language", "answer", "gold", "em", "expected"),
     [
         ("de", "Das Rote Kreuz", ["„Rotes Kreuz“", "dem Rote-Kreuz"], 0, 1 / 2),
-        ("es", "la Torre Eiffel", ["¡Torre Eiffel!"], 1, 1),
         ("zh", "北京", ["北京市"], 0, 4 / 5),  # P = 1, R = 2/3
         ("zh", "北京。", ["北 京"], 1, 1),
-        ("fi", "北京", ["北京市"], 0, 0),
         ("ja", "東京都", ["京都"], 0, 4 / 5),
         ("th", "น้ำ", ["น้ำตก"], 0, 1 / 2),  # one of three
         ("th", "ดี", ["ปี"], 0, 0),  # a vowel sign in common is no token in common
-        ("en", "…", ["—"], 1, 0),
         ("ar", "ال", [""], 1, 0),
     ],
 )
@@ -155,10 +126,11 @@ def test_mlqa_scores_worked_out_by_hand(language: str, answer: str, gold: list[s
     assert match_score("F1_mlqa", answer, gold, language) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("language", ["", "?", "zh-CN", "ZH", None, float("nan")])
-def test_mlqa_needs_a_language(language: Any) -> None:
-    with pytest.raises(InputError, match="is not a language of answers"):
-        match_score("EM_mlqa", "tea", ["tea"], language)
+def test_only_mlqa_needs_a_language() -> None:
+    assert match_score("EM", "das Haus", ["Haus"], "de") == match_score("EM", "das Haus", ["Haus"]) == 0
+    for language in ("", "?", "zh-CN", "ZH", None, float("nan")):
+        with pytest.raises(InputError, match="is not a language code"):
+            match_score("EM_mlqa", "tea", ["tea"], language)
 
 
 # the definitions, transcribed plainly
@@ -189,7 +161,7 @@ LANGUAGES = ["ar", "de", "en", "es", "fi", "hi", "ko", "ru", "te", "vi", "zh"]
 
 
 def without_articles(text: str, articles: str) -> list[str]:
-    """White-space tokens, after every run of word characters that is an article has given way to a space."""
+    """White-space tokens, after every run of word characters that is an article was replaced with a space."""
     runs = re.findall(r"\w+|\W+", text)
     return "".join(" " if run in articles.split() else run for run in runs).split()
 
@@ -237,18 +209,19 @@ def best_scores(answer: str, gold: list[str], tokens: Callable[[str], list[str]]
     return em, best
 
 
+@settings(max_examples=40)
 @given(ANSWERS, st.lists(ANSWERS, min_size=1, max_size=3))
 @example("a-n 'the' _a_", ["_a_ a", "an"])
 def test_squad_scores_equal_the_definition(answer: str, gold: list[str]) -> None:
-    found = match_score("EM", answer, gold), match_score("F1", answer, gold)
-    assert found == best_scores(answer, gold, squad_tokens)
+    scores = match_score("EM", answer, gold), match_score("F1", answer, gold)
+    assert scores == best_scores(answer, gold, squad_tokens)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-@given(answer=ANSWERS, gold=st.lists(ANSWERS, min_size=1, max_size=3))
+@settings(max_examples=80)
+@given(st.sampled_from(LANGUAGES), ANSWERS, st.lists(ANSWERS, min_size=1, max_size=3))
 def test_mlqa_scores_equal_the_definition(language: str, answer: str, gold: list[str]) -> None:
-    found = match_score("EM_mlqa", answer, gold, language), match_score("F1_mlqa", answer, gold, language)
-    assert found == best_scores(answer, gold, lambda text: mlqa_tokens(text, language))
+    scores = match_score("EM_mlqa", answer, gold, language), match_score("F1_mlqa", answer, gold, language)
+    assert scores == best_scores(answer, gold, lambda text: mlqa_tokens(text, language))
 
 
 JAPANESE = "東京都葛々〆𠮷ひらがなカタカナーヴｶﾅ\u3099\u309aﾞﾟ\U000e0100\U000e0101"
@@ -259,28 +232,16 @@ THAI = "".join(
 )
 
 
-@given(st.text(THAI, max_size=12))
-def test_thai_tokens_are_grapheme_clusters(text: str) -> None:
-    assert normalise_mlqa(text, "th").split() == regex.findall(r"\X", text)
-
-
-@given(st.text(JAPANESE, max_size=12))
-def test_japanese_tokens_are_grapheme_clusters(text: str) -> None:
-    text = "の" + text  # a variation selector needs a character
-    assert normalise_mlqa(text, "ja").split() == regex.findall(r"\X", text)
-
-
-@given(ANSWERS, ANSWERS, st.sampled_from([*LANGUAGES, "ja", "th"]))
-def test_scores_are_symmetric_and_within_bounds(one: str, other: str, language: str) -> None:
-    for name in MATCH_MEASURES:
-        there, back = match_score(name, one, [other], language), match_score(name, other, [one], language)
-        assert there == pytest.approx(back)
-        assert 0 <= there <= 1
-        assert match_score(name, one, [other, one], language) == match_score(name, one, [one], language)
+@settings(max_examples=50)
+@given(st.text(THAI, max_size=12), st.text(JAPANESE, max_size=12))
+def test_thai_and_japanese_tokens_are_grapheme_clusters(thai: str, japanese: str) -> None:
+    assert normalise_mlqa(thai, "th").split() == regex.findall(r"\X", thai)
+    japanese = f"の{japanese}"  # a variation selector needs a character
+    assert normalise_mlqa(japanese, "ja").split() == regex.findall(r"\X", japanese)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("language", ["ar", "de", "en", "es", "ru", "th", "vi"])
+@pytest.mark.parametrize("language", ["ar", "de", "th"])
 def test_gold_answers_of_xquad_match_themselves(shared: Path, language: str) -> None:
     data = json.loads((shared / "data" / "xquad" / f"xquad.{language}.json").read_text(encoding="utf-8"))["data"]
     paragraphs = [paragraph for article in data for paragraph in article["paragraphs"]]
@@ -289,29 +250,24 @@ def test_gold_answers_of_xquad_match_themselves(shared: Path, language: str) -> 
     for answers in gold:
         assert match_score("EM_mlqa", f"« {answers[0]} »", answers, language) == 1
         assert match_score("F1_mlqa", answers[0], answers, language) == 1
-    if language == "th":  # every Thai letter is split off, with its marks
+    if language == "th":  # every Thai letter is a token, with its marks
+        letter = re.compile("[\u0e01-\u0e3a\u0e40-\u0e4e]")
         for text in (answer for answers in gold for answer in answers):
-            letters = [
-                cluster for cluster in regex.findall(r"\X", text) if re.match("[\u0e01-\u0e3a\u0e40-\u0e4e]", cluster)
-            ]
             tokens = normalise_mlqa(text, language).split()
-            assert [token for token in tokens if re.match("[\u0e01-\u0e3a\u0e40-\u0e4e]", token)] == letters
+            assert list(filter(letter.match, tokens)) == list(filter(letter.match, regex.findall(r"\X", text)))
 
 
 # what cannot be scored
 
 
-@pytest.mark.parametrize("gold", [[], (), "", "tea", None, float("nan"), [None], ["tea", 3]])
-def test_gold_answers_must_be_a_list_of_texts(gold: Any) -> None:
+@pytest.mark.parametrize("wrong", [[], (), "", "tea", None, float("nan"), [None], ["tea", 3]])
+def test_gold_answers_must_be_a_list_of_texts_and_the_answer_text(wrong: Any) -> None:
     for name in MATCH_MEASURES:
         with pytest.raises(InputError, match="gold answer"):
-            match_score(name, "tea", gold, "en")
-
-
-@pytest.mark.parametrize("answer", [None, float("nan"), 1968, ["tea"]])
-def test_answer_must_be_a_text(answer: Any) -> None:
-    with pytest.raises(InputError, match="is no text but"):
-        match_score("EM", answer, ["tea"])
+            match_score(name, "tea", wrong, "en")
+    if not isinstance(wrong, str):
+        with pytest.raises(InputError, match="is not text"):
+            match_score("EM", wrong, ["tea"])
 
 
 # ir-measures
@@ -343,20 +299,19 @@ def test_ir_measures_scores_every_question_of_the_qrels(name: str, expected: dic
     assert ir_measures.calc_aggregate([measure], QRELS, RUN)[measure] == pytest.approx(sum(expected.values()) / 4)
 
 
-def test_ids_that_are_numbers_are_scored_once() -> None:
+def test_numeric_ids_are_scored_once_and_squad_needs_no_language() -> None:
     qrels, run = (frame.astype({"query_id": int}) for frame in (QRELS, RUN))
     metrics = list(ir_measures.iter_calc([register()["EM_mlqa"]], qrels, run))
-    assert {metric.query_id: metric.value for metric in metrics} == {1: 0, 2: 0, 3: 1, 4: 0}
-    assert len(metrics) == 4
+    assert sorted((metric.query_id, metric.value) for metric in metrics) == [(1, 0), (2, 0), (3, 1), (4, 0)]
+    assert [m.value for m in ir_measures.iter_calc([register()["EM"]], QRELS.drop(columns="lang"), RUN)] == [0] * 4
 
 
-@pytest.mark.parametrize("name", MATCH_MEASURES)
-def test_ir_measures_knows_the_name(name: str) -> None:
+def test_ir_measures_knows_the_names() -> None:
     assert register() is register()
     assert list(register()) == list(MATCH_MEASURES) == ["EM", "F1", "EM_mlqa", "F1_mlqa"]
-    assert ir_measures.parse_measure(name) == register()[name]
-    assert str(register()[name]) == name
-    assert not register()[name].SUPPORTED_PARAMS  # one answer has no cutoff
+    for name, measure in register().items():
+        assert ir_measures.parse_measure(name) == measure and str(measure) == name
+        assert not measure.SUPPORTED_PARAMS  # one answer has no cutoff
 
 
 @pytest.mark.parametrize(
@@ -365,10 +320,10 @@ def test_ir_measures_knows_the_name(name: str) -> None:
         ("EM", QRELS.drop(columns="answers"), RUN, "EM needs the column 'answers' in the qrels"),
         ("F1", QRELS, RUN.drop(columns="answer"), "F1 needs the column 'answer' in the run"),
         ("EM_mlqa", QRELS.drop(columns="lang"), RUN, "EM_mlqa needs the column 'lang' in the qrels"),
-        ("F1", pd.concat([QRELS, QRELS[:1]]), RUN, "the qrels repeat question 3"),
-        ("F1", QRELS, pd.concat([RUN, RUN[1:2]]), "the run repeats question 2"),
-        ("F1", QRELS, RUN.replace("北京", None), "question 2: the answer is no text"),
-        ("EM", QRELS.assign(answers="tea"), RUN, "question 1: the gold answers are no list"),
+        ("F1", pd.concat([QRELS, QRELS[:1]]), RUN, "question 3 occurs twice in the qrels"),
+        ("F1", QRELS, pd.concat([RUN, RUN[1:2]]), "question 2 occurs twice in the run"),
+        ("F1", QRELS, RUN.replace("北京", None), "question 2: the answer is not text"),
+        ("EM", QRELS.assign(answers="tea"), RUN, "question 1: the gold answers are not a list"),
         ("EM", QRELS.assign(answers=[["a"], [], ["b"], ["c"]]), RUN, "question 1: there is no gold answer"),
         ("F1_mlqa", QRELS.assign(lang="?"), RUN, "question 1: '\\?' is not a language"),
     ],
@@ -378,54 +333,3 @@ def test_frames_that_cannot_be_scored_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         list(ir_measures.iter_calc([register()[name]], qrels, run))
-
-
-def test_squad_reads_no_language() -> None:
-    assert [m.value for m in ir_measures.iter_calc([register()["EM"]], QRELS.drop(columns="lang"), RUN)] == [0] * 4
-
-
-# files of answers
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        '{"1": "Tee", "-2": "", "3": "北京"}',
-        '{"1": {"answer": "Tee", "score": 1}, "-2": {"answer": ""}, "3": "北京"}',
-    ],
-)
-def test_answers_are_read_in_both_forms(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "answers.json"
-    path.write_text(text, encoding="utf-8")
-    assert read_answers(path) == read_answers(str(path)) == {"1": "Tee", "-2": "", "3": "北京"}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"1": "tea",\n "2": "milk"\n "3": ""}', r"answers\.json:3: is not JSON"),
-        ('{"1": "tea"}\n{"2": "milk"}\n', r"answers\.json:2: is not JSON: Extra data"),
-        ("", r"answers\.json:1: is not JSON"),
-        ('{"1": ' + "9" * 5000 + "}", r"answers\.json: is not JSON"),
-        ("[" * 100_000, r"answers\.json: is not JSON"),
-        ('["tea"]', r"answers\.json: holds no mapping"),
-        ('"tea"', r"answers\.json: holds no mapping"),
-        ('{"1": "tea", "2": "milk", "1": "tea"}', r"answers\.json: repeats '1'"),
-        ('{"1": {"answer": "tea", "answer": "milk"}}', r"answers\.json: repeats 'answer'"),
-        ('{"1": "tea", "q2": null}', r"answers\.json: the answer to question 'q2' is no text but None"),
-        ('{"q1": 1968}', r"answers\.json: the answer to question 'q1' is no text but 1968"),
-        ('{"q1": ["tea"]}', r"answers\.json: the answer to question 'q1' is no text"),
-        ('{"q1": {"text": "tea"}}', r"answers\.json: the answer to question 'q1' is no text but None"),
-        ('{"q1": {"answer": {"answer": "tea"}}}', r"answers\.json: the answer to question 'q1' is no text"),
-    ],
-)
-def test_malformed_answers_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "answers.json"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=message):
-        read_answers(path)
-
-
-def test_absent_file_of_answers_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.json: no such file of answers"):
-        read_answers(tmp_path / "none.json")
