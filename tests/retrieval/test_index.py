@@ -59,9 +59,9 @@ def test_float16_index_is_smaller_and_near(embeddings: Path, index: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("docids", "problem"), [("1\n", "'1' occurs twice"), ("\n", "'' is blank"), (" 2\n", "' 2' is blank or holds")]
+    ("docids", "problem"), [("1\n", "'1' occurs twice"), ("\n", "'' is empty"), (" 2\n", "' 2' is empty or contains")]
 )
-def test_docid_that_cannot_be_is_refused(damaged: Path, tmp_path: Path, docids: str, problem: str) -> None:
+def test_an_invalid_docid_is_refused(damaged: Path, tmp_path: Path, docids: str, problem: str) -> None:
     path = damaged / "00003.docid"
     path.write_text(docids + path.read_text().split("\n", 1)[1])
     with pytest.raises(InputError, match=problem):

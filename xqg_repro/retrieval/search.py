@@ -14,7 +14,7 @@ from xqg_repro.core.files import digest, file_digest
 from xqg_repro.core.stages import MANIFEST, Manifest, build_file, check_output, fingerprint
 from xqg_repro.models.encoder import QueryEncoder
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.index import check_index
@@ -92,13 +92,8 @@ def _query_encoder(index: Path, encoder: EncoderConfig | None) -> tuple[EncoderC
     if model_fingerprint(config.model) != manifest.inputs["model"]:
         hint = "search with the model that encoded the passages, or encode them again"
         raise InputError(f"was made with another model than {config.model}", path=index, hint=hint)
-    if (config.pooling, config.normalize) != (made_by.pooling, made_by.normalize):
-        raise InputError(
-            f"was made with {made_by.pooling} pooling, {'' if made_by.normalize else 'not '}normalised, "
-            "and the questions would not be",
-            path=index,
-            hint="leave the encoder's settings out; the index knows them",
-        )
+    hint = "leave out the encoder's settings; the index records them"
+    check_same_pooling(made_by, config, "the questions", index, hint)
     return config, fingerprint(index)
 
 
