@@ -623,13 +623,14 @@ def test_the_command_writes_a_study_and_reuses_it(
     assert contents(tmp_path / "two" / "results") == written
 
 
-def test_embeddings_are_encoded_once(files: Callable[..., Path], encoder: Path, tmp_path: Path) -> None:
+def test_embeddings_are_encoded_once(
+    files: Callable[..., Path], encoder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     files()
-    said: list[str] = []
     for passages in (("en",), ("en", "ar")):
-        said.clear()
+        caplog.clear()
         run_study(load_study(CODES, passages), EncoderConfig(str(encoder)), tmp_path, device="cpu")
-    made = [line.split()[2] for line in said if "wrote" in line]
+    made = [line.split()[2] for line in caplog.messages if "wrote" in line]
     assert made == [str(tmp_path / place) for place in ("embeddings/sentences.ar", "results")]
 
 

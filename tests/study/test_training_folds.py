@@ -149,20 +149,21 @@ def test_folds_are_the_studys(files: Callable[..., None], tmp_path: Path) -> Non
         assert held_out == {data.qids[i] for i in np.flatnonzero(fold == number)}
 
 
-def test_folds_are_reused_and_made_anew_for_other_data(files: Callable[..., None], tmp_path: Path) -> None:
+def test_folds_are_reused_and_rebuilt_for_other_data(
+    files: Callable[..., None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     files()
-    lines: list[str] = []
     write_folds(tmp_path / "folds", CODES, folds=3)
     before = contents(tmp_path / "folds")
     write_folds(tmp_path / "folds", CODES, folds=3)
-    assert lines[1:] == [f"train-folds: {tmp_path / 'folds'} is up to date"]
+    assert caplog.messages[1:] == [f"train-folds: {tmp_path / 'folds'} is up to date"]
     assert contents(tmp_path / "folds") == before
     write_folds(tmp_path / "folds", CODES, folds=2)
-    assert lines[2].endswith("is rebuilt (changed: folds)")
+    assert caplog.messages[2].endswith("is rebuilt (changed: folds)")
     assert "train.2.json" not in contents(tmp_path / "folds")
     files(lambda parsed: parsed["ar"]["data"][0]["paragraphs"][0]["qas"][0].update(question="another?"))
     write_folds(tmp_path / "folds", CODES, folds=2)
-    assert lines[4].endswith("is rebuilt (changed: xquad)")
+    assert caplog.messages[4].endswith("is rebuilt (changed: xquad)")
 
 
 @pytest.mark.parametrize("start", [0, 3, -1, None, 10_000])
