@@ -76,7 +76,7 @@ def _study(args: argparse.Namespace) -> None:
     from xqg_repro.models.settings import Precision, ReaderConfig
     from xqg_repro.study.run import run_study
     from xqg_repro.study.settings import load_study
-    from xqg_repro.study.tables import over_pairs, scores
+    from xqg_repro.study.tables import over_pairs_table, scores_table
 
     sources = {"generated": args.generated, "translated": args.translated}
     available = {name: source is not None for name, source in sources.items()}
@@ -86,7 +86,8 @@ def _study(args: argparse.Namespace) -> None:
     settings = {**sources, "readers": readers, "spans": args.spans, **stage_settings(args)}
     summary = run_study(study, required_encoder(args), args.output, **settings)
     for measure in summary.means:
-        print(scores(summary, measure).text(), over_pairs(summary, measure).text(), sep="\n\n", end="\n\n")
+        tables = scores_table(summary, measure), over_pairs_table(summary, measure)
+        print(*(table.text() for table in tables), sep="\n\n", end="\n\n")
 
 
 def add_doctor(verbs: Any, name: str) -> None:

@@ -1,7 +1,9 @@
-"""The study on XQuAD: are passages better augmented with queries or with passages, in other languages?
+"""The study on XQuAD: is a passage better augmented with queries or with passages in other languages?
 
-In the order of work: ``settings`` (the YAML file), ``data`` (paragraphs, questions, articles), ``translated`` (a
-machine's translations of them), ``vectors`` (encoded once into stage folders), ``sources`` (what is added to a
-paragraph, the question that is asked left out), ``scoring`` (ranks for each α), ``folds`` (α chosen on other articles),
-``results`` (the table of scores per question), ``statistics``, ``tables`` and ``figures``; ``run`` does it all.
+The modules in the order of the work: ``settings`` reads the YAML file, ``data`` the paragraphs and questions,
+``translated`` their machine translations. ``vectors`` encodes all texts once, and ``sources`` sums what is added to
+each paragraph, without the question asked. ``scoring`` ranks for every α, ``folds`` chooses α on other articles,
+``reading`` scores answers, and ``results`` has a score for each question. ``statistics``, ``summarise``, ``summary``,
+``tables`` and ``figures`` report these, and ``run`` runs everything. ``training_folds`` and ``transfer`` are about
+encoders trained on some of the articles.
 """

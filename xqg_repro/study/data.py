@@ -1,11 +1,11 @@
-"""XQuAD as the study sees it: paragraphs and questions that are the same, and in the same order, in all languages."""
+"""XQuAD as the study uses it: the same paragraphs and questions, in the same order, in every language."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,16 +25,16 @@ class ParallelData:
     Attributes:
         docids: paragraph ids, in order.
         qids: question ids, in order.
-        own: index of each question's own paragraph, int64, shape (questions,).
+        gold: index of the paragraph that each question is about, int64, shape (questions,).
         paragraphs: language → paragraphs, in the order of ``docids``.
         questions: language → questions, in the order of ``qids``.
-        answers: language of the paragraphs → the right answers to each question, in the order of ``qids``.
+        answers: paragraph language → correct answers to each question, in the order of ``qids``.
         version: fingerprint of the files.
     """
 
     docids: tuple[str, ...]
     qids: tuple[str, ...]
-    own: np.ndarray
+    gold: np.ndarray
     paragraphs: Mapping[str, Sequence[Passage]]
     questions: Mapping[str, Sequence[str]]
     answers: Mapping[str, Sequence[Sequence[str]]]
@@ -43,58 +43,66 @@ class ParallelData:
     @cached_property
     def articles(self) -> np.ndarray:
         """The article of each question, int64, shape (questions,); a docid is ``<article>-<paragraph>``."""
-        of_paragraph = np.array([int(docid.split("-")[0]) for docid in self.docids], dtype=np.int64)
-        return of_paragraph[self.own]
+        article_of_paragraph = np.array([int(docid.split("-")[0]) for docid in self.docids], dtype=np.int64)
+        return article_of_paragraph[self.gold]
 
     @cached_property
-    def same(self) -> tuple[tuple[int, ...], ...]:
-        """For each question, itself and those on its paragraph that have its wording in one of the languages.
+    def duplicates(self) -> tuple[tuple[int, ...], ...]:
+        """For each question, the rows of the questions on its paragraph that share its wording in any language.
 
-        XQuAD asks some questions twice under different ids. Who leaves out a question by its id alone leaves its
-        wording in.
+        Each question is among its own duplicates. XQuAD asks some questions twice under different ids, so leaving out
+        one id alone would leave the wording in.
         """
-        alike: list[set[int]] = [{i} for i in range(len(self.qids))]
+        duplicates: list[set[int]] = [{row} for row in range(len(self.qids))]
         for texts in self.questions.values():
-            seen: dict[tuple[int, str], list[int]] = {}
-            for i, text in enumerate(texts):
-                seen.setdefault((int(self.own[i]), " ".join(text.casefold().split())), []).append(i)
-            for group in seen.values():
-                for i in group:
-                    alike[i].update(group)
-        return tuple(tuple(sorted(group)) for group in alike)
+            by_wording: dict[tuple[int, str], list[int]] = {}
+            for row, text in enumerate(texts):
+                wording = " ".join(text.casefold().split())
+                by_wording.setdefault((int(self.gold[row]), wording), []).append(row)
+            for rows in by_wording.values():
+                for row in rows:
+                    duplicates[row].update(rows)
+        return tuple(tuple(sorted(rows)) for rows in duplicates)
 
 
 def load_data(languages: Sequence[str]) -> ParallelData:
-    """Read the paragraphs and questions of these languages.
+    """Read the paragraphs and questions in these languages, in the order of the first.
 
     Raises:
-        InputError: a language's file cannot be had or is damaged, languages differ in their ids, a paragraph or a
-            question is empty.
+        InputError: a language's file is unavailable or damaged, languages differ in their ids, a text is empty.
     """
-    docids: tuple[str, ...] = ()
-    qids: tuple[str, ...] = ()
-    own: dict[str, str] = {}
-    paragraphs, questions, answers, versions = {}, {}, {}, []
-    for language in languages:
-        dataset = collection.load(f"{NAME}/{language}/{language}", needs=["docs", "queries", "qrels"])
+    datasets = {
+        code: collection.load(f"{NAME}/{code}/{code}", needs=["docs", "queries", "qrels"]) for code in languages
+    }
+    first = datasets[languages[0]]
+    docids = tuple(doc.doc_id for doc in first.docs_iter())
+    qids = tuple(question.query_id for question in first.queries_iter())
+    gold = _gold(first)
+
+    paragraphs, questions, answers = {}, {}, {}
+    for code, dataset in datasets.items():
         docs = {doc.doc_id: doc for doc in dataset.docs_iter()}
-        records = list(dataset.queries_iter())
-        asked = {question.query_id: question.text for question in records}
-        judged = {judgement.query_id: judgement.doc_id for judgement in dataset.qrels_iter()}
-        if not docids:
-            docids, qids, own = tuple(docs), tuple(asked), judged
-        if {*docs} != {*docids} or judged != own:
-            problem = f"the ids of {NAME}/{language} are not those of {NAME}/{languages[0]}"
-            raise InputError(problem, hint="the files must be of one version of XQuAD; fetch them again")
-        for kind, texts in (("paragraph", {d: doc.text for d, doc in docs.items()}), ("question", asked)):
-            if empty := [name for name, text in texts.items() if not text.strip()]:
-                problem = f"the {kind} {empty[0]} of {NAME}/{language} is empty"
-                raise InputError(problem, hint="the file is damaged; fetch it again")
-        paragraphs[language] = [docs[docid] for docid in docids]
-        questions[language] = [asked[qid] for qid in qids]
-        right = {question.query_id: question.answers for question in records}
-        answers[language] = [right[qid] for qid in qids]
-        versions.append(collection.fingerprint(dataset, "docs"))
-    place = {docid: i for i, docid in enumerate(docids)}
-    rows = np.array([place[own[qid]] for qid in qids], dtype=np.int64)
-    return ParallelData(docids, qids, rows, paragraphs, questions, answers, digest(versions))
+        asked = {question.query_id: question for question in dataset.queries_iter()}
+        if docs.keys() != {*docids} or _gold(dataset) != gold:
+            problem = f"{NAME}/{code} and {NAME}/{languages[0]} have different ids"
+            raise InputError(problem, hint="the files must be from the same version of XQuAD; download them again")
+        _check_texts("paragraph", docs.items(), code)
+        _check_texts("question", asked.items(), code)
+        paragraphs[code] = [docs[docid] for docid in docids]
+        questions[code] = [asked[qid].text for qid in qids]
+        answers[code] = [asked[qid].answers for qid in qids]
+
+    row_of = {docid: row for row, docid in enumerate(docids)}
+    gold_rows = np.array([row_of[gold[qid]] for qid in qids], dtype=np.int64)
+    version = digest([collection.fingerprint(dataset, "docs") for dataset in datasets.values()])
+    return ParallelData(docids, qids, gold_rows, paragraphs, questions, answers, version)
+
+
+def _gold(dataset: Any) -> dict[str, str]:
+    return {judgement.query_id: judgement.doc_id for judgement in dataset.qrels_iter()}
+
+
+def _check_texts(kind: str, records: Iterable[tuple[str, Any]], language: str) -> None:
+    if empty := [name for name, record in records if not record.text.strip()]:
+        problem = f"{kind} {empty[0]} of {NAME}/{language} is empty"
+        raise InputError(problem, hint="the file is damaged; download it again")

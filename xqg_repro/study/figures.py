@@ -1,4 +1,4 @@
-"""The study's figures as SVG files: scores by method and language, pairs of languages, and curves over α."""
+"""The study's figures as SVG files: scores by method and language, by pair of languages, and by α."""
 
 from __future__ import annotations
 
@@ -11,77 +11,90 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, heat_map, plot_lines
 from xqg_repro.study.settings import NONE
-from xqg_repro.study.summary import Summary
+from xqg_repro.study.summary import StudySummary
 
 BY_LANGUAGE = ("queries-all", "passages-all")
 """Methods whose curves are drawn by language."""
 
 
-def write_figures(summary: Summary, folder: Path) -> None:
+def write_figures(summary: StudySummary, folder: Path) -> None:
     """Write all figures of a study into a folder.
 
-    ``methods.MEASURE.svg`` (methods × question languages), ``alpha.MEASURE.svg``, ``alpha-languages.MEASURE.svg`` and,
-    where there is more than one language of paragraphs, ``pairs.MEASURE.METHOD.svg`` and
-    ``pairs.MEASURE.METHOD.OTHER.svg``, the difference of two; measures without the ``@``.
+    The files are ``methods.MEASURE.svg`` (methods × question languages), ``alpha.MEASURE.svg`` and
+    ``alpha-languages.MEASURE.svg``. With several paragraph languages there are also ``pairs.MEASURE.METHOD.svg`` and
+    ``pairs.MEASURE.METHOD.OTHER.svg``, the difference of two methods. Names of measures lose their ``@``.
     """
     first = summary.passages[0]
     for measure, means in summary.means.items():
-        short = measure.replace("@", "")
-        names = list(means[f"{first}/{first}"])
-        rows = [[means[f"{first}/{code}"][name] for code in summary.languages] for name in names]
+        methods = list(means[f"{first}/{first}"])
+        grid = [[means[f"{first}/{code}"][method] for code in summary.languages] for method in methods]
         label = f"{measure}, {first} paragraphs"
-        _write(folder / f"methods.{short}.svg", names, summary.languages, rows, label, digits=3)
+        path = folder / f"methods.{_file_name(measure)}.svg"
+        _write_heat_map(path, methods, summary.languages, grid, label, digits=3)
         if len(summary.passages) > 1:
             _write_pairs(summary, measure, folder)
         if len(summary.languages) > 1 and measure in summary.curves:
             _write_curves(summary, measure, folder)
+            _write_curves_by_language(summary, measure, folder)
 
 
-def _write_pairs(summary: Summary, measure: str, folder: Path) -> None:
-    """Maps with the paragraphs' languages as rows and the questions' as columns."""
-    grids = {
-        name: np.array(
-            [[summary.means[measure][f"{p}/{q}"][name] for q in summary.languages] for p in summary.passages]
-        )
-        for name in summary.means[measure][f"{summary.passages[0]}/{summary.passages[0]}"]
-    }
-    start = f"pairs.{measure.replace('@', '')}"
-    for name, grid in grids.items():
-        label = f"{measure}, {name}"
-        _write(folder / f"{start}.{name}.svg", summary.passages, summary.languages, 100 * grid, label)
-    for method, other in dict.fromkeys((t.method, t.other) for t in summary.tests if t.measure == measure):
-        # the colours tell what is above nought, so the one that wins on average comes first
-        one, two = (method, other) if grids[method].mean() >= grids[other].mean() else (other, method)
-        label = f"{measure}, {one} − {two}"
-        points = 100 * (grids[one] - grids[two]) + 0.0
-        _write(folder / f"{start}.{method}.{other}.svg", summary.passages, summary.languages, points, label)
+def _write_pairs(summary: StudySummary, measure: str, folder: Path) -> None:
+    """Heat maps of paragraph languages × question languages."""
+    means, first = summary.means[measure], summary.passages[0]
+    axes, start = (summary.passages, summary.languages), f"pairs.{_file_name(measure)}"
+    grids = {}
+    for method in means[f"{first}/{first}"]:
+        rows = [[means[f"{passages}/{asked}"][method] for asked in axes[1]] for passages in axes[0]]
+        grids[method] = np.array(rows)
+
+    for method, grid in grids.items():
+        _write_heat_map(folder / f"{start}.{method}.svg", *axes, (100 * grid).tolist(), f"{measure}, {method}")
+    for method, other in dict.fromkeys((test.method, test.other) for test in summary.tests if test.measure == measure):
+        # the colours show values above 0, so the method that is better on average comes first
+        ordered = (method, other) if grids[method].mean() >= grids[other].mean() else (other, method)
+        points = 100 * (grids[ordered[0]] - grids[ordered[1]]) + 0.0
+        label = f"{measure}, {ordered[0]} − {ordered[1]}"
+        _write_heat_map(folder / f"{start}.{method}.{other}.svg", *axes, points.tolist(), label)
 
 
-def _write_curves(summary: Summary, measure: str, folder: Path) -> None:
-    """Means over questions in other languages than the first language of paragraphs."""
-    # every other one: a panel has no room for all
-    ticks = [f"{alpha:g}".removeprefix("0" if alpha else "") * (i % 2 == 0) for i, alpha in enumerate(summary.alphas)]
-    first = summary.passages[0]
-    curves, others = summary.curves[measure], [code for code in summary.languages if code != summary.passages[0]]
-    short = measure.replace("@", "")
+def _write_curves(summary: StudySummary, measure: str, folder: Path) -> None:
+    """One panel per aggregate: means over the questions in other languages, for paragraphs in the first language."""
+    first, curves = summary.passages[0], summary.curves[measure]
     panels = []
     for aggregate in curves[NONE][f"{first}/{first}"]:
-        by_pair = {name: held for name, held in curves.items() if aggregate in held[f"{first}/{first}"]}
-        lines = {
-            name: np.mean([held[f"{first}/{code}"][aggregate] for code in others], axis=0)
-            for name, held in by_pair.items()
-        }
+        lines = {}
+        for method, by_pair in curves.items():
+            if aggregate in by_pair[f"{first}/{first}"]:
+                rows = [by_pair[f"{first}/{code}"][aggregate] for code in summary.question_languages]
+                lines[method] = np.mean(rows, axis=0)
         panels.append(Panel(f"{measure}, {aggregate}", lines))
-    plot_lines(folder / f"alpha.{short}.svg", "α", ticks, panels, bold=NONE)
+    plot_lines(folder / f"alpha.{_file_name(measure)}.svg", "α", _alpha_ticks(summary), panels, bold=NONE)
+
+
+def _write_curves_by_language(summary: StudySummary, measure: str, folder: Path) -> None:
+    """One panel per method of :data:`BY_LANGUAGE`, with the aggregate ``mean``."""
+    first, curves = summary.passages[0], summary.curves[measure]
     panels = []
-    for name in (name for name in BY_LANGUAGE if name in curves):
-        held = {code: curves[name][f"{first}/{code}"]["mean"] for code in others}
-        lines = {**held, AVERAGE: np.mean(list(held.values()), axis=0)}
-        panels.append(Panel(f"{measure}, {name}, mean", lines))
-    plot_lines(folder / f"alpha-languages.{short}.svg", "α", ticks, panels, bold=AVERAGE)
+    for method in BY_LANGUAGE:
+        if method in curves:
+            lines = {code: curves[method][f"{first}/{code}"]["mean"] for code in summary.question_languages}
+            average = np.mean(list(lines.values()), axis=0)
+            panels.append(Panel(f"{measure}, {method}, mean", {**lines, AVERAGE: average}))
+    path = folder / f"alpha-languages.{_file_name(measure)}.svg"
+    plot_lines(path, "α", _alpha_ticks(summary), panels, bold=AVERAGE)
 
 
-def _write(
+def _alpha_ticks(summary: StudySummary) -> list[str]:
+    """Every other α, as a panel has no room for all of them."""
+    texts = [f"{alpha:g}".removeprefix("0" if alpha else "") for alpha in summary.alphas]
+    return ["" if index % 2 else text for index, text in enumerate(texts)]
+
+
+def _file_name(measure: str) -> str:
+    return measure.replace("@", "")
+
+
+def _write_heat_map(
     path: Path,
     rows: Sequence[str],
     columns: Sequence[str],

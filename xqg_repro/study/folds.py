@@ -1,4 +1,4 @@
-"""Cross-validation by article: α and the aggregate of a question are chosen without its article."""
+"""Cross-validation over articles: α and the aggregate of a question are chosen on questions about other articles."""
 
 from __future__ import annotations
 
@@ -9,76 +9,73 @@ import numpy as np
 from xqg_repro.core.errors import InputError
 
 
-class Chosen(NamedTuple):
-    """What cross-validation chose, and where it leads.
+class FoldChoice(NamedTuple):
+    """The setting that cross-validation chose for each fold.
 
     Attributes:
-        settings: position of the setting chosen for each fold.
-        by_question: position of the setting for each question, int64, shape (questions,).
+        by_fold: index of the chosen setting for each fold.
+        by_question: index of the setting for each question, int64, shape (questions,).
     """
 
-    settings: tuple[int, ...]
+    by_fold: tuple[int, ...]
     by_question: np.ndarray
 
 
-def split(articles: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each question: articles are shuffled and dealt out, so that folds differ by one article at most.
+def split_articles(articles: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Assign each question to a fold by its article; folds differ by at most one article.
 
     Args:
         articles: article of each question, integer, shape (questions,).
         folds: number of folds.
-        seed: of the shuffling.
+        seed: seed of the shuffle of the articles.
 
     Returns:
-        int64, shape (questions,), from 0.
+        fold of each question, int64, shape (questions,), from 0.
 
     Raises:
         InputError: there are fewer articles than folds, or fewer than two folds.
 
-    >>> split(np.array([4, 4, 7, 7, 9]), 3, seed=1)
+    >>> split_articles(np.array([4, 4, 7, 7, 9]), 3, seed=1)
     array([0, 0, 1, 1, 2])
     """
     names, article = np.unique(articles, return_inverse=True)
     if folds < 2 or len(names) < folds:
-        raise InputError(
-            f"{len(names)} articles cannot be split into {folds} folds", hint="it takes 2 to so many folds"
-        )
-    dealt = np.random.default_rng(seed).permutation(len(names)) % folds
-    return dealt[article].astype(np.int64)
+        problem = f"{len(names)} articles cannot be split into {folds} folds"
+        raise InputError(problem, hint="use at least two folds and at most one per article")
+    fold_of_article = np.random.default_rng(seed).permutation(len(names)) % folds
+    return fold_of_article[article].astype(np.int64)
 
 
-def check_apart(articles: np.ndarray, training: np.ndarray, reported: np.ndarray) -> None:
-    """Raise :class:`InputError` where an article has questions among those chosen on and among those reported.
+def check_disjoint(articles: np.ndarray, training: np.ndarray, reported: np.ndarray) -> None:
+    """Raise :class:`InputError` if an article has both training questions and reported questions.
 
     Args:
         articles: article of each question, shape (questions,).
-        training, reported: which questions they are, bool, shape (questions,).
+        training, reported: masks of the questions, bool, shape (questions,).
     """
     if common := {*articles[training].tolist()} & {*articles[reported].tolist()}:
-        raise InputError(
-            f"article {min(common)} has questions among those that α is chosen on and among those that are reported",
-            hint="folds must be split by article",
-        )
+        problem = f"article {min(common)} has questions both among those that α is chosen on and among those reported"
+        raise InputError(problem, hint="split the folds by article")
 
 
-def cross_validate(values: np.ndarray, articles: np.ndarray, fold: np.ndarray) -> Chosen:
-    """For each fold the setting with the best mean on the other folds; the first of equals.
+def cross_validate(values: np.ndarray, articles: np.ndarray, fold: np.ndarray) -> FoldChoice:
+    """For each fold, choose the setting with the best mean on the other folds; ties go to the first.
 
     Args:
-        values: of the measure that decides, float, shape (settings, questions); settings that change less stand first.
-            A question of NaN takes no part.
+        values: the deciding measure, float, shape (settings, questions), settings that change less first. Questions
+            with NaN are ignored.
         articles: article of each question, shape (questions,).
         fold: fold of each question, shape (questions,).
 
     Raises:
         InputError: an article is in two folds.
     """
-    settings, by_question = [], np.zeros(len(fold), dtype=np.int64)
+    by_fold, by_question = [], np.zeros(len(fold), dtype=np.int64)
     for number in range(int(fold.max()) + 1):
         reported = fold == number
-        check_apart(articles, ~reported, reported)
-        # means that differ in the last digits only are equal
-        best = int(np.argmax(np.nanmean(values[:, ~reported], axis=1).round(12)))
-        settings.append(best)
+        check_disjoint(articles, ~reported, reported)
+        means = np.nanmean(values[:, ~reported], axis=1)
+        best = int(np.argmax(means.round(12)))  # differences in the last digits are rounding errors
+        by_fold.append(best)
         by_question[reported] = best
-    return Chosen(tuple(settings), by_question)
+    return FoldChoice(tuple(by_fold), by_question)

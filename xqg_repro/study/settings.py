@@ -13,15 +13,15 @@ from xqg_repro.representation.settings import Aggregate
 
 FILE = "study.yaml"
 NONE = "none"
-"""The method that adds nothing, with which others are compared."""
+"""The method that adds nothing: the baseline."""
 
 
 class Source(StrEnum):
-    """Where the vectors come from that are added to a paragraph.
+    """Where the vectors that are added to a paragraph come from.
 
-    ``-own`` is the language of the question that is asked alone, ``-all`` every language of the study; paragraphs are
-    those of languages other than the paragraph's. Questions are people's, of XQuAD, without the one that is asked;
-    paragraphs are people's translations, and translations a machine's.
+    ``-own`` uses only the language of the question asked, ``-all`` every language of the study. Paragraphs and
+    translations are always in languages other than the paragraph's. People wrote and translated XQuAD's questions and
+    paragraphs; ``translations`` are machine translations. The question asked is never added.
     """
 
     QUESTIONS_OWN = "questions-own"
@@ -34,23 +34,23 @@ class Source(StrEnum):
     TRANSLATIONS_ALL = "translations-all"
 
     @property
-    def own(self) -> bool:
-        """Whether it depends on the language that is asked in."""
+    def uses_question_language(self) -> bool:
+        """Whether the vectors depend on the language of the question asked."""
         return self in (Source.QUESTIONS_OWN, Source.PARAGRAPHS_OWN, Source.TRANSLATIONS_OWN)
 
     @property
-    def of_paragraphs(self) -> bool:
-        """Whether it depends on the language of the paragraphs."""
-        return self.translated or self in (Source.PARAGRAPHS_OWN, Source.PARAGRAPHS_ALL, Source.SENTENCES)
+    def uses_paragraph_language(self) -> bool:
+        """Whether the vectors depend on the language of the paragraphs."""
+        return self.is_translated or self in (Source.PARAGRAPHS_OWN, Source.PARAGRAPHS_ALL, Source.SENTENCES)
 
     @property
-    def translated(self) -> bool:
-        """Whether it needs machine translations."""
+    def is_translated(self) -> bool:
+        """Whether the source needs machine translations."""
         return self in (Source.TRANSLATIONS_OWN, Source.TRANSLATIONS_ALL)
 
 
 class Bound(StrEnum):
-    """What a method's scores stand for: what it would score in use, or with vectors that people had to write."""
+    """Whether a method could be used in practice (fair) or needs vectors of human-written texts (upper bound)."""
 
     FAIR = "fair"
     UPPER = "upper"
@@ -61,12 +61,12 @@ class Method:
     """One way to augment paragraphs.
 
     Attributes:
-        title: in tables.
-        sources: what is added; each source is aggregated on its own, then the mean of the sources is added.
+        title: shown in tables.
+        sources: what is added. Each source is aggregated separately; the mean of the sources is added.
         bound: see :class:`Bound`.
-        aggregates: to choose from; empty for the study's.
-        normalize: divide the result by its L2 norm; ``None`` does as the encoder does.
-        read: whether a reader, where there is one, answers from what it finds.
+        aggregates: the aggregates to choose from; empty takes the study's.
+        normalize: divide the augmented vector by its L2 norm; ``None`` follows the encoder.
+        read: whether a reader, if there is one, answers from the paragraphs that the method finds.
     """
 
     title: str
@@ -79,11 +79,11 @@ class Method:
 
 @dataclass(frozen=True)
 class ReadingGrid:
-    """From which paragraphs an answer is taken: the best of these is chosen on other articles.
+    """How an answer may be chosen; cross-validation over articles picks the depth and the weight.
 
     Attributes:
-        depths: so many of the first paragraphs are read.
-        weights: of the retrieval score beside the reader's.
+        depths: numbers of top paragraphs to read.
+        weights: weights of the retrieval score relative to the reader's score.
         chosen_by: ``EM`` or ``F1``.
     """
 
@@ -94,7 +94,7 @@ class ReadingGrid:
 
 @dataclass(frozen=True)
 class Grouping:
-    """A grouping of languages and who made it."""
+    """Languages in groups: language → group, and the source of the grouping."""
 
     source: str
     languages: Mapping[str, str]
@@ -105,18 +105,18 @@ class Study:
     """The whole study.
 
     Attributes:
-        languages: of the questions, and of what is added.
-        passages: languages of the paragraphs that are searched, some of ``languages``.
-        folds: parts into which articles are split.
-        seed: of that split.
+        languages: languages of the questions and of what is added.
+        passages: languages of the paragraphs that are searched, a subset of ``languages``.
+        folds: number of parts into which the articles are split.
+        seed: seed of the split.
         chosen_by: the measure by which α and the aggregate are chosen on the other folds.
-        measures: to report; see :data:`~xqg_repro.study.scoring.MEASURES`.
+        measures: the measures to report; see :data:`~xqg_repro.study.scoring.MEASURES`.
         alphas: the grid of α.
         aggregates: sum, mean, or both.
-        methods: name → method; ``none`` is one of them.
-        comparisons: pairs of methods to be tested.
-        groups: groupings of the questions' languages.
-        reading: how answers are chosen, where there is a reader.
+        methods: name → method; always includes ``none``.
+        comparisons: pairs of methods to test.
+        groups: name → grouping of the question languages.
+        reading: how answers are chosen if there is a reader.
     """
 
     languages: tuple[str, ...]
@@ -134,8 +134,8 @@ class Study:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """All pairs of a paragraphs' and a questions' language, in the order of tables."""
-        return tuple((paragraphs, asked) for paragraphs in self.passages for asked in self.languages)
+        """All pairs of paragraph language and question language, in the order of the tables."""
+        return tuple((passages, asked) for passages in self.passages for asked in self.languages)
 
     def aggregates_of(self, method: Method) -> tuple[Aggregate, ...]:
         """The aggregates that a method chooses from."""
@@ -150,33 +150,37 @@ def load_study(
     generated: bool = False,
     translated: bool = False,
 ) -> Study:
-    """The study that ships with the package, for some of its languages and methods.
+    """Load the package's study, restricted to some languages and methods.
 
     Args:
-        languages: all of the file's unless given.
-        passages: English unless given.
-        methods: all unless given; ``none`` is always among them.
-        generated: whether there are generated questions, without which no method adds them.
-        translated: whether there are machine translations, without which no method adds them.
+        languages: question languages; default: all of the file.
+        passages: paragraph languages; default: English.
+        methods: method names; default: all. ``none`` is always included.
+        generated: whether there are generated questions; without them, their methods are left out.
+        translated: whether there are machine translations; without them, their methods are left out.
 
     Raises:
-        InputError: an unknown or repeated language, a paragraphs' language that is not among the languages, a method
-            that there is not.
+        InputError: an unknown or repeated language, a paragraph language that is not among the languages, an unknown
+            method.
     """
     path = resource(FILE)
     study = parse(Study, read_yaml(path), path)
-    chosen = {"languages": tuple(languages) or study.languages, "passages": tuple(passages) or study.passages}
-    for name, known in (("languages", study.languages), ("passages", chosen["languages"])):
-        for code in chosen[name]:
-            if code not in known:
-                problem = f"{code!r} is no language of {'XQuAD' if name == 'languages' else 'this study'}"
-                raise InputError(problem, hint=f"--{name} from: {' '.join(known)}")
-            if chosen[name].count(code) > 1:
-                raise InputError(f"--{name} repeats {code}")
-    lacking = {s for s in Source if (s.translated and not translated) or (s is Source.GENERATED and not generated)}
+    languages, passages = tuple(languages) or study.languages, tuple(passages) or study.passages
+    _check_languages("languages", languages, study.languages, "XQuAD")
+    _check_languages("passages", passages, languages, "this study")
+
+    lacking = {s for s in Source if (s.is_translated and not translated) or (s is Source.GENERATED and not generated)}
     known = {name: method for name, method in study.methods.items() if lacking.isdisjoint(method.sources)}
     if unknown := [name for name in methods if name not in known]:
         raise InputError(f"the study has no method {unknown[0]!r}", hint=nearest(unknown[0], known))
-    kept = {name: m for name, m in known.items() if name in (*(methods or known), NONE)}
+    kept = {name: method for name, method in known.items() if name in (*(methods or known), NONE)}
     comparisons = tuple(names for names in study.comparisons if set(names) <= kept.keys())
-    return dataclasses.replace(study, **chosen, methods=kept, comparisons=comparisons)
+    return dataclasses.replace(study, languages=languages, passages=passages, methods=kept, comparisons=comparisons)
+
+
+def _check_languages(option: str, codes: Sequence[str], known: Sequence[str], owner: str) -> None:
+    for code in codes:
+        if code not in known:
+            raise InputError(f"{owner} has no language {code!r}", hint=f"choose --{option} from: {' '.join(known)}")
+        if codes.count(code) > 1:
+            raise InputError(f"--{option} repeats {code}")

@@ -1,103 +1,115 @@
-"""Tests of the study: a comparison on each pair of languages, and over all pairs together."""
+"""Significance tests of the study: each comparison on each pair of languages, and over many pairs together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from xqg_repro.evaluation.significance import Correction, Test, bootstrap_interval, correct_p_values, p_value
 from xqg_repro.study.results import Pair, Results
 from xqg_repro.study.settings import NONE, Study
-from xqg_repro.study.summary import Example, Mixed, Tested
+from xqg_repro.study.summary import PairTest, PooledTest, QuestionExample
 
 ALL = "all"
-"""The scope of all pairs, whatever the paragraphs' language."""
+"""The scope of all pairs, whatever the language of the paragraphs."""
 
 EXAMPLES = 5
-"""Examples a comparison and direction."""
+"""Examples per comparison and direction."""
 
 
-def name_of(pair: Pair) -> str:
+def pair_name(pair: Pair) -> str:
     """A pair as files and tables write it: ``en/ar`` for English paragraphs and Arabic questions."""
     return "/".join(pair)
 
 
-def scopes(study: Study) -> dict[str, list[Pair]]:
-    """Pairs to be summarised: those of the first language of paragraphs, and all; two different languages each."""
+def pair_scopes(study: Study) -> dict[str, list[Pair]]:
+    """The pairs to pool, always of two different languages: with the first language of paragraphs, and all."""
     first = study.passages[0]
-    found = {first: [pair for pair in study.pairs if pair[0] == first != pair[1]]}
+    cross_lingual = [pair for pair in study.pairs if pair[0] != pair[1]]
+    scopes = {first: [pair for pair in cross_lingual if pair[0] == first]}
     if len(study.passages) > 1:
-        found[ALL] = [pair for pair in study.pairs if pair[0] != pair[1]]
-    return {scope: pairs for scope, pairs in found.items() if pairs}
+        scopes[ALL] = cross_lingual
+    return {scope: pairs for scope, pairs in scopes.items() if pairs}
 
 
-def each_pair(results: Results, comparisons: Sequence[Sequence[str]]) -> list[Tested]:
+def compare_each_pair(results: Results, comparisons: Sequence[Sequence[str]]) -> list[PairTest]:
     """Each comparison on each pair, Holm-corrected over the pairs of a comparison and measure."""
-    found = []
+    tests = []
     for measure in results.scores:
         for method, other in comparisons:
             differences = results.differences(measure, method, other, results.pairs)
             differences = differences[:, ~np.isnan(differences).any(axis=0)]
             p_values = [p_value({"": row}, Test.RANDOMISATION) for row in differences]
-            for pair, row, p, q in zip(
-                results.pairs, differences, p_values, correct_p_values(p_values, Correction.HOLM), strict=True
-            ):
-                found.append(Tested(measure, method, other, name_of(pair), float(row.mean()), p, q))
-    return found
+            holm = correct_p_values(p_values, Correction.HOLM)
+            for pair, row, p, p_holm in zip(results.pairs, differences, p_values, holm, strict=True):
+                tests.append(PairTest(measure, method, other, pair_name(pair), float(row.mean()), p, p_holm))
+    return tests
 
 
-def mixed(
+def compare_over_pairs(
     results: Results, measure: str, method: str, other: str, scope: str, pairs: Sequence[Pair], group: str = ""
-) -> Mixed:
+) -> PooledTest:
     """One comparison over many pairs.
 
-    All pairs have the same questions, so what is tested is the mean over pairs of a question's differences: each pair
-    counts the same, and a question's flip is that of all its pairs, which are no independent evidence. The questions of
-    an article are not independent either; a second test flips them together.
+    All pairs have the same questions, and a question's differences on several pairs are not independent evidence. So
+    the test is on each question's mean difference over the pairs: every pair has the same weight, and a randomisation
+    swaps a question's methods in all pairs at once. Questions about the same article are not independent either; a
+    second test swaps these together.
     """
-    of_question = results.differences(measure, method, other, pairs).mean(axis=0)
-    scored = ~np.isnan(of_question)
-    of_question = of_question[scored]
+    by_question = results.differences(measure, method, other, pairs).mean(axis=0)
+    scored = ~np.isnan(by_question)
+    by_question = by_question[scored]
     _, article = np.unique(results.articles[scored], return_inverse=True)
-    of_article = np.bincount(article, weights=of_question)
-    of_article *= len(of_article) / len(of_question)  # so that their mean is that of the questions
-    low, high = bootstrap_interval({"": of_article})
-    p = None if group else p_value({"": of_question}, Test.RANDOMISATION)  # by article will do for groups
-    p_articles = p_value({"": of_article}, Test.RANDOMISATION)
-    mean = float(of_question.mean())
-    return Mixed(measure, method, other, scope, group, len(pairs), mean, low, high, p, p_articles)
+    totals = np.bincount(article, weights=by_question)
+    by_article = totals * (len(totals) / len(by_question))  # scaled so that their mean is that of the questions
+
+    low, high = bootstrap_interval({"": by_article})
+    p = None if group else p_value({"": by_question}, Test.RANDOMISATION)  # groups are tested by article only
+    p_articles = p_value({"": by_article}, Test.RANDOMISATION)
+    mean = float(by_question.mean())
+    return PooledTest(measure, method, other, scope, group, len(pairs), mean, low, high, p, p_articles)
 
 
-def mixed_summaries(results: Results, study: Study) -> list[Mixed]:
-    """Each comparison over all pairs of each scope, then over those of each group of question languages."""
-    found = []
+def compare_in_scopes(results: Results, study: Study) -> list[PooledTest]:
+    """Each comparison over all pairs of each scope, then over the pairs of each group of question languages."""
+    tests = []
     for measure in results.scores:
-        for scope, pairs in scopes(study).items():
-            groups = {"": pairs}
-            for grouping, held in study.groups.items():
-                for group in sorted({held.languages[code] for code in study.languages}):
-                    groups[f"{grouping}: {group}"] = [pair for pair in pairs if held.languages[pair[1]] == group]
+        for scope, pairs in pair_scopes(study).items():
+            groups = {"": pairs, **_groups(study, pairs)}
             for method, other in study.comparisons:
-                found += [
-                    mixed(results, measure, method, other, scope, some, group) for group, some in groups.items() if some
-                ]
-    return found
+                for group, grouped_pairs in groups.items():
+                    tests.append(compare_over_pairs(results, measure, method, other, scope, grouped_pairs, group))
+    return tests
 
 
-def examples(results: Results, study: Study, comparisons: Sequence[tuple[str, str]]) -> list[Example]:
-    """Questions, all different, that one method answers first and the other ranks the lowest, in both directions."""
-    pairs = next(iter(scopes(study).values()), [])
-    found: list[Example] = []
-    for winner, loser in [c for method, other in comparisons for c in ((method, other), (other, method))]:
-        candidates = [
-            Example(winner, loser, name_of(pair), results.qids[i], {name: int(held[name][i]) for name in shown})
-            for shown in [tuple(dict.fromkeys((NONE, winner, loser)))]
-            for pair, held in ((pair, results.ranks[pair]) for pair in pairs)
-            for i in np.flatnonzero((held[winner] == 1) & (held[loser] > 1))
-        ]
-        first: dict[str, Example] = {}
-        for one in sorted(candidates, key=lambda one: (-one.ranks[loser], one.qid, one.pair)):
-            first.setdefault(one.qid, one)
-        found += list(first.values())[:EXAMPLES]
-    return found
+def _groups(study: Study, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """``grouping: group`` → pairs whose question language is in the group; groups without pairs are left out."""
+    groups = {}
+    for name, grouping in study.groups.items():
+        for group in sorted({grouping.languages[code] for code in study.languages}):
+            groups[f"{name}: {group}"] = [pair for pair in pairs if grouping.languages[pair[1]] == group]
+    return {group: grouped_pairs for group, grouped_pairs in groups.items() if grouped_pairs}
+
+
+def find_examples(results: Results, study: Study, comparisons: Sequence[tuple[str, str]]) -> list[QuestionExample]:
+    """Distinct questions that one method ranks first and the other lowest, in both directions of each comparison."""
+    examples: list[QuestionExample] = []
+    for method, other in comparisons:
+        for winner, loser in ((method, other), (other, method)):
+            candidates = sorted(_wins(results, study, winner, loser), key=lambda e: (-e.ranks[loser], e.qid, e.pair))
+            by_qid: dict[str, QuestionExample] = {}
+            for example in candidates:
+                by_qid.setdefault(example.qid, example)
+            examples += list(by_qid.values())[:EXAMPLES]
+    return examples
+
+
+def _wins(results: Results, study: Study, winner: str, loser: str) -> Iterator[QuestionExample]:
+    """Questions that the winner ranks first and the loser does not, over the pairs of the first scope."""
+    shown = dict.fromkeys((NONE, winner, loser))
+    for pair in next(iter(pair_scopes(study).values()), []):
+        ranks = results.ranks[pair]
+        for row in np.flatnonzero((ranks[winner] == 1) & (ranks[loser] > 1)).tolist():
+            by_method = {name: int(ranks[name][row]) for name in shown}
+            yield QuestionExample(winner, loser, pair_name(pair), results.qids[row], by_method)

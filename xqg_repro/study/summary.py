@@ -1,4 +1,4 @@
-"""What the study writes down and its tables and page are made from: ``study.json``."""
+"""What the study reports, ``study.json``: the source of its tables, figures and page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ FILE = "study.json"
 
 
 @dataclass(frozen=True)
-class Tested:
-    """A method against another on one pair of languages.
+class PairTest:
+    """A method compared with another on one pair of languages.
 
     Attributes:
         measure, method, other, pair: what is compared; the pair as ``paragraphs/questions``.
-        difference: of the means, method minus other.
-        p: of the paired randomisation test.
-        corrected: by Holm, over all pairs of this comparison and measure.
+        difference: difference of the means, method minus other.
+        p: p-value of the paired randomisation test.
+        corrected: Holm-corrected p, over all pairs of this comparison and measure.
     """
 
     measure: str
@@ -35,18 +35,19 @@ class Tested:
 
 
 @dataclass(frozen=True)
-class Mixed:
-    """A method against another over many pairs, which all have the same questions.
+class PooledTest:
+    """A method compared with another over many pairs of languages, all with the same questions.
 
     Attributes:
         measure, method, other: what is compared.
-        scope: which pairs: the paragraphs' language or ``all``; of two different languages.
-        group: of the questions' languages, as ``grouping: group``, or empty for all.
-        pairs: their number.
+        scope: which pairs of two different languages: the language of the paragraphs, or ``all``.
+        group: group of question languages, as ``grouping: group``; empty for all.
+        pairs: number of pairs.
         difference: mean over pairs.
-        low, high: ends of its 95 per cent interval, articles drawn anew.
-        p: of a randomisation test that swaps the methods of a question in all pairs at once; ``None`` for groups.
-        p_articles: of one that swaps all questions of an article at once.
+        low, high: limits of its 95 % interval, from a bootstrap over articles.
+        p: p-value of a randomisation test that swaps the methods of a question in all pairs at once; ``None`` for
+            groups.
+        p_articles: p-value of a randomisation test that swaps all questions of an article at once.
     """
 
     measure: str
@@ -63,15 +64,15 @@ class Mixed:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """What a method costs beside the paragraphs in one language.
+class MethodCost:
+    """What a method costs in addition to the paragraphs in one language.
 
     Attributes:
         method: its name.
-        vectors: texts to encode.
-        characters: in them.
-        indexes: one, or one for each language that is asked in.
-        bytes: of all these indexes, four for each component.
+        vectors: number of texts to encode.
+        characters: number of characters in these texts.
+        indexes: one, or one per question language.
+        bytes: size of the vectors in all these indexes, four bytes per component.
     """
 
     method: str
@@ -82,8 +83,8 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Example:
-    """A question whose own paragraph one method ranks first and the other does not; ``ranks`` is by method."""
+class QuestionExample:
+    """A question whose own paragraph the winner ranks first and the loser does not; ``ranks`` is by method."""
 
     winner: str
     loser: str
@@ -93,27 +94,27 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Summary:
-    """All that is reported.
+class StudySummary:
+    """Everything that is reported.
 
     Attributes:
         encoder: name of the model's folder.
         model: fingerprint of the model.
         data: fingerprint of the collection's files.
         languages, passages, folds, seed, chosen_by, alphas: see :class:`~xqg_repro.study.settings.Study`.
-        counts: of articles, paragraphs, questions; ``alone``: questions with no other on their paragraph; ``same``:
-            questions of which the wording comes up again on their paragraph; ``answered``: questions with EM and F1.
-        titles, bounds: of the methods, by name.
+        counts: ``articles``, ``paragraphs``, ``questions``; ``alone``: questions that are the only one about their
+            paragraph; ``same``: questions with duplicates; ``answered``: questions with EM and F1.
+        titles, bounds: method → title and bound.
         means: measure → pair → method → mean score.
         chosen: pair → method → aggregate and α of each fold.
-        read: pair → method → what each fold chose for answers; empty without a reader.
-        gold: measure of answers → pair → mean where the reader is given the right paragraph; empty without a reader.
+        read: pair → method → how answers are chosen in each fold; empty without a reader.
+        gold: answer measure → pair → mean score of the reader on the gold paragraphs; empty without a reader.
         curves: measure → method → pair → aggregate → mean score for each α.
-        tests: by pair.
-        mixed: over pairs, for all languages and for groups.
-        sources: grouping → who made it.
-        costs: by method.
-        examples: where one method wins.
+        tests: comparisons on each pair.
+        mixed: comparisons over many pairs, for all question languages and for groups.
+        sources: grouping → its source.
+        costs: costs of the methods.
+        examples: questions on which one method wins.
     """
 
     encoder: str
@@ -133,32 +134,34 @@ class Summary:
     read: Mapping[str, Mapping[str, tuple[str, ...]]]
     gold: Mapping[str, Mapping[str, float]]
     curves: Mapping[str, Mapping[str, Mapping[str, Mapping[str, tuple[float, ...]]]]]
-    tests: tuple[Tested, ...]
-    mixed: tuple[Mixed, ...]
+    tests: tuple[PairTest, ...]
+    mixed: tuple[PooledTest, ...]
     sources: Mapping[str, str]
-    costs: tuple[Cost, ...]
-    examples: tuple[Example, ...]
+    costs: tuple[MethodCost, ...]
+    examples: tuple[QuestionExample, ...]
+
+    @property
+    def question_languages(self) -> list[str]:
+        """The question languages other than the first paragraph language; averages are over these."""
+        return [code for code in self.languages if code != self.passages[0]]
 
     def write(self, folder: Path) -> None:
-        """Write ``study.json``; curves and means have six digits, so that the file stays small."""
-        held = dataclasses.asdict(self)
+        """Write ``study.json``, with one line per attribute and numbers rounded to six digits."""
+        values = {key: _round(value) for key, value in dataclasses.asdict(self).items()}
+        lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
         with atomic_write(folder / FILE) as file:
-            # a line an entry, not a line a number
-            parts = [
-                f"{json.dumps(key)}: {json.dumps(_rounded(value), ensure_ascii=False)}" for key, value in held.items()
-            ]
-            file.write("{\n" + ",\n".join(parts) + "\n}\n")
+            file.write("{\n" + ",\n".join(lines) + "\n}\n")
 
 
-def read_summary(folder: Path) -> Summary:
-    """Read ``study.json``; raises :class:`~xqg_repro.core.errors.InputError` where it is missing or of another form."""
+def read_summary(folder: Path) -> StudySummary:
+    """Read ``study.json``; raise :class:`~xqg_repro.core.errors.InputError` if it is missing or malformed."""
     path = folder / FILE
-    return parse(Summary, read_json(path, "study", "xqg-repro study writes it"), path)
+    return parse(StudySummary, read_json(path, "study", "xqg-repro study writes it"), path)
 
 
-def _rounded(value: object) -> object:
+def _round(value: object) -> object:
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _round(item) for key, item in value.items()}
+    return [_round(item) for item in value] if isinstance(value, list | tuple) else value

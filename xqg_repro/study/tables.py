@@ -1,4 +1,4 @@
-"""The study's tables, each a part of the report and of a page: ``part(summary, "scores-R@1")``."""
+"""The study's tables. Each is a named part of the report and of the page: ``part(summary, "scores-R@1")``."""
 
 from __future__ import annotations
 
@@ -11,227 +11,223 @@ from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import Cell, Table
 from xqg_repro.evaluation.printing import MeasureConfig, format_p, format_score
 from xqg_repro.study.settings import Bound
-from xqg_repro.study.summary import Summary, read_summary
+from xqg_repro.study.summary import StudySummary, read_summary
 
 LEVEL = 0.05
-"""A corrected p-value below it is marked with a star."""
+"""A star marks corrected p-values below this level."""
 
 PUBLISHED = Path("docs", "study")
-"""Where a checkout holds the studies that its page reports."""
+"""Folder of a checkout with the studies that the page reports."""
 
 
 def study_part(argument: str) -> str:
-    """A generated part of the study's page; the working directory is a checkout's root.
+    """A generated part of the study's page; the working directory must be the root of a checkout.
 
     Args:
-        argument: ``FOLDER/PART``, of a folder in :data:`PUBLISHED`; see :func:`part`.
+        argument: ``FOLDER/PART``, with a folder in :data:`PUBLISHED` and a name of :func:`part_names`.
     """
     folder, _, name = argument.partition("/")
     return part(read_summary(PUBLISHED / folder), name)
 
 
-def part(summary: Summary, name: str) -> str:
-    """One table as Markdown: a kind and, for most, a measure, such as ``tests-RR``.
+def part(summary: StudySummary, name: str) -> str:
+    """One table as Markdown.
+
+    Args:
+        summary: the study.
+        name: a kind of table and, for most kinds, a measure, such as ``tests-RR``.
 
     Raises:
-        InputError: there is no such part.
+        InputError: unknown name.
     """
-    if name not in parts(summary):
-        raise InputError(f"the study has no part {name!r}", hint=f"choose from: {', '.join(parts(summary))}")
+    names = part_names(summary)
+    if name not in names:
+        raise InputError(f"the study has no part {name!r}", hint=f"choose from: {', '.join(names)}")
     kind, _, measure = name.partition("-")
     return (_BY_MEASURE[kind](summary, measure) if measure else _PLAIN[kind](summary)).markdown()
 
 
-def parts(summary: Summary) -> list[str]:
+def part_names(summary: StudySummary) -> list[str]:
     """Names of all parts, in the order of the report."""
-    kinds = {m: [kind for kind in _BY_MEASURE if kind != "curves" or m in summary.curves] for m in summary.means}
-    plain = [name for name in _PLAIN if summary.read or name not in ("read", "gold")]
-    return [*(f"{kind}-{measure}" for measure, held in kinds.items() for kind in held), *plain]
+    names = []
+    for measure in summary.means:
+        names += [f"{kind}-{measure}" for kind in _BY_MEASURE if kind != "curves" or measure in summary.curves]
+    return names + [kind for kind in _PLAIN if summary.read or kind not in ("read", "gold")]
 
 
-def report(summary: Summary) -> str:
+def report(summary: StudySummary) -> str:
     """All tables, each under its name."""
-    return "\n\n".join(f"## {name}\n\n{part(summary, name)}" for name in parts(summary)) + "\n"
+    return "\n\n".join(f"## {name}\n\n{part(summary, name)}" for name in part_names(summary)) + "\n"
 
 
-def scores(summary: Summary, measure: str) -> Table:
+def scores_table(summary: StudySummary, measure: str) -> Table:
     """Methods × question languages for paragraphs in the first language; the average is over the other languages."""
-    first, held = summary.passages[0], summary.means[measure]
-    others = [code for code in summary.languages if code != first]
-    rows = []
-    for name in held[f"{first}/{first}"]:
-        means = [held[f"{first}/{code}"][name] for code in summary.languages]
-        average = _mean([held[f"{first}/{code}"][name] for code in others])
-        rows.append([name, summary.bounds[name], *map(_score, means), _score(average)])
+    first, means = summary.passages[0], summary.means[measure]
+    rows: list[list[str | Cell]] = []
+    for method in means[f"{first}/{first}"]:
+        scores = [means[f"{first}/{code}"][method] for code in summary.languages]
+        average = _mean([means[f"{first}/{code}"][method] for code in summary.question_languages])
+        rows.append([method, summary.bounds[method], *map(_score, scores), _score(average)])
     for column in range(2, len(rows[0])):
-        best = max(rows, key=lambda row: row[column])[column]
+        best = max(str(row[column]) for row in rows)
         for row in rows:
-            row[column] = Cell(row[column], bold=row[column] == best)
+            row[column] = Cell(str(row[column]), bold=row[column] == best)
     return Table([f"{measure}, {first} paragraphs", "bound", *summary.languages, AVERAGE], rows, left=2)
 
 
-def all_pairs(summary: Summary, measure: str) -> Table:
-    """Methods × paragraph languages, each mean over the questions in other languages; the last is over all pairs."""
+def all_pairs_table(summary: StudySummary, measure: str) -> Table:
+    """Methods × paragraph languages: means over the questions in other languages, and the average over all pairs."""
+    first, means = summary.passages[0], summary.means[measure]
     rows = []
-    for name in summary.means[measure][f"{summary.passages[0]}/{summary.passages[0]}"]:
+    for method in means[f"{first}/{first}"]:
         columns = [
-            [summary.means[measure][f"{code}/{asked}"][name] for asked in summary.languages if asked != code]
-            for code in summary.passages
+            [means[f"{passages}/{asked}"][method] for asked in summary.languages if asked != passages]
+            for passages in summary.passages
         ]
-        rows.append(
-            [
-                name,
-                *(_score(_mean(column)) for column in columns),
-                _score(_mean([mean for column in columns for mean in column])),
-            ]
-        )
+        average = _mean([mean for column in columns for mean in column])
+        rows.append([method, *(_score(_mean(column)) for column in columns), _score(average)])
     return Table([f"{measure} by paragraphs", *summary.passages, AVERAGE], rows)
 
 
-def tests(summary: Summary, measure: str) -> Table:
-    """Differences in points for paragraphs in the first language; a star where Holm's p is below 0.05."""
+def tests_table(summary: StudySummary, measure: str) -> Table:
+    """Differences in points for paragraphs in the first language; a star marks Holm-corrected p < 0.05."""
     first = summary.passages[0]
-    held = {(t.method, t.other, t.pair): t for t in summary.tests if t.measure == measure}
+    tests = {(test.method, test.other, test.pair): test for test in summary.tests if test.measure == measure}
     rows = []
-    for method, other in dict.fromkeys(key[:2] for key in held):
-        cells = [held[method, other, f"{first}/{code}"] for code in summary.languages]
-        rows.append([f"{method} − {other}", *(_points(c.difference, c.corrected < LEVEL) for c in cells)])
+    for method, other in dict.fromkeys((method, other) for method, other, _ in tests):
+        by_language = [tests[method, other, f"{first}/{code}"] for code in summary.languages]
+        cells = [_points(test.difference, test.corrected < LEVEL) for test in by_language]
+        rows.append([f"{method} − {other}", *cells])
     return Table([f"{measure}, points", *summary.languages], rows)
 
 
-def counted(summary: Summary, measure: str) -> Table:
-    """On how many pairs a difference is significant, and which way."""
-    rows, mine = [], [t for t in summary.tests if t.measure == measure]
-    for method, other in dict.fromkeys((t.method, t.other) for t in mine):
-        found = [t for t in mine if (t.method, t.other) == (method, other)]
-        sure = [t.difference for t in found if t.corrected < LEVEL]
-        better = sum(difference > 0 for difference in sure)
-        rows.append([f"{method} − {other}", str(len(found)), str(better), str(len(sure) - better)])
+def counts_table(summary: StudySummary, measure: str) -> Table:
+    """On how many pairs each difference is significant, and in which direction."""
+    tests = [test for test in summary.tests if test.measure == measure]
+    rows = []
+    for method, other in dict.fromkeys((test.method, test.other) for test in tests):
+        compared = [test for test in tests if (test.method, test.other) == (method, other)]
+        significant = [test.difference for test in compared if test.corrected < LEVEL]
+        better = sum(difference > 0 for difference in significant)
+        rows.append([f"{method} − {other}", str(len(compared)), str(better), str(len(significant) - better)])
     return Table([f"{measure}, pairs", "tested", "better", "worse"], rows)
 
 
-def over_pairs(summary: Summary, measure: str) -> Table:
-    """Each comparison over pairs of different languages, with its interval and both p-values."""
-    rows = [
-        [
-            m.scope,
-            f"{m.method} − {m.other}",
-            str(m.pairs),
-            _points(m.difference),
-            f"{_points(m.low)} to {_points(m.high)}",
-            format_p(m.p),
-            format_p(m.p_articles),
-        ]
-        for m in summary.mixed
-        if m.measure == measure and not m.group
-    ]
-    header = ["pairs of", f"{measure}, points", "pairs", "difference", "95 % interval", "p by question", "p by article"]
-    return Table(header, rows, left=2)
+def over_pairs_table(summary: StudySummary, measure: str) -> Table:
+    """Each comparison over pairs of two different languages, with its interval and both p-values."""
+    rows = []
+    for test in summary.mixed:
+        if test.measure == measure and not test.group:
+            interval = f"{_points(test.low)} to {_points(test.high)}"
+            cells = [_points(test.difference), interval, format_p(test.p), format_p(test.p_articles)]
+            rows.append([test.scope, f"{test.method} − {test.other}", str(test.pairs), *cells])
+    columns = ["pairs", "difference", "95 % interval", "p by question", "p by article"]
+    return Table(["paragraphs", f"{measure}, points", *columns], rows, left=2)
 
 
-def groups(summary: Summary, measure: str) -> Table:
-    """Groups of question languages × comparisons in the widest scope; a star where p by article is below 0.05."""
-    widest = [m.scope for m in summary.mixed if not m.group][-1:]
-    found = [m for m in summary.mixed if m.measure == measure and m.group and m.scope in widest]
-    comparisons = list(dict.fromkeys((m.method, m.other) for m in found))
+def groups_table(summary: StudySummary, measure: str) -> Table:
+    """Groups of question languages × comparisons, over the widest scope; a star marks p by article < 0.05."""
+    widest = [test.scope for test in summary.mixed if not test.group][-1:]
+    tests = [t for t in summary.mixed if t.measure == measure and t.group and t.scope in widest]
+    comparisons = dict.fromkeys(f"{test.method} − {test.other}" for test in tests)
     rows: dict[str, list[str]] = {}
-    for m in found:  # in the order of the comparisons within each group
-        rows.setdefault(m.group, [m.group, str(m.pairs)]).append(_points(m.difference, m.p_articles < LEVEL))
-    header = [f"{measure}, points", "pairs", *(f"{method} − {other}" for method, other in comparisons)]
-    return Table(header, list(rows.values()))
+    for test in tests:  # within each group in the order of the comparisons
+        row = rows.setdefault(test.group, [test.group, str(test.pairs)])
+        row.append(_points(test.difference, test.p_articles < LEVEL))
+    return Table([f"{measure}, points", "pairs", *comparisons], list(rows.values()))
 
 
-def curves(summary: Summary, measure: str) -> Table:
-    """Aggregates and methods × α, for paragraphs in the first language and questions in others; nothing was chosen."""
-    first, rows = summary.passages[0], []
-    others = [code for code in summary.languages if code != first] or [first]
-    for name, by_pair in summary.curves[measure].items():
+def curves_table(summary: StudySummary, measure: str) -> Table:
+    """Methods and aggregates × α: means over questions in other languages, for paragraphs in the first language."""
+    first = summary.passages[0]
+    rows = []
+    for method, by_pair in summary.curves[measure].items():
         for aggregate in by_pair[f"{first}/{first}"]:
-            held = [by_pair[f"{first}/{code}"][aggregate] for code in others]
-            rows.append([name, aggregate, *(_score(_mean(column)) for column in zip(*held, strict=True))])
+            curves = [by_pair[f"{first}/{code}"][aggregate] for code in summary.question_languages or [first]]
+            rows.append([method, aggregate, *(_score(_mean(column)) for column in zip(*curves, strict=True))])
     return Table([f"{measure} by α", "", *(f"{alpha:g}" for alpha in summary.alphas)], rows, left=2)
 
 
-def chosen(summary: Summary) -> Table:
-    """What the folds chose, for paragraphs in the first language: a setting and, in brackets, its number of folds."""
-    return _choices(summary, "chosen", summary.chosen)
+def chosen_table(summary: StudySummary) -> Table:
+    """The chosen aggregates and α for paragraphs in the first language, each with its number of folds."""
+    return _choices_table(summary, "aggregate, α", summary.chosen)
 
 
-def read(summary: Summary) -> Table:
-    """The same of answers: of how many paragraphs the best span was taken, and the weight of retrieval in it."""
-    return _choices(summary, "paragraphs, weight", summary.read)
+def read_table(summary: StudySummary) -> Table:
+    """How answers are chosen: the number of paragraphs and the weight of retrieval, each with its number of folds."""
+    return _choices_table(summary, "paragraphs, weight", summary.read)
 
 
-def _choices(summary: Summary, label: str, held: Mapping[str, Mapping[str, Sequence[str]]]) -> Table:
+def _choices_table(summary: StudySummary, label: str, choices: Mapping[str, Mapping[str, Sequence[str]]]) -> Table:
     pairs = [f"{summary.passages[0]}/{code}" for code in summary.languages]
     rows = []
-    for name in held[pairs[0]]:
-        counts = [Counter(held[pair][name]).most_common() for pair in pairs]
-        rows.append([name, *(", ".join(f"{setting} ({number})" for setting, number in cell) for cell in counts)])
+    for method in choices[pairs[0]]:
+        row = [method]
+        for pair in pairs:
+            counts = Counter(choices[pair][method]).most_common()
+            row.append(", ".join(f"{choice} ({count})" for choice, count in counts))
+        rows.append(row)
     return Table([label, *summary.languages], rows, left=1 + len(summary.languages))
 
 
-def gold(summary: Summary) -> Table:
-    """EM and F1 of the reader on the right paragraphs, by the questions' language."""
+def gold_table(summary: StudySummary) -> Table:
+    """EM and F1 of the reader on the gold paragraphs, by question language."""
     first = summary.passages[0]
-    others = [code for code in summary.languages if code != first]
     rows = []
     for measure, by_pair in summary.gold.items():
-        average = _mean([by_pair[f"{first}/{code}"] for code in others])
-        rows.append([measure, *(_score(by_pair[f"{first}/{code}"]) for code in summary.languages), _score(average)])
-    return Table([f"on the right {first} paragraphs", *summary.languages, AVERAGE], rows)
+        scores = [_score(by_pair[f"{first}/{code}"]) for code in summary.languages]
+        average = _mean([by_pair[f"{first}/{code}"] for code in summary.question_languages])
+        rows.append([measure, *scores, _score(average)])
+    return Table([f"on the gold {first} paragraphs", *summary.languages, AVERAGE], rows)
 
 
-def costs(summary: Summary) -> Table:
-    """What each method takes beside the paragraphs in the first language."""
-    rows = [
-        [c.method, f"{c.vectors:,}", f"{c.characters:,}", str(c.indexes), f"{c.bytes / 1024:,.0f}"]
-        for c in summary.costs
-    ]
-    return Table(["method", "texts to encode", "characters", "indexes", "KiB of vectors in them"], rows)
+def costs_table(summary: StudySummary) -> Table:
+    """What each method costs in addition to the paragraphs in the first language."""
+    rows = []
+    for cost in summary.costs:
+        size = f"{cost.bytes / 1024:,.0f}"
+        rows.append([cost.method, f"{cost.vectors:,}", f"{cost.characters:,}", str(cost.indexes), size])
+    return Table(["method", "texts to encode", "characters", "indexes", "KiB of vectors"], rows)
 
 
-def examples(summary: Summary) -> Table:
-    """Questions by id, with the rank of their paragraph."""
-    rows = [
-        [e.winner, e.loser, e.pair, e.qid, ", ".join(f"{name} {rank}" for name, rank in e.ranks.items())]
-        for e in summary.examples
-    ]
-    return Table(["first by", "not by", "paragraphs/question", "question", "ranks"], rows, left=5)
+def examples_table(summary: StudySummary) -> Table:
+    """Examples by question id, with the rank of each question's paragraph."""
+    rows = []
+    for example in summary.examples:
+        ranks = ", ".join(f"{method} {rank}" for method, rank in example.ranks.items())
+        rows.append([example.winner, example.loser, example.pair, example.qid, ranks])
+    return Table(["first with", "not with", "languages", "question", "ranks"], rows, left=5)
 
 
-def methods(summary: Summary) -> Table:
-    """The methods' names, what they add, and whether vectors of that kind can be had in use."""
-    words = {Bound.FAIR: "", Bound.UPPER: "upper bound: people wrote what is added"}
-    return Table(
-        ["method", "vectors", ""],
-        [[name, title, words[Bound(summary.bounds[name])]] for name, title in summary.titles.items()],
-        left=3,
-    )
+def methods_table(summary: StudySummary) -> Table:
+    """What each method adds, and whether its texts are human-written."""
+    notes = {Bound.FAIR: "", Bound.UPPER: "upper bound: human-written"}
+    rows = [[name, title, notes[Bound(summary.bounds[name])]] for name, title in summary.titles.items()]
+    return Table(["method", "vectors", ""], rows, left=3)
 
 
-def sources(summary: Summary) -> Table:
-    """Who made the groupings."""
+def sources_table(summary: StudySummary) -> Table:
+    """The sources of the language groups."""
     return Table(["grouping", "source"], [list(item) for item in summary.sources.items()], left=2)
 
 
-_BY_MEASURE: dict[str, Callable[[Summary, str], Table]] = {
-    "scores": scores,
-    "tests": tests,
-    "over_pairs": over_pairs,
-    "all_pairs": all_pairs,
-    "counted": counted,
-    "groups": groups,
-    "curves": curves,
+_BY_MEASURE: dict[str, Callable[[StudySummary, str], Table]] = {
+    "scores": scores_table,
+    "tests": tests_table,
+    "over_pairs": over_pairs_table,
+    "all_pairs": all_pairs_table,
+    "counted": counts_table,
+    "groups": groups_table,
+    "curves": curves_table,
 }
-_PLAIN: dict[str, Callable[[Summary], Table]] = {
-    "methods": methods,
-    "chosen": chosen,
-    "read": read,
-    "gold": gold,
-    "costs": costs,
-    "examples": examples,
-    "sources": sources,
+_PLAIN: dict[str, Callable[[StudySummary], Table]] = {
+    "methods": methods_table,
+    "chosen": chosen_table,
+    "read": read_table,
+    "gold": gold_table,
+    "costs": costs_table,
+    "examples": examples_table,
+    "sources": sources_table,
 }
 
 
@@ -244,5 +240,5 @@ def _score(mean: float) -> str:
 
 
 def _points(difference: float, star: bool = False) -> str:
-    """A difference in hundredths, never as minus nought."""
+    """A difference in points (hundredths), never negative zero."""
     return f"{round(100 * difference, 1) + 0.0:+.1f}{'*' if star else ''}"

@@ -1,4 +1,4 @@
-"""XQuAD as training data: its articles in folds, a pair of SQuAD-format files each, to train on and to measure on."""
+"""XQuAD as training data: its articles in folds, with a training file and a held-out file in SQuAD format per fold."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from xqg_repro.collection.xquad import NAME, Answer, located_answers
+from xqg_repro.collection.squad import Answer
+from xqg_repro.collection.xquad import NAME, located_answers
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.study.data import ParallelData, load_data
-from xqg_repro.study.folds import split
+from xqg_repro.study.folds import split_articles
 
 STAGE = "train-folds"
 
@@ -30,27 +31,35 @@ def write_folds(
 ) -> Manifest:
     """Write ``train.F.json`` and ``held-out.F.json`` for each fold F, from 0, into a stage folder.
 
-    The files hold paragraphs in one language with questions in others (``lang``) and answers in the paragraphs'
-    language. The questions of a fold's articles are in its ``held-out`` file, all others in its ``train`` file.
-    Articles are dealt out as for the study, by :func:`xqg_repro.study.folds.split`: equal numbers of folds and seeds
-    give equal folds. A question has XQuAD's id with its language behind it, ``….ar``, so that no two have the same.
+    The files have paragraphs in one language, questions in several (``lang``), and answers in the paragraphs' language.
+    The questions about a fold's articles are in its ``held-out`` file, all others in its ``train`` file. The articles
+    are split as in the study, by :func:`xqg_repro.study.folds.split_articles`. Question ids are XQuAD's followed by the
+    language, as in ``….ar``, so they are unique.
+
+    Args:
+        output: the stage folder.
+        languages: question languages.
+        passages: language of the paragraphs.
+        folds: number of folds.
+        seed: seed of the split.
+        force: write again even if the folder matches.
 
     Raises:
-        InputError: an unknown or repeated language; a file that cannot be had or is damaged; an answer that is
-            not at its place; fewer articles than folds, or fewer than two folds.
+        InputError: an unknown or repeated language; a file that is unavailable or damaged; an answer whose
+            ``answer_start`` is wrong; fewer articles than folds, or fewer than two folds.
     """
     if repeated := [code for code in languages if list(languages).count(code) > 1]:
         raise InputError(f"--languages repeats {repeated[0]}")
     data = load_data(list(dict.fromkeys([passages, *languages])))
-    answers, fold = located_answers(passages), split(data.articles, folds, seed)
+    answers, fold = located_answers(passages), split_articles(data.articles, folds, seed)
     parameters = {"passages": passages, "languages": list(languages), "folds": folds, "seed": seed}
 
     def build(folder: Path) -> dict[str, int]:
         for number in range(folds):
             for name, chosen in (("train", fold != number), ("held-out", fold == number)):
+                articles = _squad_articles(data, passages, languages, answers, np.flatnonzero(chosen))
                 with atomic_write(fold_file(folder, name, number)) as file:
-                    content = _squad(data, passages, languages, answers, np.flatnonzero(chosen))
-                    json.dump({"data": content}, file, ensure_ascii=False, indent=1)
+                    json.dump({"data": articles}, file, ensure_ascii=False, indent=1)
                     file.write("\n")
         return {"articles": len(np.unique(data.articles)), "questions": len(data.qids) * len(languages)}
 
@@ -58,31 +67,30 @@ def write_folds(
 
 
 def fold_file(folder: Path, name: str, fold: int) -> Path:
-    """The file of a fold, ``name`` being ``train`` or ``held-out``."""
+    """Path of a fold's file; ``name`` is ``train`` or ``held-out``."""
     return folder / f"{name}.{fold}.json"
 
 
-def _squad(
+def _squad_articles(
     data: ParallelData,
     passages: str,
     languages: Sequence[str],
     answers: Mapping[str, Sequence[Answer]],
-    chosen: np.ndarray,
+    rows: np.ndarray,
 ) -> list[dict[str, Any]]:
-    """The articles of some questions, by their positions in ``data``, with these questions only."""
+    """Articles with only the questions in these rows of ``data``, as SQuAD's format has them."""
     articles: dict[int, dict[str, Any]] = {}
     paragraphs: dict[int, dict[str, Any]] = {}
-    for i in chosen.tolist():
-        own = int(data.own[i])
-        if own not in paragraphs:
-            doc = data.paragraphs[passages][own]
-            article = articles.setdefault(int(data.articles[i]), {"title": doc.title, "paragraphs": []})
-            paragraphs[own] = {"context": doc.text, "qas": []}
-            article["paragraphs"].append(paragraphs[own])
-        qid = data.qids[i]
-        given = [{"text": text, "answer_start": start} for text, start in answers[qid]]
-        paragraphs[own]["qas"] += [
-            {"id": f"{qid}.{code}", "lang": code, "question": data.questions[code][i], "answers": given}
-            for code in languages
-        ]
+    for row in rows.tolist():
+        gold = int(data.gold[row])
+        if gold not in paragraphs:
+            doc = data.paragraphs[passages][gold]
+            article = articles.setdefault(int(data.articles[row]), {"title": doc.title, "paragraphs": []})
+            paragraphs[gold] = {"context": doc.text, "qas": []}
+            article["paragraphs"].append(paragraphs[gold])
+        qid = data.qids[row]
+        spans = [{"text": text, "answer_start": start} for text, start in answers[qid]]
+        for code in languages:
+            question = {"id": f"{qid}.{code}", "lang": code, "question": data.questions[code][row], "answers": spans}
+            paragraphs[gold]["qas"].append(question)
     return list(articles.values())

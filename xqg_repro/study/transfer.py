@@ -1,4 +1,4 @@
-"""What training an encoder on some articles of XQuAD does for questions about the others: before and after."""
+"""Scores of an encoder before and after training on some articles of XQuAD, on questions about the other articles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from xqg_repro.collection.xquad import NAME
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE
-from xqg_repro.core.stages import Manifest, verify
+from xqg_repro.core.stages import Manifest, open_stage
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.printing import format_p
 from xqg_repro.evaluation.significance import Correction, Test, correct_p_values, p_value
@@ -19,60 +19,61 @@ from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.study.data import ParallelData, load_data
-from xqg_repro.study.folds import split
-from xqg_repro.study.scoring import MEASURES, ranks
+from xqg_repro.study.folds import split_articles
+from xqg_repro.study.scoring import MEASURES, rank_gold
 from xqg_repro.study.training_folds import STAGE, fold_file
 from xqg_repro.train.data import load_split
 from xqg_repro.train.recipe import EncoderRecipe
 
 REPORTED = ("RR", "R@1")
-"""Measures, by the rank of a question's own paragraph, without a cut-off."""
+"""Measures, by the rank of a question's gold paragraph, without a cut-off."""
 
 ALL, HELD_OUT = "all", "held-out"
-"""The paragraphs that are ranked: all of XQuAD, or those of the held-out articles only."""
+"""The candidates: all paragraphs of XQuAD, or only those of the held-out articles."""
 
 
 def measure_transfer(
     before: EncoderConfig, after: EncoderConfig, folds: str | Path, fold: int, *, device: str | None = None
 ) -> dict[str, Any]:
-    """Scores of an encoder before and after it was trained on a fold's other articles, on the fold's own questions.
+    """Score an encoder on a fold's held-out questions, before and after training on the fold's other articles.
 
-    The tests are paired randomisation tests by question. A language's p-values are Holm-corrected over the languages of
-    a measure and kind of candidates. The average over the languages is tested on the mean of a question's differences,
-    as a question and its translations are no independent evidence.
+    The tests are paired randomisation tests by question. The p-values of the languages are Holm-corrected for each
+    measure and set of candidates. The average over the languages is tested on each question's mean difference, as a
+    question and its translations are not independent.
 
     Args:
-        before, after: the encoder, and the one that ``xqg-repro train xdr`` made of it.
+        before, after: the encoder, and the one that ``xqg-repro train xdr`` made from it.
         folds: folder that ``xqg-repro train folds`` wrote.
         fold: number of the fold, from 0.
         device: a torch device.
 
     Returns:
-        ``folds`` (how the articles were split), ``fold``, ``articles``, ``questions`` (in each language),
-        ``paragraphs`` (number of candidates by kind), ``models`` (fingerprints), ``recipe``, and ``rows``: for each
-        measure, kind of candidates and language the means ``before`` and ``after``, ``p`` and ``p_corrected``.
+        ``folds`` (how the articles were split), ``fold``, ``articles``, ``questions`` (per language), ``paragraphs``
+        (number of candidates in each set), ``models`` (fingerprints), ``recipe``, and ``rows``: for each measure, set
+        of candidates and language the means ``before`` and ``after``, ``p`` and ``p_corrected``.
 
     Raises:
-        InputError: the folder holds no folds, or not this one, or those of other data; ``after`` was not trained on the
+        InputError: the folder has no folds, not this fold, or folds of other data; ``after`` was not trained on the
             fold's training file.
     """
-    how, data = _read_folds(Path(folds), fold)
-    trained = _trained_on(after, Path(folds), fold)
-    asked = np.flatnonzero(split(data.articles, how["folds"], how["seed"]) == fold)
+    folds = Path(folds)
+    split, data = _read_folds(folds, fold)
+    trained = _check_training(after, folds, fold)
+    asked = np.flatnonzero(split_articles(data.articles, split["folds"], split["seed"]) == fold)
     # every paragraph has a question, so these are all paragraphs of the articles
-    candidates = {ALL: np.arange(len(data.docids)), HELD_OUT: np.unique(data.own[asked])}
-    found = [_ranks(TextEncoder(config, device), data, how, asked, candidates) for config in (before, after)]
+    candidates = {ALL: np.arange(len(data.docids)), HELD_OUT: np.unique(data.gold[asked])}
+    ranks = [_rank(TextEncoder(config, device), data, split, asked, candidates) for config in (before, after)]
     rows = []
     for measure in REPORTED:
         for name in candidates:
-            scores = [{code: MEASURES[measure](row) for code, row in by[name].items()} for by in found]
-            rows += _rows(measure, name, *scores)
+            scores = [{code: MEASURES[measure](row) for code, row in by_name[name].items()} for by_name in ranks]
+            rows += _compare(measure, name, *scores)
     return {
-        "folds": how,
+        "folds": split,
         "fold": fold,
         "articles": len(np.unique(data.articles[asked])),
         "questions": len(asked),
-        "paragraphs": {name: len(places) for name, places in candidates.items()},
+        "paragraphs": {name: len(paragraphs) for name, paragraphs in candidates.items()},
         "models": {"before": model_fingerprint(before.model), "after": model_fingerprint(after.model)},
         "recipe": trained.parameters["recipe"],
         "rows": rows,
@@ -80,7 +81,7 @@ def measure_transfer(
 
 
 def transfer_table(measured: Mapping[str, Any]) -> Table:
-    """What :func:`measure_transfer` found: kinds of candidates and languages × measures."""
+    """The rows of :func:`measure_transfer`: sets of candidates and languages × measures."""
     header = ["paragraphs", "questions"]
     for measure in REPORTED:
         header += [f"{measure} before", "after", "p", "Holm"]
@@ -93,70 +94,71 @@ def transfer_table(measured: Mapping[str, Any]) -> Table:
 
 
 def _read_folds(folder: Path, fold: int) -> tuple[dict[str, Any], ParallelData]:
-    """How the articles were split, and the data, as long as they are still the same."""
-    made = verify(folder)
-    if made.stage != STAGE:
-        raise InputError(f"is the output of {made.stage}, not of {STAGE}", path=folder)
-    how = made.parameters
-    if not 0 <= fold < how["folds"]:
-        raise InputError(f"there is no fold {fold}", path=folder, hint=f"choose from 0 to {how['folds'] - 1}")
-    data = load_data(list(dict.fromkeys([how["passages"], *how["languages"]])))
-    if made.inputs != {NAME: data.version}:
+    """How the articles were split, and the data, which must not have changed since."""
+    manifest = open_stage(folder, STAGE)
+    split = manifest.parameters
+    if not 0 <= fold < split["folds"]:
+        raise InputError(f"there is no fold {fold}", path=folder, hint=f"choose from 0 to {split['folds'] - 1}")
+    data = load_data(list(dict.fromkeys([split["passages"], *split["languages"]])))
+    if manifest.inputs != {NAME: data.version}:
         raise InputError("was made from another version of XQuAD", path=folder, hint="write the folds again")
-    return how, data
+    return split, data
 
 
-def _trained_on(after: EncoderConfig, folds: Path, fold: int) -> Manifest:
-    """The manifest of the trained encoder, if it was trained on the fold's questions and no others."""
-    made, file = Manifest.read(after.model), fold_file(folds, "train", fold)
-    recipe = made.parameters.get("recipe", {})
+def _check_training(after: EncoderConfig, folds: Path, fold: int) -> Manifest:
+    """The trained encoder's manifest; raise :class:`InputError` unless it was trained on the fold's training file."""
+    manifest, training_file = Manifest.read(after.model), fold_file(folds, "train", fold)
+    recipe = manifest.parameters.get("recipe", {})
     held_out = str(fold_file(folds, "held-out", fold)) if recipe.get("held_out_data") else ""
-    own = EncoderRecipe(name="", data=str(file), held_out_data=held_out)
-    if made.inputs.get("data") != load_split(own).version:
+    expected = EncoderRecipe(name="", data=str(training_file), held_out_data=held_out)
+    if manifest.inputs.get("data") != load_split(expected).version:
         raise InputError(
-            f"was not trained on {file}",
+            f"was not trained on {training_file}",
             path=after.model,
-            hint="train it on that file, measured on that fold's held-out questions or none, or name its own fold",
+            hint="train on that file, with that fold's held-out questions or none, or choose the fold of the training",
         )
-    return made
+    return manifest
 
 
-def _ranks(
+def _rank(
     encoder: TextEncoder,
     data: ParallelData,
-    how: Mapping[str, Any],
+    split: Mapping[str, Any],
     asked: np.ndarray,
     candidates: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Kind of candidates → language → rank of each question's own paragraph among them, int64, shape (asked,)."""
-    docs, own = data.paragraphs[how["passages"]], data.own[asked]
+    """Candidates → language → rank of each question's gold paragraph among them, int64, shape (asked,)."""
+    docs, gold = data.paragraphs[split["passages"]], data.gold[asked]
     paragraphs = encoder.encode_passages([doc.title for doc in docs], [doc.text for doc in docs])
-    found: dict[str, dict[str, np.ndarray]] = {name: {} for name in candidates}
-    for code in how["languages"]:
-        questions = encoder.encode_queries([data.questions[code][i] for i in asked])
-        scores = questions.astype(np.float64) @ paragraphs.T.astype(np.float64)  # as the study takes them
-        for name, places in candidates.items():
-            found[name][code] = ranks(scores[:, places], np.searchsorted(places, own))
-    return found
+    ranks: dict[str, dict[str, np.ndarray]] = {name: {} for name in candidates}
+    for code in split["languages"]:
+        questions = encoder.encode_queries([data.questions[code][row] for row in asked])
+        scores = questions.astype(np.float64) @ paragraphs.T.astype(np.float64)  # in float64, as in the study
+        for name, rows in candidates.items():
+            ranks[name][code] = rank_gold(scores[:, rows], np.searchsorted(rows, gold))
+    return ranks
 
 
-def _rows(
+def _compare(
     measure: str, candidates: str, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
     """A row for each language, and one for their average, whose p-value is not corrected."""
-    scores = [{**by, AVERAGE: np.mean(list(by.values()), axis=0)} for by in (before, after)]
-    p_values = {code: p_value({"": scores[1][code] - scores[0][code]}, Test.RANDOMISATION) for code in scores[0]}
-    holm = correct_p_values([p_values[code] for code in before], Correction.HOLM)
-    held = dict(zip(before, holm, strict=True))
+    before_scores, after_scores = (
+        {**scores, AVERAGE: np.mean(list(scores.values()), axis=0)} for scores in (before, after)
+    )
+    p_values = {
+        code: p_value({"": after_scores[code] - before_scores[code]}, Test.RANDOMISATION) for code in before_scores
+    }
+    holm = dict(zip(before, correct_p_values([p_values[code] for code in before], Correction.HOLM), strict=True))
     return [
         {
             "measure": measure,
             "candidates": candidates,
             "language": code,
-            "before": float(scores[0][code].mean()),
-            "after": float(scores[1][code].mean()),
+            "before": float(before_scores[code].mean()),
+            "after": float(after_scores[code].mean()),
             "p": p,
-            "p_corrected": held.get(code),
+            "p_corrected": holm.get(code),
         }
         for code, p in p_values.items()
     ]

@@ -1,4 +1,4 @@
-"""Machine translations of the paragraphs, as ``xqg-repro translate`` wrote them, checked against the study's data."""
+"""Machine translations of the paragraphs, written by ``xqg-repro translate`` and checked against the study's data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from xqg_repro import collection
 from xqg_repro.collection.xquad import NAME
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.stages import verify
+from xqg_repro.core.stages import Manifest, open_stage
 from xqg_repro.representation.translate import STAGE, read_translations
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Study
@@ -17,44 +17,38 @@ def read_translated(folder: str | Path, study: Study, data: ParallelData) -> dic
     """The paragraphs in each of the study's other languages, in the order of the data.
 
     Args:
-        folder: a stage folder of translations from the one language that the study's paragraphs are in.
-        study: which languages are needed.
-        data: of these languages.
+        folder: stage folder with translations from the study's only paragraph language.
+        study: determines which languages are needed.
+        data: the study's paragraphs.
 
     Raises:
-        InputError: the folder holds something else, translations of other paragraphs or from another language, or
-            lacks a language or a paragraph; a translation is empty.
+        InputError: the folder is not one of translations, or has translations of other paragraphs or from another
+            language; it lacks a language or a paragraph; a translation is empty.
     """
-    folder = Path(folder)
-    manifest = verify(folder)
-    if manifest.stage != STAGE:
-        hint = f"xqg-repro {STAGE} writes them"
-        raise InputError(f"is the output of {manifest.stage}, not translations", path=folder, hint=hint)
+    manifest = open_stage(folder, STAGE)
+    languages = [code for code in study.languages if code not in study.passages]
+    _check_source(manifest, folder, study)
+    if missing := [code for code in languages if code not in manifest.parameters["languages"]]:
+        problem = f"has no translations into {' '.join(missing)}"
+        raise InputError(problem, path=folder, hint="translate into these too, or leave them out of --languages")
+
+    texts = {passage.docid: passage.texts for passage in read_translations(Path(folder))}
+    for docid in data.docids:
+        translations = texts.get(docid, {})
+        for code in languages:
+            if not translations.get(code, "").strip():
+                problem = f"the translation of {docid} into {code} is {'empty' if code in translations else 'missing'}"
+                raise InputError(problem, path=folder, hint="translate again with --force or with another model")
+    return {code: [texts[docid][code] for docid in data.docids] for code in languages}
+
+
+def _check_source(manifest: Manifest, folder: str | Path, study: Study) -> None:
+    """Raise :class:`InputError` if the translations are not of the study's paragraphs."""
     translated = manifest.parameters["collection"]
     if [translated] != [f"{NAME}/{code}" for code in study.passages]:
-        raise InputError(
-            f"holds translations of {translated}, but the study's paragraphs are {NAME}/{' '.join(study.passages)}",
-            path=folder,
-            hint="give the translations of the one language that --passages names",
-        )
-    if manifest.inputs["collection"] != collection.fingerprint(collection.load(translated, needs=["docs"]), "docs"):
-        hint = f"translate again with xqg-repro {STAGE}"
-        raise InputError(f"holds translations of another version of {translated}", path=folder, hint=hint)
-    wanted = [code for code in study.languages if code not in study.passages]
-    if lacking := [code for code in wanted if code not in manifest.parameters["languages"]]:
-        raise InputError(
-            f"holds no translations into {' '.join(lacking)}",
-            path=folder,
-            hint="translate into these too, or leave them out of --languages",
-        )
-    held = {passage.docid: passage.texts for passage in read_translations(folder)}
-    for docid in data.docids:
-        for code in wanted:
-            if not held.get(docid, {}).get(code, "").strip():
-                problem = "is empty" if code in held.get(docid, {}) else "is missing"
-                raise InputError(
-                    f"the translation of {docid} into {code} {problem}",
-                    path=folder,
-                    hint="translate again, with --force or by another model",
-                )
-    return {code: [held[docid][code] for docid in data.docids] for code in wanted}
+        problem = f"has translations of {translated}, but the study's paragraphs are {NAME}/{' '.join(study.passages)}"
+        raise InputError(problem, path=folder, hint="use translations from the one language of --passages")
+    current = collection.fingerprint(collection.load(translated, needs=["docs"]), "docs")
+    if manifest.inputs["collection"] != current:
+        problem = f"has translations of another version of {translated}"
+        raise InputError(problem, path=folder, hint=f"translate again with xqg-repro {STAGE}")

@@ -1,4 +1,4 @@
-"""All embeddings that the study needs, encoded once for each encoder, language and kind into stage folders."""
+"""All embeddings that the study needs, encoded once per encoder, language and kind of text into stage folders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,15 +24,18 @@ from xqg_repro.representation.queries import read_queries
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.settings import Source, Study
 
+if TYPE_CHECKING:
+    from xqg_repro.collection.records import Passage
+
 
 @dataclass(frozen=True)
-class Grouped:
-    """Vectors of which each belongs to a paragraph.
+class OwnedVectors:
+    """Vectors that each belong to a paragraph.
 
     Attributes:
         vectors: float32, shape (vectors, dimension).
-        owners: index of the paragraph, int64, shape (vectors,).
-        characters: in the texts.
+        owners: index of each vector's paragraph, int64, shape (vectors,).
+        characters: number of characters in the encoded texts.
     """
 
     vectors: np.ndarray
@@ -40,22 +44,22 @@ class Grouped:
 
 
 @dataclass(frozen=True)
-class Vectors:
+class StudyVectors:
     """Embeddings of one encoder, float32, in the order of the data.
 
     Attributes:
         paragraphs: language → shape (paragraphs, dimension).
         questions: language → shape (questions, dimension).
-        sentences: paragraphs' language → their sentences.
-        generated: generated questions in all languages of the study, if there are any.
-        translations: language → machine translations of the paragraphs into it, if there are any.
+        sentences: paragraph language → sentences of the paragraphs.
+        generated: generated questions in all languages of the study, if any.
+        translations: language → machine translations of the paragraphs into it, if any.
     """
 
     paragraphs: Mapping[str, np.ndarray]
     questions: Mapping[str, np.ndarray]
-    sentences: Mapping[str, Grouped]
-    generated: Grouped | None = None
-    translations: Mapping[str, Grouped] = field(default_factory=dict)
+    sentences: Mapping[str, OwnedVectors]
+    generated: OwnedVectors | None = None
+    translations: Mapping[str, OwnedVectors] = field(default_factory=dict)
 
 
 def encode_all(
@@ -68,101 +72,114 @@ def encode_all(
     translated: Mapping[str, Sequence[str]] | None = None,
     device: str | None = None,
     force: bool = False,
-) -> Vectors:
-    """Encode what is not there yet, and read all of it.
+) -> StudyVectors:
+    """Encode all texts of the study, reusing the stage folders that match.
 
     Args:
-        study: its languages, and whether it needs sentences.
-        data: of the same languages.
+        study: determines the languages and whether sentences are needed.
+        data: paragraphs and questions in these languages.
         config: the encoder.
-        folder: holds a stage folder for each kind and language.
-        generated: generated queries about the English paragraphs, as ``xqg-repro generate`` writes them; see
+        folder: parent of the stage folders, one per kind and language.
+        generated: generated queries for the English paragraphs, written by ``xqg-repro generate``; see
             :func:`~xqg_repro.representation.queries.query_files`.
         translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
-        device, force: as in :func:`~xqg_repro.representation.encode.encode`.
+        device, force: see :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
-        InputError: as :func:`~xqg_repro.representation.encode.encode`; generated queries of other paragraphs.
+        InputError: see :func:`~xqg_repro.representation.encode.encode`; or generated queries for other paragraphs.
     """
-    paragraphs, sides = {}, {}
-    stages = _Texts(config, device, force)
+    paragraphs = {}
     for code in study.languages:
-        place = folder / f"paragraphs.{code}"
-        encode(f"{NAME}/{code}", config, place, device=device, force=force)
-        paragraphs[code] = _in_order(place, data.docids)
-    questions = {code: stages.encoded(folder / f"questions.{code}", data.questions[code]) for code in study.languages}
-    cut = any(Source.SENTENCES in method.sources for method in study.methods.values())
-    for code in study.passages if cut else ():
-        pieces = [
-            (i, doc.title, s) for i, doc in enumerate(data.paragraphs[code]) for s in split_sentences(doc.text, code)
-        ]
-        owners, titles, texts = ([row[part] for row in pieces] for part in range(3))
-        vectors = stages.encoded(folder / f"sentences.{code}", texts, titles)
-        sides[code] = Grouped(vectors, np.array(owners), sum(map(len, texts)))
-    first, translations = study.passages[0], {}
-    titles = [doc.title for doc in data.paragraphs[first]]  # a machine has translated the texts alone
-    for code, texts in (translated or {}).items():
-        vectors = stages.encoded(folder / f"translations.{first}.{code}", texts, titles)
-        translations[code] = Grouped(vectors, np.arange(len(texts)), sum(map(len, texts)))
-    return Vectors(paragraphs, questions, sides, _generated(study, data, stages, folder, generated), translations)
+        stage = folder / f"paragraphs.{code}"
+        encode(f"{NAME}/{code}", config, stage, device=device, force=force)
+        paragraphs[code] = _read_in_order(stage, data.docids)
 
-
-def _generated(
-    study: Study, data: ParallelData, stages: _Texts, folder: Path, source: str | Path | None
-) -> Grouped | None:
-    """The generated questions in the study's languages, as many as there are."""
-    if source is None:
-        return None
-    place = {docid: i for i, docid in enumerate(data.docids)}
-    owners, texts = [], []
-    for passage in read_queries(source, study.languages, 2**31, allow_missing=True):
-        if passage.docid not in place:
-            raise InputError(
-                f"has queries for {passage.docid}, which is no paragraph of {NAME}",
-                path=source,
-                hint=f"generate for --collection {NAME}/en",
-            )
-        found = [query for queries in passage.queries.values() for query in queries]
-        owners += [place[passage.docid]] * len(found)
-        texts += found
-    if not texts:
-        raise InputError(f"holds no queries in {' '.join(study.languages)}", path=source)
-    vectors = stages.encoded(folder / "generated", texts)
-    return Grouped(vectors, np.array(owners), sum(map(len, texts)))
-
-
-def _in_order(folder: Path, docids: Sequence[str]) -> np.ndarray:
-    """The vectors of a folder that ``encode`` wrote, in the order of these docids."""
-    shards = list(read_shards(folder))
-    place = {docid: i for i, docid in enumerate(docid for ids, _ in shards for docid in ids)}
-    return np.concatenate([vectors for _, vectors in shards])[[place[docid] for docid in docids]]
+    encoder = _StageEncoder(config, folder, device, force)
+    questions = {code: encoder.encode(f"questions.{code}", data.questions[code]) for code in study.languages}
+    sentence_vectors = {}
+    if any(Source.SENTENCES in method.sources for method in study.methods.values()):
+        sentence_vectors = {code: _encode_sentences(data.paragraphs[code], code, encoder) for code in study.passages}
+    translations = _encode_translations(data, study.passages[0], translated or {}, encoder)
+    generated_vectors = None if generated is None else _encode_generated(study, data, encoder, generated)
+    return StudyVectors(paragraphs, questions, sentence_vectors, generated_vectors, translations)
 
 
 @dataclass
-class _Texts:
-    """Encodes lists of texts into stage folders; the model is loaded when the first is not there."""
+class _StageEncoder:
+    """Encodes lists of texts into stage folders; it loads the model when it first needs it."""
 
     config: EncoderConfig
+    folder: Path
     device: str | None
     force: bool
     encoder: TextEncoder | None = None
 
-    def encoded(self, folder: Path, texts: Sequence[str], titles: Sequence[str] | None = None) -> np.ndarray:
-        """Embeddings of questions, or of passages with these titles; float32, shape (texts, dimension)."""
+    def encode(self, name: str, texts: Sequence[str], titles: Sequence[str] | None = None) -> np.ndarray:
+        """Embeddings of questions, or of passages if there are titles; float32, shape (texts, dimension)."""
         wanted = Manifest(
             "study-encode",
             {"encoder": dataclasses.asdict(self.config), "passages": titles is not None},
             {"texts": digest([titles, texts]), "model": model_fingerprint(self.config.model)},
         )
 
-        def build(place: Path) -> dict[str, int]:
+        def build(partial: Path) -> dict[str, int]:
             self.encoder = self.encoder or TextEncoder(self.config, self.device)
             if titles is None:
                 vectors = self.encoder.encode_queries(texts)
             else:
                 vectors = self.encoder.encode_passages(titles, texts)
-            write_array(place / "vectors.npy", vectors)
+            write_array(partial / "vectors.npy", vectors)
             return {"texts": len(texts), "dimension": self.encoder.dimension}
 
-        build_stage(folder, wanted, build, force=self.force)
-        return np.load(folder / "vectors.npy", allow_pickle=False)
+        build_stage(self.folder / name, wanted, build, force=self.force)
+        return np.load(self.folder / name / "vectors.npy", allow_pickle=False)
+
+
+def _encode_sentences(paragraphs: Sequence[Passage], language: str, encoder: _StageEncoder) -> OwnedVectors:
+    """The sentences of each paragraph, each with the paragraph's title."""
+    owners, titles, texts = [], [], []
+    for row, doc in enumerate(paragraphs):
+        for sentence in split_sentences(doc.text, language):
+            owners.append(row)
+            titles.append(doc.title)
+            texts.append(sentence)
+    vectors = encoder.encode(f"sentences.{language}", texts, titles)
+    return OwnedVectors(vectors, np.array(owners), sum(map(len, texts)))
+
+
+def _encode_translations(
+    data: ParallelData, source: str, translated: Mapping[str, Sequence[str]], encoder: _StageEncoder
+) -> dict[str, OwnedVectors]:
+    """Machine translations with the titles of the originals, which were not translated."""
+    titles = [doc.title for doc in data.paragraphs[source]]
+    translations = {}
+    for code, texts in translated.items():
+        vectors = encoder.encode(f"translations.{source}.{code}", texts, titles)
+        translations[code] = OwnedVectors(vectors, np.arange(len(texts)), sum(map(len, texts)))
+    return translations
+
+
+def _encode_generated(study: Study, data: ParallelData, encoder: _StageEncoder, generated: str | Path) -> OwnedVectors:
+    """All generated questions in the study's languages."""
+    row_of = {docid: row for row, docid in enumerate(data.docids)}
+    owners: list[int] = []
+    texts: list[str] = []
+    for passage in read_queries(generated, study.languages, 2**31, allow_missing=True):
+        if passage.docid not in row_of:
+            problem = f"has queries for {passage.docid}, which is not a paragraph of {NAME}"
+            raise InputError(problem, path=generated, hint=f"generate queries with --collection {NAME}/en")
+        for queries in passage.queries.values():
+            owners += [row_of[passage.docid]] * len(queries)
+            texts += queries
+    if not texts:
+        raise InputError(f"has no queries in {' '.join(study.languages)}", path=generated)
+    return OwnedVectors(encoder.encode("generated", texts), np.array(owners), sum(map(len, texts)))
+
+
+def _read_in_order(folder: Path, docids: Sequence[str]) -> np.ndarray:
+    """The vectors of a folder that ``encode`` wrote, in the order of these docids."""
+    shards = list(read_shards(folder))
+    stored_docids = [docid for ids, _ in shards for docid in ids]
+    row_of = {docid: row for row, docid in enumerate(stored_docids)}
+    vectors = np.concatenate([vectors for _, vectors in shards])
+    return vectors[[row_of[docid] for docid in docids]]

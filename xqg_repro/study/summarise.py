@@ -1,0 +1,106 @@
+"""From the results of a study to its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from xqg_repro.study.data import ParallelData
+from xqg_repro.study.results import Curve, Pair, Results
+from xqg_repro.study.settings import Study
+from xqg_repro.study.sources import SumsOf
+from xqg_repro.study.statistics import compare_each_pair, compare_in_scopes, find_examples, pair_name
+from xqg_repro.study.summary import MethodCost, StudySummary
+from xqg_repro.study.vectors import StudyVectors
+
+T = TypeVar("T")
+
+EXAMPLE_COMPARISONS = (("queries-all", "passages-all"), ("queries-own", "passages-own"))
+"""The comparisons with examples."""
+
+
+def summarise(
+    study: Study,
+    data: ParallelData,
+    results: Results,
+    vectors: StudyVectors,
+    sums_of: SumsOf,
+    model: str,
+    model_version: str,
+) -> StudySummary:
+    """Test the results, count the costs and put everything into its written form.
+
+    Args:
+        study: what is compared.
+        data, vectors: of the study's languages.
+        results: ranks and scores of all methods.
+        sums_of: see :func:`~xqg_repro.study.sources.cached_sums`.
+        model: folder or id of the encoder's model.
+        model_version: its fingerprint.
+    """
+    shown = [comparison for comparison in EXAMPLE_COMPARISONS if set(comparison) <= study.methods.keys()]
+    means = {measure: {pair: dict(results.means(measure, pair)) for pair in study.pairs} for measure in results.scores}
+    return StudySummary(
+        encoder=Path(model).name,
+        model=model_version,
+        data=data.version,
+        languages=study.languages,
+        passages=study.passages,
+        folds=study.folds,
+        seed=study.seed,
+        chosen_by=study.chosen_by,
+        alphas=tuple(sorted(study.alphas)),
+        counts=_counts(data, results),
+        titles={name: method.title for name, method in study.methods.items()},
+        bounds={name: method.bound.value for name, method in study.methods.items()},
+        means={measure: _named(by_pair) for measure, by_pair in means.items()},
+        chosen=_named(results.chosen),
+        read=_named(results.read),
+        gold={measure: _named(by_pair) for measure, by_pair in results.gold.items()},
+        curves={measure: _named_curves(by_method) for measure, by_method in results.curves.items()},
+        tests=tuple(compare_each_pair(results, study.comparisons)),
+        mixed=tuple(compare_in_scopes(results, study)),
+        sources={name: grouping.source for name, grouping in study.groups.items()},
+        costs=tuple(method_costs(study, vectors, sums_of)),
+        examples=tuple(find_examples(results, study, shown)),
+    )
+
+
+def method_costs(study: Study, vectors: StudyVectors, sums_of: SumsOf) -> list[MethodCost]:
+    """What each method encodes and stores, for paragraphs in the first language and questions in all languages."""
+    first = study.passages[0]
+    index_bytes = 4 * vectors.paragraphs[first].size
+    costs = []
+    for name, method in study.methods.items():
+        sums = []
+        for source in method.sources:
+            languages = study.languages if source.uses_question_language else study.languages[:1]
+            sums += [sums_of(source, first, asked) for asked in languages]
+        by_language = any(source.uses_question_language for source in method.sources)
+        indexes = len(study.languages) if by_language else 1
+        texts, characters = sum(s.texts for s in sums), sum(s.characters for s in sums)
+        costs.append(MethodCost(name, texts, characters, indexes, indexes * index_bytes))
+    return costs
+
+
+def _counts(data: ParallelData, results: Results) -> dict[str, int]:
+    questions_of_paragraph = np.bincount(data.gold)
+    return {
+        "articles": len(np.unique(data.articles)),
+        "paragraphs": len(data.docids),
+        "questions": len(data.qids),
+        "alone": int((questions_of_paragraph[data.gold] == 1).sum()),
+        "same": sum(len(rows) > 1 for rows in data.duplicates),
+        "answered": results.answered,
+    }
+
+
+def _named(by_pair: Mapping[Pair, T]) -> dict[str, T]:
+    return {pair_name(pair): value for pair, value in by_pair.items()}
+
+
+def _named_curves(by_method: Mapping[str, Mapping[Pair, Curve]]) -> dict[str, dict[str, Curve]]:
+    return {method: _named(by_pair) for method, by_pair in by_method.items()}
