@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from xqg_repro.core.languages import LANGUAGE_NAMES, SCRIPTS, is_in_script
+from xqg_repro.core.languages import LANGUAGE_NAMES, SCRIPTS, is_in_script, split_sentences
 
 QUESTIONS = {
     "ar": "ما هي عاصمة فنلندا؟",
@@ -61,3 +61,20 @@ def test_questions_are_in_their_own_script_alone(language: str, form: str) -> No
 )
 def test_more_than_half_of_the_letters_decide(text: str, language: str, expected: bool) -> None:
     assert is_in_script(text, language) is expected
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("en", "One sentence stands here. And another one stands there?  Yes, and a third one!", 3),
+        ("en", "It costs 3.5 dollars in the U.S. today", 1),
+        ("zh", "这是第一个句子它足够长可以算作一个句子。这是第二个句子它足够长可以算作一个句子。", 2),
+        ("hi", "यह पहला वाक्य है जो काफी लंबा है। यह दूसरा वाक्य है जो काफी लंबा है।", 2),
+        ("ar", "ما هي عاصمة البلاد التي نتحدث عنها؟ إنها مدينة كبيرة جدا.", 2),
+        ("th", "ประโยคแรกของย่อหน้านี้ยาวพอ ประโยคที่สองของย่อหน้านี้ยาวพอ", 2),
+    ],
+)
+def test_sentences_end_as_the_language_ends_them(language: str, text: str, expected: int) -> None:
+    sentences = split_sentences(text, language)
+    assert len(sentences) == expected
+    assert "".join("".join(sentences).split()) == "".join(text.split())
