@@ -1,4 +1,4 @@
-"""Augmenting a shard: the reference's 35 pickled files of query embeddings against stored sums; disk needed."""
+"""Augmenting a shard: the reference's 35 pickled files of query embeddings against stored sums; and disk space."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from common import Section, times
+from common import Section, describe_rounds
 from disk import PASSAGES, QUERIES, RANKS, WIDTHS, Formats, section
 
 from xqg_repro.core.files import atomic_write, write_array
@@ -30,7 +30,7 @@ from xqg_repro.representation.sums import Layout
 from xqg_repro.representation.sumstore import write_sums
 from xqg_repro.retrieval.index import build_index
 
-HOW = Augmentation()
+AUGMENTATION = Augmentation()
 LAYOUTS = {f"sums of {RANKS} ranks": Layout(), "sums of the last rank": Layout(every_rank=False)}
 WAYS = {f"{name}, {dtype}": (layout, dtype) for dtype in WIDTHS for name, layout in LAYOUTS.items()}
 WAYS[f"sums of {RANKS} ranks, int8"] = (Layout(), "int8")
@@ -38,8 +38,15 @@ FACTORIES = {"float32": "Flat", "float16": "SQfp16"}
 REFERENCE = "reference"
 
 
+class Cost(NamedTuple):
+    """Seconds, and the growth of the process's memory in bytes."""
+
+    seconds: float
+    memory: float
+
+
 def measure(folder: Path, passages: int, dimension: int, rounds: int) -> list[Section]:
-    """Measure time, memory and disk of augmenting one shard of random vectors.
+    """Measure time, memory and disk space of augmenting one shard of random vectors.
 
     Args:
         folder: an empty folder, for 3 GB of files at 20,000 passages of 768 dimensions.
@@ -48,26 +55,26 @@ def measure(folder: Path, passages: int, dimension: int, rounds: int) -> list[Se
     """
     docids = [str(1 + number * PASSAGES // passages) for number in range(passages)]
     write_inputs(folder, docids, dimension)
-    ways: dict[str, tuple[Callable[[Path], None], Path]] = {REFERENCE: (reference, folder / REFERENCE)}
-    ways |= {name: (ours, folder / name) for name in WAYS}
-    costs: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
-    os.sync()  # what was written so far shall not be written while the clock runs
+    ways = {REFERENCE: augment_as_reference} | dict.fromkeys(WAYS, augment_from_sums)
+    costs: dict[str, list[Cost]] = {name: [] for name in ways}
+    os.sync()  # so that no earlier writes run while the clock does
     for _ in range(rounds):
-        for name, (action, place) in ways.items():
-            shutil.rmtree(place / "augmented", ignore_errors=True)
-            costs[name].append(in_child(action, place))
-    sizes = {name: _sizes(place) for name, (_, place) in ways.items()}
-    timed = Section("Augmenting one shard", _timed(ways, costs, sizes, len(docids), dimension, rounds))
+        for name, action in ways.items():
+            shutil.rmtree(folder / name / "augmented", ignore_errors=True)
+            costs[name].append(run_in_child(action, folder / name))
+    table = _cost_table(folder, costs)
+
     for dtype, factory in FACTORIES.items():
         place = folder / f"sums of the last rank, {dtype}"
         build_index(place / "augmented", place / "index", factory=factory)
     measured = {name: size / passages for name, size in _components(folder).items()}
     computed = Formats(dimension, sum(map(len, docids)) / passages).components()
+    timed = Section("Augmenting one shard", _text(table, passages, dimension, rounds))
     return [timed, section(measured, computed, passages, dimension)]
 
 
 def write_inputs(folder: Path, docids: list[str], dimension: int) -> None:
-    """Write the same random vectors as the reference keeps them and as ``encode`` and ``sum`` do, in all formats."""
+    """Write the same random vectors as the reference stores them and, in all formats, as ``encode`` and ``sum`` do."""
     draw = np.random.default_rng(1)
     shape = (len(docids), dimension)
     (folder / REFERENCE).mkdir()
@@ -79,67 +86,70 @@ def write_inputs(folder: Path, docids: list[str], dimension: int) -> None:
         _pickle((queries, docids), folder / REFERENCE / f"queries{number}.pkl")
         sums[:, 0, number % RANKS] += queries
     np.cumsum(sums, axis=2, out=sums)
-    encoder = {"encoder": dataclasses.asdict(EncoderConfig("random vectors"))}
-    inputs = dict.fromkeys(("collection", "model", "queries"), "random vectors")
-    counts = {"passages": len(docids), "dimension": dimension}
     for name, (layout, dtype) in WAYS.items():
-        common = {**encoder, "dtype": dtype, "shard_size": len(docids)}
-        parameters = {**common, **dataclasses.asdict(layout), "allow_missing": False}
-        held = sums if layout.every_rank else sums[:, :, -1:]
-        numbers = np.tile(np.array(layout.ranks, np.uint16) * len(XOR_LANGUAGES), (len(docids), 1, 1))
-
-        def write_shard(partial: Path, held: np.ndarray = held, dtype: str = dtype, numbers: Any = numbers) -> None:
-            write_array(partial / "00000.counts.npy", numbers)
-            write_sums(partial / "00000.npy", held, dtype)
-
-        def write_passages(partial: Path, dtype: str = dtype) -> None:
-            write_array(partial / "00000.npy", vectors.astype("float16" if dtype == "int8" else dtype))
-
-        _stage(folder / name / "sums", Manifest("sum", parameters, inputs), write_shard, docids, counts)
-        _stage(folder / name / "passages", Manifest("encode", common, inputs), write_passages, docids, counts)
+        _write_stages(folder / name, docids, vectors, sums, layout, dtype)
 
 
-def _stage(
-    folder: Path, manifest: Manifest, write: Callable[[Path], None], docids: list[str], counts: dict[str, int]
+def _write_stages(
+    folder: Path, docids: list[str], vectors: np.ndarray, sums: np.ndarray, layout: Layout, dtype: str
 ) -> None:
-    def build(partial: Path) -> dict[str, int]:
-        with atomic_write(partial / "00000.docid") as file:
+    """Write the stage folders ``sums`` and ``passages`` of one way."""
+    if not layout.every_rank:
+        sums = sums[:, :, -1:]
+    query_counts = np.tile(np.array(layout.ranks, np.uint16) * len(XOR_LANGUAGES), (len(docids), 1, 1))
+
+    def write_docids(partial_folder: Path) -> dict[str, int]:
+        with atomic_write(partial_folder / "00000.docid") as file:
             file.writelines(f"{docid}\n" for docid in docids)
-        write(partial)
-        return counts
+        return {"passages": len(docids), "dimension": vectors.shape[1]}
 
-    build_stage(folder, manifest, build)
+    def build_sums(partial_folder: Path) -> dict[str, int]:
+        write_array(partial_folder / "00000.counts.npy", query_counts)
+        write_sums(partial_folder / "00000.npy", sums, dtype)
+        return write_docids(partial_folder)
+
+    def build_passages(partial_folder: Path) -> dict[str, int]:
+        write_array(partial_folder / "00000.npy", vectors.astype("float16" if dtype == "int8" else dtype))
+        return write_docids(partial_folder)
+
+    encoder = dataclasses.asdict(EncoderConfig("random vectors"))
+    common = {"encoder": encoder, "dtype": dtype, "shard_size": len(docids)}
+    inputs = dict.fromkeys(("collection", "model", "queries"), "random vectors")
+    parameters = {**common, **dataclasses.asdict(layout), "allow_missing": False}
+    build_stage(folder / "sums", Manifest("sum", parameters, inputs), build_sums)
+    build_stage(folder / "passages", Manifest("encode", common, inputs), build_passages)
 
 
-def reference(place: Path) -> None:
-    """Read the files of queries one by one, add them up, combine, and write, as the reference does."""
-    vectors, docids = _unpickle(place / "passages.pkl")
+def augment_as_reference(folder: Path) -> None:
+    """Read the files of queries one by one, sum them, combine the sum with the passages, and write the result."""
+    vectors, docids = _unpickle(folder / "passages.pkl")
     total = np.zeros(vectors.shape, dtype=np.float32)
     for number in range(QUERIES):
-        queries, theirs = _unpickle(place / f"queries{number}.pkl")
-        if theirs != docids:
+        queries, query_docids = _unpickle(folder / f"queries{number}.pkl")
+        if query_docids != docids:
             raise ValueError(f"queries{number}.pkl has other docids than the passages")
         total += queries
-        del queries  # or two of them would be in memory while the next is read
-    (place / "augmented").mkdir()
-    _pickle(((1 - HOW.alpha) * vectors + HOW.alpha * total, docids), place / "augmented" / "passages.pkl")
+        del queries  # or two of them would be in memory while the next one is read
+    (folder / "augmented").mkdir()
+    augmented = (1 - AUGMENTATION.alpha) * vectors + AUGMENTATION.alpha * total
+    _pickle((augmented, docids), folder / "augmented" / "passages.pkl")
 
 
-def ours(place: Path) -> None:
-    """The stage ``augment``, with its checksums and its flushing to the disk."""
-    augment(place / "passages", place / "sums", place / "augmented", HOW)
+def augment_from_sums(folder: Path) -> None:
+    """Run the stage ``augment``, which computes checksums and flushes its output to disk."""
+    augment(folder / "passages", folder / "sums", folder / "augmented", AUGMENTATION)
 
 
-def in_child(action: Callable[[Path], None], place: Path) -> tuple[float, float]:
-    """Run an action in a process of its own; seconds, and the bytes by which its memory grew at most."""
+def run_in_child(action: Callable[[Path], None], folder: Path) -> Cost:
+    """Run an action in its own process."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_cost, action, place).result()
+        return pool.submit(_run, action, folder).result()
 
 
-def _cost(action: Callable[[Path], None], place: Path) -> tuple[float, float]:
+def _run(action: Callable[[Path], None], folder: Path) -> Cost:
     before, start = _memory("VmRSS"), time.perf_counter()
-    action(place)
-    return time.perf_counter() - start, _memory("VmHWM") - before
+    action(folder)
+    return Cost(time.perf_counter() - start, _memory("VmHWM") - before)
 
 
 def _memory(key: str) -> float:
@@ -154,7 +164,7 @@ def _pickle(value: object, path: Path) -> None:
 
 
 def _unpickle(path: Path) -> tuple[np.ndarray, list[str]]:
-    with open(path, "rb") as file:  # only files that this script wrote a moment ago
+    with open(path, "rb") as file:  # only files that this script has just written
         return pickle.load(file)
 
 
@@ -162,57 +172,54 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.name != MANIFEST)
 
 
-def _sizes(place: Path) -> tuple[int, int]:
+def _read_and_written(folder: Path) -> tuple[int, int]:
     """Bytes of the files that a way reads and of those that it writes."""
-    if place.name == REFERENCE:
-        return sum(path.stat().st_size for path in place.glob("*.pkl")), _size(place / "augmented")
-    return _size(place / "passages") + _size(place / "sums"), _size(place / "augmented")
+    written = _size(folder / "augmented")
+    if folder.name == REFERENCE:
+        return sum(path.stat().st_size for path in folder.glob("*.pkl")), written
+    return _size(folder / "passages") + _size(folder / "sums"), written
 
 
 def _components(folder: Path) -> dict[str, int]:
-    """Sizes on the disk, by the names of :meth:`disk.Formats.components`."""
-    found = {"reference: passages, and the same augmented": _size(folder / REFERENCE / "augmented")}
-    found[f"reference: one of {QUERIES} files of queries"] = (folder / REFERENCE / "queries0.pkl").stat().st_size
-    found |= {name: _size(folder / name / "sums") for name in WAYS}
+    """Sizes on disk, by the names of :meth:`disk.Formats.components`."""
+    sizes = {"reference: passages, and the same augmented": _size(folder / REFERENCE / "augmented")}
+    sizes[f"reference: one of {QUERIES} files of queries"] = (folder / REFERENCE / "queries0.pkl").stat().st_size
+    sizes |= {name: _size(folder / name / "sums") for name in WAYS}
     for dtype in WIDTHS:
         place = folder / f"sums of the last rank, {dtype}"
-        for name, part in (("embeddings", "passages"), ("augmented embeddings", "augmented"), ("index", "index")):
-            found[f"{name}, {dtype}"] = _size(place / part)
-    return found
+        for name, stage in (("embeddings", "passages"), ("augmented embeddings", "augmented"), ("index", "index")):
+            sizes[f"{name}, {dtype}"] = _size(place / stage)
+    return sizes
 
 
-def _difference(place: Path, truth: np.ndarray) -> float:
-    _, vectors = next(read_shards(place / "augmented"))
-    return float(np.abs(vectors - truth).max())
-
-
-def _timed(
-    ways: Mapping[str, tuple[Callable[[Path], None], Path]],
-    costs: Mapping[str, list[tuple[float, float]]],
-    sizes: Mapping[str, tuple[int, int]],
-    passages: int,
-    dimension: int,
-    rounds: int,
-) -> str:
-    truth, _ = _unpickle(ways[REFERENCE][1] / "augmented" / "passages.pkl")
+def _cost_table(folder: Path, costs: Mapping[str, list[Cost]]) -> Table:
+    expected, _ = _unpickle(folder / REFERENCE / "augmented" / "passages.pkl")
     rows = []
-    for name, (_, place) in ways.items():
-        seconds = [cost[0] for cost in costs[name]]
-        faster = median(theirs[0] / mine for mine, theirs in zip(seconds, costs[REFERENCE], strict=True))
-        cells = [f"{median(seconds):.2f}", f"{faster:.1f}×", f"{median(cost[1] for cost in costs[name]) / 1e6:,.0f}"]
-        cells += [f"{size / 1e6:,.0f}" for size in sizes[name]]
-        rows.append((name, *cells, "–" if name == REFERENCE else f"{_difference(place, truth):.0e}"))
-    header = ("way", "seconds", "faster", "peak memory, MB", "files read, MB", "written, MB", "largest difference")
-    return f"""One shard of {passages:,} passages of {dimension} dimensions with {QUERIES} queries each, all of random
-numbers; α = {HOW.alpha}; {times(rounds)}; every way in a process of its own, its files in the page cache.
+    for name, mine in costs.items():
+        speedup = median(theirs.seconds / cost.seconds for cost, theirs in zip(mine, costs[REFERENCE], strict=True))
+        seconds, memory = median(cost.seconds for cost in mine), median(cost.memory for cost in mine)
+        sizes = [f"{size / 1e6:,.0f}" for size in _read_and_written(folder / name)]
+        difference = "–"
+        if name != REFERENCE:
+            _, vectors = next(read_shards(folder / name / "augmented"))
+            difference = f"{np.abs(vectors - expected).max():.0e}"
+        rows.append((name, f"{seconds:.2f}", f"{speedup:.1f}×", f"{memory / 1e6:,.0f}", *sizes, difference))
+    header = ("way", "seconds", "speed-up", "peak memory, MB", "files read, MB", "written, MB", "largest difference")
+    return Table(header, rows)
 
-- *reference*: {QUERIES} pickled (array, ids) files are read one after the other, added up in float32, combined with
-  the pickled passages, and pickled.
-- *sums*: the stage `augment` from stored sums. Its time includes SHA-256 of what it writes and flushing that to the
-  disk, both of which the reference goes without.
 
-Peak memory is what the process took beyond its start; of ours, part is files mapped into memory, which the system
-can take back. The largest difference is to the reference's augmented vectors.
+def _text(table: Table, passages: int, dimension: int, rounds: int) -> str:
+    return f"""One shard of {passages:,} passages with {QUERIES} queries each, all random vectors of {dimension}
+dimensions; α = {AUGMENTATION.alpha}; {describe_rounds(rounds)}. Each method runs in its own process, with its files in
+the page cache.
 
-{Table(header, rows).markdown()}
+- *reference*: reads {QUERIES} pickled (array, ids) files one by one, sums them in float32, combines the sum with the
+  pickled passages, and pickles the result.
+- *sums*: the stage `augment`, from stored sums. Its time includes computing the SHA-256 of its output and flushing the
+  output to disk; the reference does neither.
+
+Peak memory is the growth of the process from its start. Part of ours is memory-mapped files, which the system can
+reclaim. The largest difference is from the reference's augmented vectors.
+
+{table.markdown()}
 """

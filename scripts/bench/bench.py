@@ -1,7 +1,7 @@
-"""Measure speed, memory and disk against the reference's ways: python scripts/bench/bench.py [--quick].
+"""Measure speed, memory and disk space against the reference's ways: python scripts/bench/bench.py [--quick].
 
-Prints the page and writes it to docs/benchmarks.md. It takes some minutes, 4 GB of temporary space (in ``TMPDIR``)
-and 4 GB of memory, and wants a machine with nothing else to do.
+Prints the page and writes it to docs/benchmarks.md. This takes some minutes, 4 GB of temporary space (in ``TMPDIR``)
+and 4 GB of memory, on a machine with nothing else to do.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 import augmenting
 import encoding
 import generation
-from common import Section, machine
-from xqg_repro.reproduction.estimates import random_encoder
+from common import Section, describe_machine, target_table
 
 from xqg_repro.core.errors import exit_status
 from xqg_repro.core.files import atomic_write
@@ -33,11 +32,11 @@ class Sizes:
 
     Attributes:
         rounds: how often each way is timed.
-        encoded: passages whose queries are encoded.
-        shard: passages of the augmented shard.
-        dimension: of its vectors.
-        generated, generated_reference: passages that queries are generated for, in our way and in the reference's.
-        query_length: tokens of a generated query at most.
+        encoded: number of passages whose queries are encoded.
+        shard: number of passages in the augmented shard.
+        dimension: dimension of the shard's vectors.
+        generated, generated_reference: number of passages to generate queries for, in our way and the reference's.
+        query_length: maximum length of a generated query, in tokens.
     """
 
     rounds: int = 3
@@ -55,25 +54,25 @@ QUICK = Sizes(rounds=1, encoded=2, shard=500, dimension=64, generated=2, generat
 def main() -> int:
     """Parse the command line, measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, default=PAGE, help="the page (docs/benchmarks.md)")
-    parser.add_argument("--encoder", help="a real encoder's folder or id, in place of random weights of mBERT's size")
-    parser.add_argument("--preset", default="mbert", help="its settings: pooling, prefixes, … (%(default)s)")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, in seconds, to try the script out")
-    arguments = parser.parse_args()
-    page = measure(QUICK if arguments.quick else Sizes(), arguments.encoder, arguments.preset, arguments.quick)
+    parser.add_argument("--output", type=Path, default=PAGE, help="the page (default: docs/benchmarks.md)")
+    parser.add_argument("--encoder", help="a real encoder's folder or id (default: random weights of mBERT's size)")
+    parser.add_argument("--preset", default="mbert", help="settings of --encoder (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to test the script in seconds")
+    args = parser.parse_args()
+    page = measure(QUICK if args.quick else Sizes(), args.encoder, args.preset, args.quick)
     print(page)
-    with atomic_write(arguments.output) as file:
+    with atomic_write(args.output) as file:
         file.write(page)
     return 0
 
 
-def measure(sizes: Sizes, encoder: str | None, preset: str, tiny: bool) -> str:
+def measure(sizes: Sizes, encoder: str | None, preset: str, quick: bool) -> str:
     """Measure everything and return the page."""
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    here = machine()
+    machine = describe_machine()  # first, as it has the load of the minute before
     with tempfile.TemporaryDirectory(prefix="xqg-bench-") as name:
         folder = Path(name)
         generator = generation.settings(sizes.query_length)
@@ -82,9 +81,9 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, tiny: bool) -> str:
         if encoder:
             config, title = dataclasses.replace(load_preset(preset), model=encoder), f"a trained one, `{preset}`"
         else:
-            config = random_encoder(folder / "encoder", **encoding.TINY if tiny else {})
-            title = "a tiny BERT" if tiny else "a BERT of mBERT's size (12 layers of 768 dimensions, CLS)"
-            title += " with random weights and the tokenizer of `package:xdr-mini`"
+            config = encoding.random_encoder(folder / "encoder", **encoding.TINY if quick else {})
+            size = "a tiny BERT" if quick else "a BERT of mBERT's size (12 layers of 768 dimensions, CLS)"
+            title = f"{size} with random weights and the tokenizer of `package:xdr-mini`"
         _log("encoding")
         encoded = encoding.measure(config, title, passages, sizes.rounds)
         _log("generation")
@@ -92,22 +91,18 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, tiny: bool) -> str:
         _log("augmenting")
         (folder / "shard").mkdir()
         augmented = augmenting.measure(folder / "shard", sizes.shard, sizes.dimension, sizes.rounds)
-    return _page(here, [encoded, *augmented, generated], tiny)
+    return _page(machine, [encoded, *augmented, generated], quick)
 
 
-def _page(here: Table, sections: list[Section], quick: bool) -> str:
-    targets = [
-        (target.what, target.wanted, target.measured, "met" if target.met else "**not met**")
-        for section in sections
-        for target in section.targets
-    ]
-    warning = "**Made by `--quick`, to try the script out: these numbers mean nothing.**\n\n" if quick else ""
+def _page(machine: Table, sections: list[Section], quick: bool) -> str:
+    warning = "**Made with `--quick`, to test the script: these numbers mean nothing.**\n\n" if quick else ""
     parts = [
         "# Benchmarks",
-        "Written by `make bench`. Ratios are of ways that took turns in one run on one machine; others give others.",
-        f"{warning}{here.markdown()}",
+        "Written by `make bench`. All ratios come from one run on one machine, in which the methods took turns. Other "
+        "machines give other\nratios.",
+        f"{warning}{machine.markdown()}",
         "## Targets",
-        Table(("what", "wanted", "measured", "verdict"), targets).markdown(),
+        target_table([target for section in sections for target in section.targets]).markdown(),
     ]
     for section in sections:
         parts += [f"## {section.title}", section.text.rstrip()]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, sections of the page, and the machine they ran on."""
+"""What the benchmarks share: timing in turns, sections of the page, and the description of the machine."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from xqg_repro.core.tables import Table
 
 @dataclass(frozen=True)
 class Target:
-    """A figure that was to be reached, and what was measured of it."""
+    """A target for a measured value, and whether it was met."""
 
     what: str
-    wanted: str
+    target: str
     measured: str
     met: bool
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, Markdown below it, and the targets that it decides."""
+    """A section of the page: its heading, its Markdown, and the targets that it decides."""
 
     title: str
     text: str
@@ -35,28 +35,28 @@ class Section:
 
 @dataclass(frozen=True)
 class Timing:
-    """How long a way took over ``count`` things, in each round."""
+    """How long a method took for ``count`` items, in each round."""
 
     count: int
     seconds: Sequence[float]
 
     @property
     def rate(self) -> float:
-        """Things a second: the median over rounds."""
+        """Items per second: the median over rounds."""
         return self.count / median(self.seconds)
 
-    def against(self, other: Timing) -> float:
-        """How many times the other's rate: the median over rounds, each of which measured both."""
-        rates = zip(self.seconds, other.seconds, strict=True)
-        return median((self.count / mine) / (other.count / theirs) for mine, theirs in rates)
+    def ratio_to(self, other: Timing) -> float:
+        """How many times as fast as the other: the median over rounds, each of which timed both."""
+        rounds = zip(self.seconds, other.seconds, strict=True)
+        return median((self.count / mine) / (other.count / theirs) for mine, theirs in rounds)
 
 
-def interleaved(ways: Mapping[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, Timing]:
-    """Time several ways by turns, so that a machine that slows down slows them all.
+def time_in_turns(ways: Mapping[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, Timing]:
+    """Time several methods in turns, so that a machine that slows down slows all of them.
 
     Args:
-        ways: name → how many things it does, and the action. Each should have been warmed up.
-        rounds: how often each is timed.
+        ways: name → number of items, and the action that processes them. Each action should be warmed up.
+        rounds: how often each action is timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
@@ -67,25 +67,31 @@ def interleaved(ways: Mapping[str, tuple[int, Callable[[], object]]], rounds: in
     return {name: Timing(count, seconds[name]) for name, (count, _) in ways.items()}
 
 
-def times(rounds: int) -> str:
+def describe_rounds(rounds: int) -> str:
     """How often something was measured, in words."""
     return "measured once" if rounds == 1 else f"medians of {rounds} rounds"
 
 
-def at_least(what: str, wanted: float, measured: float) -> Target:
+def ratio_target(what: str, least: float, measured: float) -> Target:
     """A target for a ratio."""
-    return Target(what, f"at least {wanted}×", f"{measured:.2f}×", measured >= wanted)
+    return Target(what, f"at least {least}×", f"{measured:.2f}×", measured >= least)
 
 
-def machine() -> Table:
-    """Processor, memory and versions; no host names and no paths."""
+def target_table(targets: Sequence[Target]) -> Table:
+    """Targets with their verdicts."""
+    rows = [[t.what, t.target, t.measured, "met" if t.met else "**not met**"] for t in targets]
+    return Table(["what", "target", "measured", "verdict"], rows)
+
+
+def describe_machine() -> Table:
+    """Processor, memory and versions, without host names and paths."""
     import torch
 
     rows = [
-        ("processor", f"{_cpu('model name') or platform.machine()}, {os.cpu_count()} cores"),
-        ("AVX-512 BF16", "yes" if "avx512_bf16" in _cpu("flags").split() else "no"),
+        ("processor", f"{_cpu_info('model name') or platform.machine()}, {os.cpu_count()} cores"),
+        ("AVX-512 BF16", "yes" if "avx512_bf16" in _cpu_info("flags").split() else "no"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB"),
-        ("threads of torch", str(torch.get_num_threads())),
+        ("torch threads", str(torch.get_num_threads())),
         ("load in the minute before", f"{os.getloadavg()[0]:.1f}"),
         ("system", f"{platform.system()}, Python {platform.python_version()}"),
     ]
@@ -93,7 +99,10 @@ def machine() -> Table:
     return Table(("", "here"), [*rows, *((package, version(package)) for package in packages)])
 
 
-def _cpu(key: str) -> str:
+def _cpu_info(key: str) -> str:
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
+    for line in path.read_text().splitlines() if path.exists() else []:
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return ""

@@ -1,12 +1,13 @@
-"""Generating queries: batches with one encoder pass a prompt against one call a passage and language."""
+"""Generating queries: batches with one encoder pass per prompt against one call per passage and language."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
-from common import Section, interleaved, times
+from common import Section, describe_rounds, time_in_turns
 
 from xqg_repro import collection
 from xqg_repro.core.tables import Table
@@ -18,7 +19,7 @@ NAME = "xqg-mini"
 
 
 def settings(length: int) -> GeneratorConfig:
-    """The embedded generator's settings, for queries of at most so many tokens."""
+    """The embedded generator's settings, with this maximum length of a query in tokens."""
     return dataclasses.replace(load_generator(NAME), query_max_length=length)
 
 
@@ -29,66 +30,73 @@ def passages(count: int) -> list[Any]:
 
 
 def queries(count: int, config: GeneratorConfig) -> list[PassageQueries]:
-    """Queries to encode, for some passages."""
+    """Generated queries for some passages."""
     return QueryGenerator(config, "cpu").generate(passages(count))
 
 
 def measure(config: GeneratorConfig, count: int, reference_count: int, rounds: int) -> Section:
-    """Measure queries a second.
+    """Measure queries per second.
 
     Args:
         config: the generator and its settings.
-        count: passages of ours; enough for full batches.
-        reference_count: passages of the reference's way, whose rate does not depend on it.
+        count: passages for our way; enough for full batches.
+        reference_count: passages for the reference's way, whose rate does not depend on their number.
         rounds: how often each way is timed.
     """
-    import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    config = dataclasses.replace(config, precision=Precision.FLOAT32)
-    folder, docs = resolve_model(config.model), passages(count)
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
-
-    def one_by_one(some: Sequence[Any]) -> None:
-        with torch.inference_mode():
-            for passage in some:
-                for language in config.languages:
-                    prompt = config.prompt_for(language, passage.title, passage.text)
-                    inputs = tokenizer(
-                        prompt, truncation=True, max_length=config.prompt_max_length, return_tensors="pt"
-                    )
-                    rows = model.generate(
-                        input_ids=inputs["input_ids"],
-                        attention_mask=inputs["attention_mask"],
-                        do_sample=True,
-                        top_k=config.top_k,
-                        num_return_sequences=config.queries,
-                        max_new_tokens=config.query_max_length,
-                    )
-                    tokenizer.batch_decode(rows, skip_special_tokens=True)
-
+    docs, per_passage = passages(count), len(config.languages) * config.queries
+    one_by_one = _reference(config)
     generators = {
         f"ours, {precision}": QueryGenerator(dataclasses.replace(config, precision=precision), "cpu")
         for precision in (Precision.FLOAT32, Precision.BFLOAT16)
     }
-    each, chosen = len(config.languages) * config.queries, docs[:reference_count]
-    one_by_one(docs[:1])
-    for mine in generators.values():
-        mine.generate(docs[:1])
-    reference = "one call a passage and language, float32"
-    ways = {reference: (each * len(chosen), lambda: one_by_one(chosen))}
-    for name, mine in generators.items():
-        ways[name] = (each * len(docs), lambda mine=mine: mine.generate(docs))
-    timings = interleaved(ways, rounds)
+    one_by_one(docs[:1])  # warm up
+    for generator in generators.values():
+        generator.generate(docs[:1])
+
+    few, reference = docs[:reference_count], "one call per passage and language, float32"
+    ways: dict[str, tuple[int, Callable[[], object]]] = {reference: (per_passage * len(few), partial(one_by_one, few))}
+    for name, generator in generators.items():
+        ways[name] = (per_passage * len(docs), partial(generator.generate, docs))
+    timings = time_in_turns(ways, rounds)
     rows = [
-        (name, f"{timing.count:,}", f"{timing.rate:,.1f}", f"{timing.against(timings[reference]):.2f}×")
+        (name, f"{timing.count:,}", f"{timing.rate:,.1f}", f"{timing.ratio_to(timings[reference]):.2f}×")
         for name, timing in timings.items()
     ]
-    text = f"""Generator: `{config.model}`. {config.queries} queries in each of {len(config.languages)} languages, of
-at most {config.query_max_length} tokens, sampled among the {config.top_k} likeliest, for passages of xor-mini;
-{times(rounds)}. Transformers 5 has no text-to-text pipeline, so the reference's way is one call of `generate` for
-each passage and language, with {config.queries} samples.
+    text = f"""Generator: `{config.model}`, for passages of xor-mini. It writes {config.queries} queries in each of
+{len(config.languages)} languages, with at most {config.query_max_length} tokens, sampled from the {config.top_k}
+likeliest; {describe_rounds(rounds)}. Transformers 5 has no text-to-text pipeline, so the reference method is one call
+of `generate` per passage and language, with {config.queries} samples.
 
-{Table(("way", "queries", "queries a second", "ratio"), rows).markdown()}
+{Table(("way", "queries", "queries per second", "ratio"), rows).markdown()}
 """
     return Section("Generating queries", text)
+
+
+def _reference(config: GeneratorConfig) -> Callable[[Sequence[Any]], None]:
+    """The reference's way, in plain transformers and float32."""
+    import torch
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    folder = resolve_model(config.model)
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+
+    def generate_one(passage: Any, language: str) -> None:
+        prompt = config.prompt_for(language, passage.title, passage.text)
+        inputs = tokenizer(prompt, truncation=True, max_length=config.prompt_max_length, return_tensors="pt")
+        rows = model.generate(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            do_sample=True,
+            top_k=config.top_k,
+            num_return_sequences=config.queries,
+            max_new_tokens=config.query_max_length,
+        )
+        tokenizer.batch_decode(rows, skip_special_tokens=True)
+
+    def one_by_one(docs: Sequence[Any]) -> None:
+        with torch.inference_mode():
+            for passage in docs:
+                for language in config.languages:
+                    generate_one(passage, language)
+
+    return one_by_one
