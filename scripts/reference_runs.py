@@ -1,7 +1,7 @@
-"""Takes the runs that ``make reproduce`` left in out/ as the reference runs of the embedded collection.
+"""Make the runs that ``make reproduce`` wrote to out/ the reference runs of the embedded collection.
 
-Writes runs/ (compressed: runs with metadata, and the answers read from them), and the new checksums and expected scores
-into the YAML files of the regressions and conditions. ``make docs`` does the rest.
+Writes runs/ (compressed runs with metadata, and compressed answers), and puts the new checksums and expected scores
+into the YAML files of the regressions and conditions. Run ``make docs`` afterwards.
 """
 
 from __future__ import annotations
@@ -26,42 +26,42 @@ RUNS = Path("runs")
 
 
 def main() -> None:
-    """Take over runs, metadata, answers, checksums and scores."""
+    """Copy runs, metadata and answers; update checksums and expected scores."""
     report = report_of_runs(BENCHMARK, "out/runs")
     for outcome in report.outcomes:
-        made = Path(run_path(BENCHMARK, outcome.condition, BENCHMARK.topics, "out"))
-        if read_measurement(made).commit.endswith("-dirty"):
-            print(f"{made} was made with files that are not committed; search again (--force) in a clean checkout")
-        kept = keep(made)
-        shutil.copyfile(metadata_path(made), metadata_path(kept))
+        run = Path(run_path(BENCHMARK, outcome.condition, BENCHMARK.topics, "out"))
+        if read_measurement(run).commit.endswith("-dirty"):
+            print(f"{run} was made with uncommitted changes; search again with --force in a clean checkout")
+        reference = compress(run)
+        shutil.copyfile(metadata_path(run), metadata_path(reference))
         if BENCHMARK.reading:
-            keep(Path(answers_path(BENCHMARK, outcome.condition, BENCHMARK.topics, "out")))
+            compress(Path(answers_path(BENCHMARK, outcome.condition, BENCHMARK.topics, "out")))
         for regression in resource("regressions").glob("*.yaml"):
-            replace(regression, rf"(?<=  {re.escape(kept.name)}: )\S+", file_digest(kept))
-        expect(outcome)
+            replace(regression, rf"(?<=  {re.escape(reference.name)}: )\S+", file_digest(reference))
+        update_expected(outcome)
 
 
-def keep(made: Path) -> Path:
-    """Put a file into runs/, compressed; the same file gives the same bytes."""
-    kept = RUNS / f"{made.name}.gz"
-    with atomic_write(kept, "wb") as file:
-        file.write(gzip.compress(made.read_bytes(), 9, mtime=0))
-    return kept
+def compress(path: Path) -> Path:
+    """Compress a file into runs/; equal files give equal bytes."""
+    reference = RUNS / f"{path.name}.gz"
+    with atomic_write(reference, "wb") as file:
+        file.write(gzip.compress(path.read_bytes(), 9, mtime=0))
+    return reference
 
 
-def expect(outcome: Outcome) -> None:
-    """Write what was measured as what is expected from now on."""
+def update_expected(outcome: Outcome) -> None:
+    """Make the measured scores of a condition the expected ones."""
     lines = ""
-    for measure, how in BENCHMARK.measures.items():
+    for measure, config in BENCHMARK.measures.items():
         scores = {column: outcome.scores[measure][column] for column in (*BENCHMARK.languages, AVERAGE)}
-        line = ", ".join(f"{column}: {format_score(score, how)}" for column, score in scores.items())
+        line = ", ".join(f"{column}: {format_score(score, config)}" for column, score in scores.items())
         lines += f"      {measure}: {{{line}}}\n"
     block = rf"(  - name: {re.escape(outcome.condition.name)}\n(?:    .*\n)*?    expected:\n)(?:      .*\n)+"
     replace(resource("conditions", "xor-mini.yaml"), block, rf"\g<1>{lines}")
 
 
 def replace(path: Path, pattern: str, new: str) -> None:
-    """Put ``new`` wherever the pattern occurs in a file."""
+    """Replace every match of a pattern in a file."""
     before = read_text(path)
     after = re.sub(pattern, new, before)
     if after != before:

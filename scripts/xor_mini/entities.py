@@ -1,4 +1,4 @@
-"""The entities that facts are about: their records, and their English names as sentences need them."""
+"""The entities that facts are about: their records, and their English names as used in sentences."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ def _codes(text: str) -> frozenset[str]:
 
 
 EN = Locale("en")
-# English names as they are usual in running text; CLDR's "&" and "St." are spelled out by rule in `territory_name`.
+# The usual English names in running text; `territory_name` spells out CLDR's "&" and "St.".
 TERRITORY_NAMES = {
     "CD": "Democratic Republic of the Congo", "CG": "Republic of the Congo", "CI": "Ivory Coast",
     "GS": "South Georgia and the South Sandwich Islands", "HK": "Hong Kong", "MM": "Myanmar", "MO": "Macao",
     "PS": "Palestine", "TR": "Turkey", "VC": "Saint Vincent and the Grenadines", "VI": "United States Virgin Islands",
 }  # fmt: skip
 WITH_ARTICLE = _codes("AE AX BQ BS CD CF CG CK DO FK FO GB GM IM IO KM KY MH MP MV NL PH PN SB SC TC TF US UM VG VI")
-# "Country" is said of members and observers of the United Nations, "territory" of every other entry.
+# Members and observers of the United Nations are called "country", all other entries "territory".
 NOT_UN = _codes(
     "AI AS AW AX BL BM BQ CK CW EH FK FO GF GG GI GL GP GU HK IM JE KY MF MO MP MQ MS NC NU PF PM PR RE SH SX TC TW VG "
     "VI WF XK YT"
@@ -31,25 +31,25 @@ SCRIPT_NAMES = {"Hans": "simplified Chinese", "Hant": "traditional Chinese"}
 
 
 def seed(*parts: object) -> int:
-    """Return a 63-bit integer that depends on `parts` alone (SHA-256 of their text)."""
+    """Return a 63-bit integer that depends only on `parts` (SHA-256 of their text)."""
     digest = hashlib.sha256("|".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def plain(name: str | None) -> bool:
-    """Whether `name` is one that a sentence can carry: present, without parentheses, digits or CLDR's notes."""
+    """Whether a sentence can use `name`: it exists and has no parentheses, brackets, digits or notes of CLDR."""
     return bool(name) and not any(c.isdigit() or c in "()[]" for c in name) and "SAR" not in name.split()
 
 
 def territory_name(code: str) -> str:
-    """Return the English name without article, "" for a code that CLDR does not name."""
+    """Return the English name without article, or "" for a code that CLDR does not name."""
     name = TERRITORY_NAMES.get(code) or EN.territories.get(code, "")
     name = name.replace(" & ", " and ").replace("St. ", "Saint ").replace("U.S. ", "United States ").replace("’", "'")
     return name if plain(name) else ""
 
 
 def name_in_text(code: str) -> str:
-    """Return the English name as a sentence needs it, with its article."""
+    """Return the English name as used in a sentence, with its article."""
     return f"the {territory_name(code)}" if code in WITH_ARTICLE else territory_name(code)
 
 
@@ -59,7 +59,7 @@ def script_name(code: str) -> str:
 
 
 def find_locale(tag: str) -> Locale | None:
-    """Return the locale of a tag such as "te-Telu-IN" or "und-FI" (its most likely language), None if CLDR has none."""
+    """Return the locale of a tag such as "te-Telu-IN" or "und-FI" (likeliest language), or None if CLDR has none."""
     try:
         locale = Locale.parse(tag, sep="-")
     except (UnknownLocaleError, ValueError):
@@ -69,7 +69,7 @@ def find_locale(tag: str) -> Locale | None:
 
 @dataclass(frozen=True)
 class Usage:
-    """One currency as legal tender of one territory; `end` is None for a currency in use."""
+    """A currency as legal tender of a territory; `end` is None for a currency in use."""
 
     currency: str
     start: datetime.date
@@ -80,7 +80,7 @@ class Usage:
 class Territory:
     """A CLDR territory with its GeoNames figures; `languages` are (code, percent) pairs, most widely spoken first.
 
-    The ranks by area and population count from 1 within the continent, which has `continent_size` entries.
+    The ranks by area and population are within the continent, from 1; the continent has `continent_size` entries.
     """
 
     code: str
@@ -111,7 +111,7 @@ class Territory:
 
     @property
     def in_text(self) -> str:
-        """The name as a sentence needs it, with its article."""
+        """The name as used in a sentence, with its article."""
         return name_in_text(self.code)
 
     @property
@@ -124,7 +124,7 @@ class Territory:
 class Currency:
     """A currency; `start` is its first and `end` its last day as legal tender anywhere.
 
-    `users` are the territories where it is legal tender now; some may be too small to be among the territories.
+    `users` are the territories where it is legal tender now; some are too small to be among the world's territories.
     """
 
     code: str
@@ -139,7 +139,7 @@ class Currency:
 
 @dataclass(frozen=True)
 class Language:
-    """A language; `speakers` are (territory, number) pairs, largest first; `rank` is its place among all in CLDR."""
+    """A language; `speakers` are (territory, number) pairs, largest first; `rank` is its rank among all in CLDR."""
 
     code: str
     name: str
@@ -152,13 +152,13 @@ class Language:
 
     @property
     def total(self) -> float:
-        """Number of speakers in all territories."""
+        """The number of speakers in all territories."""
         return sum(n for _, n in self.speakers)
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script; `languages` mainly written in it, largest first, and `likely` (language, territory), may be empty."""
+    """A script, the languages mainly written in it, largest first, and its likely (language, territory), if any."""
 
     code: str
     name: str
@@ -168,7 +168,7 @@ class Script:
 
 @dataclass(frozen=True)
 class City:
-    """A place that names a time zone; `zone` is its key."""
+    """A place after which a time zone is named; `zone` is the zone's key."""
 
     zone: str
     name: str
@@ -180,17 +180,17 @@ class City:
     capital: bool
 
 
-def distance(one: City, two: City) -> float:
-    """Return the great-circle distance of two cities in kilometres (haversine, radius 6,371 km)."""
-    lat1, lat2 = math.radians(one.latitude), math.radians(two.latitude)
-    dlat, dlon = lat2 - lat1, math.radians(two.longitude - one.longitude)
+def distance(start: City, end: City) -> float:
+    """Return the great-circle distance between two cities in kilometres (haversine, radius 6,371 km)."""
+    lat1, lat2 = math.radians(start.latitude), math.radians(end.latitude)
+    dlat, dlon = lat2 - lat1, math.radians(end.longitude - start.longitude)
     h = math.sin(dlat / 2) ** 2 + math.cos(lat1) * math.cos(lat2) * math.sin(dlon / 2) ** 2
     return 2 * 6371 * math.asin(math.sqrt(h))
 
 
 @dataclass(frozen=True)
 class World:
-    """All facts, each kind by its code."""
+    """All entities of each kind, by code."""
 
     territory: dict[str, Territory]
     currency: dict[str, Currency]

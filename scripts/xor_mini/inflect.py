@@ -1,4 +1,4 @@
-"""Names put into question phrases: the plain slot, the Bengali genitive and the Korean particles."""
+"""Names in question phrases: the plain slot, the Bengali genitive and the Korean particles."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ KOREAN_PARTICLES = {"topic": ("은", "는"), "subject": ("이", "가"), "object"
 CASED_LANGUAGES = frozenset(("en", "fi", "ru"))
 
 _SIGNS_WITH_PLAIN_R = "ািীুূৃেো"  # vowel signs after which the genitive is র
-_VOWELS_WITH_PLAIN_R = "আএওঅ"  # independent vowels that behave alike: টোকিও, টোকিওর
+_VOWELS_WITH_PLAIN_R = "আএওঅ"  # independent vowels with the same genitive: টোকিও, টোকিওর
 _GLIDE = "ইঈউঊঐঔৈৌং"  # endings after which it is য়ের: মুম্বই, মুম্বইয়ের
 _VIRAMA, _NUKTA, _KHANDA_TA = "্", "়", "ৎ"
 
 
 def bengali_genitive(name: str) -> str:
-    """Return `name` with the ending র, য়ের or ের that its last letter asks for."""
+    """Return `name` with the ending র, য়ের or ের, by its last letter."""
     name = unicodedata.normalize("NFC", name).rstrip(_VIRAMA)
     last = name.rstrip("ঁ")[-1]
     if last in _SIGNS_WITH_PLAIN_R or last in _VOWELS_WITH_PLAIN_R:
@@ -31,7 +31,7 @@ def bengali_genitive(name: str) -> str:
 
 
 def korean_particle(name: str, kind: str) -> str:
-    """Return `name` with its topic, subject or object particle, by whether its last syllable is closed."""
+    """Return `name` with its topic, subject or object particle, which depends on the last syllable."""
     place = ord(name[-1]) - 0xAC00
     if not 0 <= place < 11172:
         raise ValueError(f"no Korean particle for {name!r}: it does not end in a Hangul syllable")
@@ -40,7 +40,7 @@ def korean_particle(name: str, kind: str) -> str:
 
 
 def fill(phrase: str, name: str, lang: str) -> str:
-    """Return the question made of `phrase` and `name`, beginning with a capital where the script has case."""
+    """Put `name` into `phrase`; the question begins with a capital if the script has case."""
 
     def inflected(match: re.Match[str]) -> str:
         kind = match[1]

@@ -1,6 +1,6 @@
-"""Names in many languages: every territory, currency, language, script and city that CLDR names in three of the seven.
+"""Names of the territories, currencies, languages, scripts and cities that CLDR names in three of the seven languages.
 
-They are what a model from scratch reads first, in place of the web text that mBERT and XLM-R have read.
+A model from scratch trains on these first, in place of the web text that mBERT and XLM-R were trained on.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from babel import Locale
 from entities import EN, plain
 
 KINDS = {"territory": "territories", "currency": "currencies", "language": "languages", "script": "scripts"}
-LEAST = 3  # languages in which an entity must have a name of its own
+LEAST = 3  # number of languages in which an entity must have its own name
 
 
 def _entities(locales: Sequence[Locale]) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Yield (kind, code, English name, names in the order of `locales`, "" where there is none)."""
+    """Yield (kind, code, English name, names in the order of `locales`), with "" for missing names."""
     for kind, attribute in KINDS.items():
         for code, english in sorted(getattr(EN, attribute).items()):
             yield kind, code, english, [getattr(locale, attribute).get(code, "") for locale in locales]
@@ -25,13 +25,13 @@ def _entities(locales: Sequence[Locale]) -> Iterator[tuple[str, str, str, list[s
 
 
 def name_lines(languages: Sequence[str], unseen: dict[tuple[str, str], str]) -> list[str]:
-    """Return tab-separated lines, a header first: kind, split, English name, a name or nothing a language.
+    """Return tab-separated lines after a header: kind, split, English name, and a name or nothing for each language.
 
-    The split is the one whose questions are about the entity; train, where ``unseen`` does not name another.
+    The split is the one whose questions are about the entity: train, unless ``unseen`` names another.
     """
     lines = ["\t".join(["kind", "split", "en", *languages])]
-    for kind, code, english, found in _entities([Locale(language) for language in languages]):
-        names = [name if plain(name) and name != english else "" for name in found]
+    for kind, code, english, translations in _entities([Locale(language) for language in languages]):
+        names = [name if plain(name) and name != english else "" for name in translations]
         if plain(english) and sum(map(bool, names)) >= LEAST:
             lines.append("\t".join([kind, unseen.get((kind, code), "train"), english, *names]))
     return lines

@@ -1,4 +1,4 @@
-"""English passages: which facts each kind of passage tells; the words are in phrases/passages.yaml."""
+"""English passages: the facts in each kind of passage; the words are in phrases/passages.yaml."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from territory_passages import (
 )
 
 TEMPLATES = Path(__file__).parent / "phrases" / "passages.yaml"
-NAMELESS = 45  # percent of the passages about a territory, geography apart, that name it in the title only
-LARGE_LANGUAGE = 1_000  # a territory with fewer speakers of a language is not mentioned with it
+NAMELESS = 45  # percent of the passages about a territory, except geography, with its name in the title only
+LARGE_LANGUAGE = 1_000  # territories with fewer speakers of a language are not mentioned
 
 
 def currency(world: World, c: Currency) -> Iterator[Fact]:
-    """Tell of a currency in use or a former one."""
+    """Yield the facts about a current or former currency."""
     if len(c.users) == 1:
         t = world.territory[c.users[0]]
         yield Fact("current", {"country": t.in_text}, (("currency_country", c.code), ("currency", t.code)))
@@ -78,7 +78,7 @@ def currency(world: World, c: Currency) -> Iterator[Fact]:
 
 
 def speakers(world: World, lang: Language) -> Iterator[Fact]:
-    """Tell where and by how many people a language is spoken."""
+    """Yield the facts about where a language is spoken, and by how many people."""
     (home, n), *rest = lang.speakers
     slots = {"country": world.territory[home].in_text}
     yield Fact("lead", slots, (("language_country", lang.code),))
@@ -106,7 +106,7 @@ def speakers(world: World, lang: Language) -> Iterator[Fact]:
 
 
 def writing(world: World, lang: Language) -> Iterator[Fact]:
-    """Tell of the script and the codes of a language."""
+    """Yield the facts about the script and the codes of a language."""
     known = world.script.get(lang.script)
     name = script_name(lang.script)
     yield Fact("lead", {"script": name}, (("language_script", lang.code),) if known else ())
@@ -126,7 +126,7 @@ def writing(world: World, lang: Language) -> Iterator[Fact]:
 
 
 def script(world: World, s: Script) -> Iterator[Fact]:
-    """Tell of a script, living or historic."""
+    """Yield the facts about a script in use or a historic one."""
     language = EN.languages[s.languages[0] if s.languages else s.likely[0]].replace("’", "'")
     others = [world.language[code].name for code in s.languages[1:]]
     states = (("script_language", s.code),) if others or s.languages else ()
@@ -154,7 +154,7 @@ def script(world: World, s: Script) -> Iterator[Fact]:
 
 
 def city(world: World, c: City) -> Iterator[Fact]:
-    """Tell of a city or town."""
+    """Yield the facts about a city or town."""
     t = world.territory[c.territory]
     noun, plural = ("city", "cities") if c.population >= 100_000 else ("town", "towns")
     states = (("city_country", c.zone), *((("capital", t.code),) if c.capital else ()))
@@ -193,11 +193,11 @@ TERRITORY_KINDS: dict[str, Teller] = {
     "territory.communications": communications,
     "territory.calendar": calendar,
 }
-FEWER_ABOUT = ("territory.people", "territory.calendar")  # not told of territories outside the United Nations
+COUNTRIES_ONLY = ("territory.people", "territory.calendar")  # kinds without territories outside the United Nations
 
 
 def subject_of(kind: str, entity: Territory | Currency | Language | Script | City) -> Subject:
-    """Return how a passage of one kind refers to its entity."""
+    """Return how a passage of this kind refers to its entity."""
     match entity:
         case Territory():
             nameless = kind != "territory.geography" and seed(entity.code, kind, "nameless") % 100 < NAMELESS
@@ -217,16 +217,16 @@ def write_passages(world: World) -> list[Passage]:
     templates = yaml.safe_load(TEMPLATES.read_text(encoding="utf-8"))
     plan: list[tuple[str, Teller, object, str]] = []
     for kind, tell in TERRITORY_KINDS.items():
-        told = [t for t in world.territory.values() if t.noun == "country" or kind not in FEWER_ABOUT]
-        plan += [(kind, tell, t, t.code) for t in told]
+        chosen = [t for t in world.territory.values() if t.noun == "country" or kind not in COUNTRIES_ONLY]
+        plan += [(kind, tell, t, t.code) for t in chosen]
     plan += [("currency", currency, c, c.code) for c in world.currency.values()]
     for kind, tell in (("language.speakers", speakers), ("language.writing", writing)):
         plan += [(kind, tell, lang, lang.code) for lang in world.language.values()]
     plan += [("script", script, s, s.code) for s in world.script.values()]
     plan += [("city", city, c, c.zone) for c in world.city.values()]
-    found = []
+    passages = []
     for kind, tell, entity, code in sorted(plan, key=lambda item: (item[0], item[3])):
         facts = list(tell(world, entity))
         if facts:
-            found.append(compose(kind, code, subject_of(kind, entity), facts, templates))
-    return [passage for passage in found if len(passage.text.split()) >= MIN_WORDS]
+            passages.append(compose(kind, code, subject_of(kind, entity), facts, templates))
+    return [passage for passage in passages if len(passage.text.split()) >= MIN_WORDS]

@@ -1,4 +1,4 @@
-"""The relations: which kind of entity each is asked about, how values are written, and the answers."""
+"""The relations: the kind of entity that each is about, how values are written, and the answers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def people(number: float) -> str:
 
 
 def degrees(value: float, letters: str) -> str:
-    """Write a coordinate as in "60.17° N"; `letters` are those of the positive and the negative side."""
+    """Write a coordinate as in "60.17° N"; `letters` are those for positive and negative values."""
     return f"{abs(value):.2f}° {letters[0] if value >= 0 else letters[1]}"
 
 
@@ -63,19 +63,19 @@ def percent(value: float) -> str:
 
 
 def answers(world: World) -> dict[Pair, str]:
-    """Return the answer to every (relation, entity) that the facts decide without ambiguity."""
+    """Return the answer for every (relation, entity) for which the facts are unambiguous."""
 
     def country(codes: tuple[str, ...]) -> str | None:
-        """Name the one country in `codes`; phrases that ask "which country" do not fit other territories."""
+        """Name the only country in `codes`; phrases that ask "which country" do not fit other territories."""
         t = world.territory.get(codes[0]) if len(codes) == 1 else None
         return t.name if t and t.noun == "country" else None
 
-    found: dict[Pair, str | None] = {}
+    values: dict[Pair, str | None] = {}
     for code, t in world.territory.items():
         now, shares = t.current, t.languages
         named = [EN.languages.get(language) for language, _ in shares] + [None, None]
         gaps = [a[1] > b[1] for a, b in zip(shares, [*shares[1:], ("", 0.0)], strict=True)] + [False, False]
-        found |= {
+        values |= {
             ("capital", code): t.capital,
             ("area", code): f"{t.area:,}" if t.area >= 10 else None,
             ("population", code): f"{t.population:,}",
@@ -90,26 +90,26 @@ def answers(world: World) -> dict[Pair, str]:
             ("country_code", code): t.iso3,
         }
     for code, c in world.currency.items():
-        found |= {
+        values |= {
             ("currency_code", code): code,
             ("currency_country", code): country(c.users),
             ("currency_start", code): date(c.start),
             ("currency_successor", code): world.currency[c.successor].name if c.successor else None,
         }
     for code, lang in world.language.items():
-        found |= {
+        values |= {
             ("language_country", code): country((lang.speakers[0][0],)),
             ("language_script", code): world.script[lang.script].name if lang.script in world.script else None,
             ("language_code", code): f"code {code}",
             ("language_speakers", code): people(lang.total),
         }
     for code, s in world.script.items():
-        found["script_code", code] = code
-        found["script_language", code] = world.language[s.languages[0]].name if s.languages else None
+        values["script_code", code] = code
+        values["script_language", code] = world.language[s.languages[0]].name if s.languages else None
     for code, city in world.city.items():
-        found |= {
+        values |= {
             ("city_country", code): country((city.territory,)),
             ("city_population", code): f"{city.population:,}",
             ("city_latitude", code): degrees(city.latitude, "NS"),
         }
-    return {pair: answer for pair, answer in found.items() if answer}
+    return {pair: answer for pair, answer in values.items() if answer}

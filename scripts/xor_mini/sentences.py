@@ -1,4 +1,4 @@
-"""Sentences and passages: how numbers and lists are worded, how templates become text."""
+"""Sentences and passages: how numbers and lists are worded, and how templates become text."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from entities import seed
 from relations import Pair
 
-MIN_WORDS = 40  # a passage that cannot be made as long is not told
-ENOUGH_WORDS, MAX_WORDS = 64, 97  # fillers are added up to the one; sentences beyond the other are left out
+MIN_WORDS = 40  # shorter passages are left out
+ENOUGH_WORDS, MAX_WORDS = 64, 97  # fillers are added up to the former; sentences beyond the latter are left out
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 ORDINALS = ("", "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
 @dataclass(frozen=True)
 class Fact:
-    """One sentence to be: `name` of its templates, their slots, and the pairs that it states the answer to."""
+    """A sentence to write: the name of its templates, their slots, and the pairs whose answers it states."""
 
     name: str
     slots: dict[str, str] = field(default_factory=dict)
@@ -26,9 +26,9 @@ class Fact:
 
 @dataclass(frozen=True)
 class Subject:
-    """The entity of a passage: its title, its name and generic noun in running text.
+    """The entity of a passage: its title, and its name and generic noun in running text.
 
-    The text about a nameless one says the noun throughout, as a passage from the middle of an article may.
+    The text about a nameless subject uses the noun throughout, as a passage from the middle of an article may.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Passage:
-    """A passage; `kind` and `entity` identify it, `states` are the pairs whose answers it gives."""
+    """A passage; `kind` and `entity` identify it, `states` are the pairs whose answers it states."""
 
     kind: str
     entity: str
@@ -73,13 +73,13 @@ def listing(names: Iterable[str]) -> str:
 
 
 def pick(options: Sequence[str], count: int, *parts: object) -> list[str]:
-    """Return up to `count` of `options`, drawn by hash and kept in their order."""
+    """Return up to `count` of `options`, chosen by hash and kept in their order."""
     chosen = sorted(options, key=lambda option: seed(*parts, option))[:count]
     return [option for option in options if option in chosen]
 
 
 def references(subject: Subject) -> dict[str, tuple[str, str, str]]:
-    """Return the words for the entity as subject, as object and as possessive, by form of reference."""
+    """Return the words for the entity as subject, object and possessive, for each form of reference."""
     own = f"{subject.name}'" if subject.name.endswith("s") else f"{subject.name}'s"
     noun = f"the {subject.noun}"
     forms = {"noun": (noun, noun, f"{noun}'s"), "it": ("it", noun, "its"), "name": (subject.name, subject.name, own)}
@@ -95,11 +95,11 @@ def write_sentence(template: str, words: tuple[str, str, str], title: str, fact:
 
 
 def compose(kind: str, entity: str, subject: Subject, facts: Sequence[Fact], templates: dict) -> Passage:
-    """Write the passage of one kind about one entity; phrasings, order and references are drawn by hash.
+    """Write the passage of one kind about one entity; hashes decide on phrasings, order and references.
 
-    The first of `facts` leads. Fillers are used in the order given, as long as there are fewer than ENOUGH_WORDS words.
-    The first sentence names the entity (or its noun, for a nameless subject); later ones take turns at noun, pronoun
-    and name, a pronoun only after a sentence whose own subject was the entity.
+    The first of `facts` comes first. Fillers are used in the given order while there are fewer than ENOUGH_WORDS words.
+    The first sentence has the entity's name (or its noun, for a nameless subject). Later ones vary between noun,
+    pronoun and name; a pronoun only follows a sentence whose subject was the entity.
     """
     forms = references(subject)
 

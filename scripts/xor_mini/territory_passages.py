@@ -1,4 +1,4 @@
-"""What is told of territories: a generator of facts for each kind of passage."""
+"""Facts about territories: a generator for each kind of passage."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def names(codes: tuple[str, ...] | list[str]) -> str:
 
 
 def neighbour(world: World, t: Territory, purpose: str) -> Territory | None:
-    """Return one neighbour, drawn by hash, None for a territory without any."""
-    drawn = sorted(t.neighbours, key=lambda code: seed(t.code, purpose, code))
-    return world.territory[drawn[0]] if drawn else None
+    """Return a neighbour chosen by hash, or None if there are none."""
+    shuffled = sorted(t.neighbours, key=lambda code: seed(t.code, purpose, code))
+    return world.territory[shuffled[0]] if shuffled else None
 
 
 def most_similar(t: Territory, peers: list[Territory], figure: str) -> Territory:
-    """Return the one of `peers` that is nearest to `t` in a figure, as a ratio."""
+    """Return the peer whose figure has the ratio nearest to 1 to that of `t`."""
     value = getattr(t, figure) or 1
     others = [p for p in peers if p.code != t.code and getattr(p, figure)]
     return min(others, key=lambda p: (abs(math.log(getattr(p, figure) / value)), p.code))
 
 
 def geography(world: World, t: Territory) -> Iterator[Fact]:
-    """Tell of continent, capital, area and neighbours of a territory."""
+    """Yield the facts about a territory's continent, capital, area and neighbours."""
     peers = [p for p in world.territory.values() if p.continent == t.continent]
     size = "large" if t.area >= 1_000_000 else "small" if t.area < 100_000 else "medium-sized"
     slots = {"continent": t.continent, "count": str(t.continent_size), "noun": t.noun, "size": size}
@@ -49,8 +49,8 @@ def geography(world: World, t: Territory) -> Iterator[Fact]:
         listed_text = f"{', '.join(map(name_in_text, listed))} and {number(len(t.neighbours) - MAX_LISTED)} more"
         yield Fact("neighbours", {"list": listed_text, "noun": t.noun})
     elif listed:
-        one = {"list": names(listed), "noun": t.noun, "other": world.territory[listed[0]].noun}
-        yield Fact("neighbours" if len(listed) > 1 else "one_neighbour", one)
+        slots = {"list": names(listed), "noun": t.noun, "other": world.territory[listed[0]].noun}
+        yield Fact("neighbours" if len(listed) > 1 else "one_neighbour", slots)
     else:
         yield Fact("no_neighbour")
     if len(listed) > 1:
@@ -65,7 +65,7 @@ def geography(world: World, t: Territory) -> Iterator[Fact]:
 
 
 def population(world: World, t: Territory) -> Iterator[Fact]:
-    """Tell of the inhabitants of a territory."""
+    """Yield the facts about a territory's inhabitants."""
     peers = [p for p in world.territory.values() if p.continent == t.continent]
     slots = {"continent": t.continent, "count": str(t.continent_size)}
     slots |= {"rank": largest(t.population_rank), "nth": nth(t.population_rank)}
@@ -89,7 +89,7 @@ def population(world: World, t: Territory) -> Iterator[Fact]:
 
 
 def amounts(code: str) -> Iterator[Fact]:
-    """Yield the facts on symbol and decimals of a currency."""
+    """Yield the facts about a currency's symbol and decimals."""
     symbol = EN.currency_symbols.get(code, code)
     if symbol != code and any(sign in symbol for sign in "$€£¥₪₹₩₱₫"):
         yield Fact("symbol", {"symbol": symbol}, filler=True)
@@ -99,7 +99,7 @@ def amounts(code: str) -> Iterator[Fact]:
 
 
 def money(world: World, t: Territory) -> Iterator[Fact]:
-    """Tell of the currency of a territory."""
+    """Yield the facts about a territory's currency."""
     if not t.current:
         return
     c = world.currency[t.current.currency]
@@ -127,7 +127,7 @@ def money(world: World, t: Territory) -> Iterator[Fact]:
 
 
 def tongues(world: World, t: Territory) -> Iterator[Fact]:
-    """Tell of the languages of a territory; nothing where CLDR names none."""
+    """Yield the facts about a territory's languages; nothing if CLDR names none."""
     named = [(code, EN.languages[code], p) for code, p in t.languages if code in EN.languages]
     if not named:
         return
@@ -171,7 +171,7 @@ def tongues(world: World, t: Territory) -> Iterator[Fact]:
 
 
 def communications(world: World, t: Territory) -> Iterator[Fact]:
-    """Tell of telephone, internet and country codes of a territory."""
+    """Yield the facts about a territory's telephone, internet and country codes."""
     if not t.phone:
         return
     yield Fact("lead", {"phone": t.phone}, (("dialling_code", t.code),))
@@ -191,7 +191,7 @@ def communications(world: World, t: Territory) -> Iterator[Fact]:
 
 
 def writing_habits(locale: Locale, filler: bool) -> Iterator[Fact]:
-    """Yield the facts on decimal sign and date order of a locale."""
+    """Yield the facts about a locale's decimal sign and date order."""
     symbols = locale.number_symbols.get(locale.default_numbering_system, {})
     sign = {",": "comma", ".": "point"}.get(symbols.get("decimal", ""))
     if sign:
@@ -203,7 +203,7 @@ def writing_habits(locale: Locale, filler: bool) -> Iterator[Fact]:
 
 
 def calendar(world: World, t: Territory) -> Iterator[Fact]:
-    """Tell of week, clock and time zones of a territory."""
+    """Yield the facts about a territory's week, clock and time zones."""
     if not t.locale:
         return
     yield Fact("lead", {"first": DAYS[t.locale.first_week_day]})
@@ -228,7 +228,7 @@ def calendar(world: World, t: Territory) -> Iterator[Fact]:
 
 
 def meta_zone(zone: str) -> str:
-    """Return the English name of the time that a zone keeps, "" where CLDR has none or an outdated one."""
+    """Return the English name of a zone's time, or "" if CLDR has none or an outdated one."""
     if zone == "Europe/Volgograd":  # on Moscow time since December 2020
         return ""
     long = EN.meta_zones.get(get_global("meta_zones").get(zone, ""), {}).get("long", {})
