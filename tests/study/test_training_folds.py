@@ -96,23 +96,15 @@ def test_folds_are_rebuilt_for_other_data(
     assert caplog.messages[3].endswith("is rebuilt (changed: xquad)")
 
 
-def test_an_answer_at_another_position_is_refused(changed_xquad: Callable[..., None], tmp_path: Path) -> None:
+def test_repeated_languages_and_answers_at_other_positions_are_refused(
+    changed_xquad: Callable[..., None], tmp_path: Path
+) -> None:
     def move(parsed: dict[str, Any]) -> None:
         parsed["en"]["data"][3]["paragraphs"][1]["qas"][1]["answers"][0]["answer_start"] = 0
 
     changed_xquad(move)
     with pytest.raises(InputError, match=r"xquad\.en\.json: the answer 'enmi1' to question 311"):
         write_folds(tmp_path / "folds", ["ar"], folds=2)
-    assert not (tmp_path / "folds").exists()
-
-
-@pytest.mark.parametrize(
-    ("languages", "folds", "problem"),
-    [(["ar", "en", "ar"], 2, "--languages repeats ar"), (["ar"], 7, "6 articles cannot be split into 7 folds")],
-)
-def test_impossible_folds_are_refused(
-    shared_xquad: Path, tmp_path: Path, languages: list[str], folds: int, problem: str
-) -> None:
-    with pytest.raises(InputError, match=problem):
-        write_folds(tmp_path / "folds", languages, folds=folds)
+    with pytest.raises(InputError, match="--languages repeats ar"):
+        write_folds(tmp_path / "folds", ["ar", "en", "ar"], folds=2)
     assert not (tmp_path / "folds").exists()
