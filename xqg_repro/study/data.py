@@ -82,15 +82,15 @@ def load_data(languages: Sequence[str]) -> ParallelData:
     paragraphs, questions, answers = {}, {}, {}
     for code, dataset in datasets.items():
         docs = {doc.doc_id: doc for doc in dataset.docs_iter()}
-        asked = {question.query_id: question for question in dataset.queries_iter()}
+        by_qid = {question.query_id: question for question in dataset.queries_iter()}
         if docs.keys() != {*docids} or _gold(dataset) != gold:
             problem = f"{NAME}/{code} and {NAME}/{languages[0]} have different ids"
             raise InputError(problem, hint="the files must be from the same version of XQuAD; download them again")
         _check_texts("paragraph", docs.items(), code)
-        _check_texts("question", asked.items(), code)
+        _check_texts("question", by_qid.items(), code)
         paragraphs[code] = [docs[docid] for docid in docids]
-        questions[code] = [asked[qid].text for qid in qids]
-        answers[code] = [asked[qid].answers for qid in qids]
+        questions[code] = [by_qid[qid].text for qid in qids]
+        answers[code] = [by_qid[qid].answers for qid in qids]
 
     row_of = {docid: row for row, docid in enumerate(docids)}
     gold_rows = np.array([row_of[gold[qid]] for qid in qids], dtype=np.int64)

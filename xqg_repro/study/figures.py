@@ -44,7 +44,7 @@ def _write_pairs(summary: StudySummary, measure: str, folder: Path) -> None:
     axes, start = (summary.passages, summary.languages), f"pairs.{_file_name(measure)}"
     grids = {}
     for method in means[f"{first}/{first}"]:
-        rows = [[means[f"{passages}/{asked}"][method] for asked in axes[1]] for passages in axes[0]]
+        rows = [[means[f"{passages}/{questions}"][method] for questions in axes[1]] for passages in axes[0]]
         grids[method] = np.array(rows)
 
     for method, grid in grids.items():

@@ -139,13 +139,13 @@ def score_methods(study: Study, data: ParallelData, vectors: StudyVectors, norma
     questions = np.arange(len(data.qids))
     results = Results(study.pairs, list(study.methods), data.qids, data.articles)
     for pair in study.pairs:
-        passages, asked = pair
+        passages, language = pair
         for name, method in study.methods.items():
             scorer = Scorer(
-                vectors.questions[asked],
+                vectors.questions[language],
                 vectors.paragraphs[passages],
                 data.gold,
-                [sums_of(source, passages, asked) for source in method.sources],
+                [sums_of(source, passages, language) for source in method.sources],
                 normalize if method.normalize is None else method.normalize,
             )
             settings = setting_grid(study, method)

@@ -134,8 +134,8 @@ class Study:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """All pairs of paragraph language and question language, in the order of the tables."""
-        return tuple((passages, asked) for passages in self.passages for asked in self.languages)
+        """Pairs of a paragraph language and a question language, in the order of the tables."""
+        return tuple((passages, questions) for passages in self.passages for questions in self.languages)
 
     def aggregates_of(self, method: Method) -> tuple[Aggregate, ...]:
         """The aggregates that a method chooses from."""

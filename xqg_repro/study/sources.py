@@ -42,13 +42,13 @@ class SourceSums:
     characters: int = 0
 
 
-def sum_source(source: Source, passages: str, asked: str, data: ParallelData, vectors: StudyVectors) -> SourceSums:
+def sum_source(source: Source, passages: str, questions: str, data: ParallelData, vectors: StudyVectors) -> SourceSums:
     """What a source adds to paragraphs in one language for questions in another.
 
     Args:
         source: where the vectors come from.
         passages: language of the paragraphs.
-        asked: language of the questions.
+        questions: language of the questions.
         data, vectors: of the study's languages.
 
     Raises:
@@ -57,15 +57,15 @@ def sum_source(source: Source, passages: str, asked: str, data: ParallelData, ve
     groups: list[OwnedVectors | None]
     match source:
         case Source.QUESTIONS_OWN | Source.QUESTIONS_ALL:
-            languages = [asked] if source.uses_question_language else list(vectors.questions)
+            languages = [questions] if source.uses_question_language else list(vectors.questions)
             sums = _sum_questions(data, vectors, languages)
             check_leaks(sums, data, vectors, languages)
             return sums
         case Source.PARAGRAPHS_OWN | Source.PARAGRAPHS_ALL:
-            languages = [asked] if source.uses_question_language else list(vectors.paragraphs)
+            languages = [questions] if source.uses_question_language else list(vectors.paragraphs)
             return _sum_paragraphs(data, vectors, [code for code in languages if code != passages])
         case Source.TRANSLATIONS_OWN | Source.TRANSLATIONS_ALL:
-            languages = [asked] if source.uses_question_language else list(vectors.questions)
+            languages = [questions] if source.uses_question_language else list(vectors.questions)
             groups = [vectors.translations.get(code) for code in languages if code != passages]
         case Source.GENERATED:
             groups = [vectors.generated]
@@ -153,8 +153,8 @@ def cached_sums(data: ParallelData, vectors: StudyVectors) -> SumsOf:
     """:func:`sum_source` with a cache: each source is summed once for the languages that it depends on."""
     cached = cache(partial(sum_source, data=data, vectors=vectors))
 
-    def sums_of(source: Source, passages: str, asked: str) -> SourceSums:
+    def sums_of(source: Source, passages: str, questions: str) -> SourceSums:
         passages = passages if source.uses_paragraph_language else ""
-        return cached(source, passages, asked if source.uses_question_language else "")
+        return cached(source, passages, questions if source.uses_question_language else "")
 
     return sums_of

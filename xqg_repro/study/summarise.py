@@ -78,7 +78,7 @@ def method_costs(study: Study, vectors: StudyVectors, sums_of: SumsOf) -> list[M
         sums = []
         for source in method.sources:
             languages = study.languages if source.uses_question_language else study.languages[:1]
-            sums += [sums_of(source, first, asked) for asked in languages]
+            sums += [sums_of(source, first, language) for language in languages]
         by_language = any(source.uses_question_language for source in method.sources)
         indexes = len(study.languages) if by_language else 1
         texts, characters = sum(s.texts for s in sums), sum(s.characters for s in sums)

@@ -81,7 +81,7 @@ def all_pairs_table(summary: StudySummary, measure: str) -> Table:
     rows = []
     for method in means[f"{first}/{first}"]:
         columns = [
-            [means[f"{passages}/{asked}"][method] for asked in summary.languages if asked != passages]
+            [means[f"{passages}/{code}"][method] for code in summary.languages if code != passages]
             for passages in summary.passages
         ]
         average = _mean([mean for column in columns for mean in column])

@@ -59,10 +59,10 @@ def measure_transfer(
     folds = Path(folds)
     split, data = _read_folds(folds, fold)
     trained = _check_training(after, folds, fold)
-    asked = np.flatnonzero(split_articles(data.articles, split["folds"], split["seed"]) == fold)
+    held_out = np.flatnonzero(split_articles(data.articles, split["folds"], split["seed"]) == fold)
     # every paragraph has a question, so these are all paragraphs of the articles
-    candidates = {ALL: np.arange(len(data.docids)), HELD_OUT: np.unique(data.gold[asked])}
-    ranks = [_rank(TextEncoder(config, device), data, split, asked, candidates) for config in (before, after)]
+    candidates = {ALL: np.arange(len(data.docids)), HELD_OUT: np.unique(data.gold[held_out])}
+    ranks = [_rank(TextEncoder(config, device), data, split, held_out, candidates) for config in (before, after)]
     rows = []
     for measure in REPORTED:
         for name in candidates:
@@ -71,8 +71,8 @@ def measure_transfer(
     return {
         "folds": split,
         "fold": fold,
-        "articles": len(np.unique(data.articles[asked])),
-        "questions": len(asked),
+        "articles": len(np.unique(data.articles[held_out])),
+        "questions": len(held_out),
         "paragraphs": {name: len(paragraphs) for name, paragraphs in candidates.items()},
         "models": {"before": model_fingerprint(before.model), "after": model_fingerprint(after.model)},
         "recipe": trained.parameters["recipe"],
@@ -124,15 +124,15 @@ def _rank(
     encoder: TextEncoder,
     data: ParallelData,
     split: Mapping[str, Any],
-    asked: np.ndarray,
+    held_out: np.ndarray,
     candidates: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Candidates → language → rank of each question's gold paragraph among them, int64, shape (asked,)."""
-    docs, gold = data.paragraphs[split["passages"]], data.gold[asked]
+    """Candidates → language → rank of each question's gold paragraph among them, int64, shape (held_out,)."""
+    docs, gold = data.paragraphs[split["passages"]], data.gold[held_out]
     paragraphs = encoder.encode_passages([doc.title for doc in docs], [doc.text for doc in docs])
     ranks: dict[str, dict[str, np.ndarray]] = {name: {} for name in candidates}
     for code in split["languages"]:
-        questions = encoder.encode_queries([data.questions[code][row] for row in asked])
+        questions = encoder.encode_queries([data.questions[code][row] for row in held_out])
         scores = questions.astype(np.float64) @ paragraphs.T.astype(np.float64)  # in float64, as in the study
         for name, rows in candidates.items():
             ranks[name][code] = rank_gold(scores[:, rows], np.searchsorted(rows, gold))
