@@ -93,7 +93,7 @@ def run_study(
         summary = summarise(study, data, results, vectors, sums_of, config.model, manifest.inputs["model"])
         _write_results(summary, results, folder)
         counts = {"pairs": len(study.pairs), "methods": len(study.methods), "questions": len(data.qids)}
-        return counts | ({"unread": sum(missing_spans)} if sum(missing_spans) else {})
+        return counts | ({"unread": sum(missing_spans)} if missing_spans else {})
 
     build_stage(output / "results", manifest, build, force=force)
     verify(output / "results")
