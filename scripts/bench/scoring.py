@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from common import Target, describe_machine, target_table
+from common import Target, describe_machine, describe_rounds, target_table
 
 from xqg_repro.collection.squad import parse_squad
 from xqg_repro.core.errors import InputError, exit_status
@@ -125,8 +125,8 @@ def main() -> int:
     rankings = make_rankings(args.data, args.questions, args.depth)
     targets, table = measure(rankings, args.sample, args.rounds)
     about = f"""Written by `make bench`. R2kt and R5kt for {args.questions:,} questions with {args.depth} passages each,
-made from XQuAD's text; all passages differ. Medians of {args.rounds} rounds. The official method, which runs once per
-cut-off, is timed on {args.sample} of the questions. Both methods give the same scores on those."""
+made from XQuAD's text; all passages differ. {describe_rounds(args.rounds).capitalize()}. The official method, which
+runs once per cut-off, is timed on {args.sample} of the questions. Both methods give the same scores on those."""
     tables = [describe_machine(), target_table(targets), table]
     page = "\n\n".join(["# Benchmark of scoring", about, *(table.markdown() for table in tables)]) + "\n"
     print(page)
