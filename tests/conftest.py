@@ -32,7 +32,8 @@ atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 os.environ["IR_DATASETS_HOME"] = str(HOME)
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("XQG_REPRO_DATA", None)
-# threads that wait by spinning make the tests four times slower on a busy machine
+# float sums depend on the number of threads, and threads that spin while they wait slow down a busy machine
+os.environ["OMP_NUM_THREADS"] = "2"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # how long an example takes says how busy the machine is
@@ -44,13 +45,6 @@ SHARED = REPOSITORY.parent / "shared"
 PASSAGES_FILE = "enwiki_20190201_w100.tsv"
 LANGUAGES, COUNT = ("ru", "fi", "te"), 3  # of made-up queries
 QUOTED = 'The sign read "Keep out", and a second\tone "Private".'
-
-
-@pytest.fixture(scope="session", autouse=True)
-def two_threads() -> None:
-    import torch
-
-    torch.set_num_threads(2)
 
 
 @pytest.fixture(scope="session")
@@ -158,7 +152,7 @@ def small_tokenizer(texts: Iterable[str]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_threads: None) -> Callable[..., Path]:
+def model_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``model_folder("bert" or "xlmr", seed=…)``: a folder with a tiny random encoder and its tokenizer."""
     import torch
     import transformers
@@ -226,9 +220,7 @@ def tiny_xlmr(model_folder: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def generator_folder(
-    mini_data: Mini, tmp_path_factory: pytest.TempPathFactory, two_threads: None
-) -> Callable[..., Path]:
+def generator_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``generator_folder("t5" or "mt5", untied=…)``: a folder with a tiny random seq2seq model and its tokenizer."""
     import torch
     import transformers

@@ -32,7 +32,7 @@ def settings(tiny_generator: Path) -> TranslatorConfig:
 
 
 @pytest.fixture(scope="module")
-def nllb(tmp_path_factory: pytest.TempPathFactory, two_threads: None) -> Path:
+def nllb(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """NLLB's architecture and tokenizer, with three languages and one token per letter. Never to be written to."""
     import torch
     import transformers

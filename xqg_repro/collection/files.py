@@ -33,18 +33,21 @@ class DataFile:
     def __init__(self, collection: str, name: str, url: str, md5: str | None = None) -> None:
         self.collection, self.name, self.url, self.md5 = collection, name, url, md5
 
-    def path(self) -> Path:
-        """Path of the verified file; :class:`InputError` if it cannot be downloaded or its checksum is wrong."""
+    def local_path(self) -> Path:
+        """Where the file is or, if it is missing, where it will be downloaded to."""
         local = os.environ.get(DATA_VARIABLE)
         for folder in [Path(local), Path(local) / self.collection] if local else []:
             if (folder / self.name).exists():
-                self._check(folder / self.name)
                 return folder / self.name
-        cached = ir_datasets.util.home_path() / "xqg_repro" / self.collection / self.name
-        if not cached.exists():
-            self._download(cached)
-        self._check(cached)
-        return cached
+        return ir_datasets.util.home_path() / "xqg_repro" / self.collection / self.name
+
+    def path(self) -> Path:
+        """Path of the verified file; :class:`InputError` if it cannot be downloaded or its checksum is wrong."""
+        path = self.local_path()
+        if not path.exists():
+            self._download(path)
+        self._check(path)
+        return path
 
     def fingerprint(self) -> str:
         return input_digest(self.path(), "md5")

@@ -121,14 +121,12 @@ class Diagnosis:
         facts = [(fact.name, fact.value, fact.problem or "ok") for fact in self.system]
         files = [(file.collection, file.name, str(file.state), file.path) for file in self.files]
         models = [(model.name, model.state) for model in self.models]
-        conditions = [row for condition in self.conditions for row in condition.rows()]
-        recipes = [row for recipe in self.recipes for row in recipe.rows()]
         tables = [
             Table(("system", "found", "verdict"), facts, left=3),
             Table(("collection", "file", "state", "path"), files, left=4),
             Table(("model or queries", "state"), models, left=2),
-            Table(("benchmark", "condition", "needs"), conditions, left=3),
-            Table(("trains", "recipe", "needs"), recipes, left=3),
+            Table(("benchmark", "condition", "needs"), [row for c in self.conditions for row in c.rows()], left=3),
+            Table(("trains", "recipe", "needs"), [row for recipe in self.recipes for row in recipe.rows()], left=3),
         ]
         summary = f"{EMBEDDED} is ready: make reproduce" if self.ready else f"{EMBEDDED} is not ready: see its needs"
         return "\n\n".join([*(table.text() for table in tables), summary])
@@ -162,9 +160,6 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Diagnosis
     broken = [f"{fact.name}: {fact.problem}" for fact in system if fact.problem]
     conditions = tuple(_condition_readiness(*pair, broken, files, models) for pair in pairs)
     return Diagnosis(system, files, tuple(models.values()), conditions, tuple(_recipes(files)))
-
-
-# the machine
 
 
 def _software() -> Iterator[Fact]:
@@ -239,34 +234,21 @@ def _hub(online: bool) -> Fact:
     return Fact("hub", f"{constants.ENDPOINT}: {answer}")
 
 
-# data and models
-
-
 def _data_files() -> Iterator[FileStatus]:
     """The state of every file in ``resources/collections/files.yaml``."""
     import ir_datasets
 
-    from xqg_repro.collection.files import DataFile, data_files
-
-    class LocalFile(DataFile):
-        """A data file that is neither downloaded nor checked."""
-
-        def _download(self, target: Path) -> None:
-            raise FileNotFoundError(target)
-
-        def _check(self, path: Path) -> None:
-            pass
+    from xqg_repro.collection.files import data_files
 
     record = ir_datasets.util.home_path() / "xqg_repro" / "checksums.json"
-    seen = read_json(record) if record.exists() else {}
+    recorded = read_json(record) if record.exists() else {}
     for collection in read_yaml(resource("collections", "files.yaml")):
         for name, file in data_files(collection).items():
-            try:
-                path = LocalFile(collection, name, file.url).path()
-            except FileNotFoundError:
+            path, expected = file.local_path(), file.md5 or recorded.get(file.url)
+            if not path.exists():
                 yield FileStatus(collection, name, FileState.MISSING)
                 continue
-            expected, state = file.md5 or seen.get(file.url), FileState.UNCHECKED
+            state = FileState.UNCHECKED
             if expected and path.stat().st_size <= LARGEST_CHECKED:
                 state = FileState.RIGHT if input_digest(path, "md5") == expected else FileState.WRONG
             yield FileStatus(collection, name, state, str(path))
@@ -283,15 +265,15 @@ def _files_of(dataset_id: str) -> list[str]:
 
 
 def _models_of(benchmark: Benchmark, condition: Condition) -> list[tuple[str, str]]:
-    """Name and kind (``model`` or ``dataset``) of a condition's encoder; then of generator, corpus, reader, if any."""
-    named = [(load_preset(condition.encoder).model, "model")]
+    """Name and kind (``model`` or ``dataset``) of the models and query sets that a condition needs."""
+    names = [(load_preset(condition.encoder).model, "model")]
     if condition.generator:
-        named.append((load_generator(condition.generator).model, "model"))
+        names.append((load_generator(condition.generator).model, "model"))
     if condition.corpus:
-        named.append((condition.corpus, "dataset"))
+        names.append((condition.corpus, "dataset"))
     if benchmark.reading:
-        named.append((load_reader(benchmark.reading.reader).model, "model"))
-    return named
+        names.append((load_reader(benchmark.reading.reader).model, "model"))
+    return names
 
 
 def _local_model(name: str, kind: str) -> ModelStatus:
@@ -304,9 +286,6 @@ def _local_model(name: str, kind: str) -> ModelStatus:
         return ModelStatus(name, str(resolve_model(folder) if kind == "model" else query_files(folder)[0].parent))
     except Exception:  # not cached, or only in part: unusable for whatever reason
         return ModelStatus(name)
-
-
-# conditions and recipes
 
 
 def _condition_readiness(
