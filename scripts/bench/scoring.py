@@ -91,7 +91,7 @@ def measure(rankings: list[Ranking], sample: int, rounds: int) -> tuple[list[Tar
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
-        recall._tokenised.cache_clear()
+        recall._joined_tokens.cache_clear()
         recall._skeleton_and_words.cache_clear()
         for name, (way, chosen) in ways.items():
             start = time.perf_counter()
