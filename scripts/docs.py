@@ -170,7 +170,7 @@ def _ablations(benchmark_name: str) -> list[Figure]:
     figures = []
     for path in sorted(Path("docs", "ablations").glob("*/plot.svg")):
         encoder, varied, split = path.parent.name.split(".", 2)
-        what = "α" if varied == "alpha" else "the number of queries a language"
+        what = "α" if varied == "alpha" else "the number of queries per language"
         title = f"{encoder} + xQG by {what}, on {split} questions"
         figures.append(Figure(title, f"{title}; docs/ablations has the figures", read_text(path)))
     return figures
