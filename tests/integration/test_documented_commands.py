@@ -74,7 +74,9 @@ def sliced(resources: Path) -> Iterator[None]:
     whole = {name: dataset for name, dataset in registered.items() if name.split("/")[0] == xor_mini.NAME}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "resource", lambda *parts: resources.joinpath(*parts[1:]))
-        registered.update(xor_mini.datasets())
+        for name, dataset in xor_mini.datasets().items():
+            del registered[name]
+            ir_datasets.registry.register(name, dataset)
     yield
     registered.update(whole)
 

@@ -13,6 +13,9 @@ for instance ``python -m xqg_repro.retrieval.jvm pyserini.search.faiss --help``.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import logging
 import os
 import re
 import runpy
@@ -22,6 +25,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from xqg_repro.core.errors import InputError
 
@@ -101,9 +105,21 @@ def ready() -> Runtime:
     return runtime
 
 
-def _anserini_jars() -> list[str]:
-    import importlib.util
+def load(module: str, name: str) -> Any:
+    """A class of Pyserini, such as ``load("pyserini.search.faiss", "FaissSearcher")``; starts the JVM that it needs.
 
+    Importing Pyserini adds handlers to the root logger, which would print every message twice; they are removed.
+    """
+    ready()
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    loaded = getattr(importlib.import_module(module), name)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    return loaded
+
+
+def _anserini_jars() -> list[str]:
     spec = importlib.util.find_spec("pyserini")
     if spec is None or spec.origin is None:
         raise InputError("Pyserini is not installed", hint="pip install pyserini")

@@ -137,7 +137,4 @@ def open_searcher(index: str | Path, encoder: Any) -> Any:
 
     ``encoder`` is any object with ``encode(str)`` or ``encode_batch(list[str])``.
     """
-    jvm.ready()
-    from pyserini.search.faiss import FaissSearcher
-
-    return FaissSearcher(str(index), encoder)
+    return jvm.load("pyserini.search.faiss", "FaissSearcher")(str(index), encoder)
