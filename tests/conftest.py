@@ -6,6 +6,7 @@ import atexit
 import csv
 import dataclasses
 import json
+import logging
 import os
 import random
 import shutil
@@ -356,3 +357,21 @@ def reproduce(folder: Path, *more: str) -> subprocess.CompletedProcess:
 def reproduction(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
     folder = tmp_path_factory.mktemp("reproduce")
     return Reproduction(folder, reproduce(folder, "--output", "report.md"))
+
+
+@contextmanager
+def interrupted_at(message: str) -> Iterator[None]:
+    """A block that ends in a keyboard interrupt when the package logs a message that holds this one."""
+
+    class Interrupt(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if message in record.getMessage():
+                raise KeyboardInterrupt
+
+    handler = Interrupt()
+    logging.getLogger("xqg_repro").addHandler(handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        logging.getLogger("xqg_repro").removeHandler(handler)

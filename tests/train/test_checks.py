@@ -11,7 +11,7 @@ from typing import Any
 import ir_datasets
 import pytest
 import torch
-from conftest import Mini
+from conftest import Mini, interrupted_at
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -151,17 +151,16 @@ def trained(recipe: EncoderRecipe, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("evaluation_steps", [0, 1])
 def test_held_out_lines_are_looked_through_before_the_first_step(
-    recipe: EncoderRecipe, mini_data: Mini, tmp_path: Path, evaluation_steps: int
+    recipe: EncoderRecipe,
+    mini_data: Mini,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    evaluation_steps: int,
 ) -> None:
     bad = tevatron(tmp_path / "held-out.jsonl", mini_data, 3, "{")
-    lines: list[str] = []
     with pytest.raises(InputError, match="JSONDecodeError") as caught:
-        trained(
-            dataclasses.replace(recipe, held_out_data=str(bad), evaluation_steps=evaluation_steps),
-            tmp_path,
-            lines.append,
-        )
-    assert (caught.value.path, caught.value.line) == (bad, 4) and not any("step" in line for line in lines)
+        trained(dataclasses.replace(recipe, held_out_data=str(bad), evaluation_steps=evaluation_steps), tmp_path)
+    assert (caught.value.path, caught.value.line) == (bad, 4) and not any("step" in line for line in caplog.messages)
 
 
 def test_all_bad_lines_are_counted(recipe: EncoderRecipe, mini_data: Mini, tmp_path: Path) -> None:
@@ -203,13 +202,9 @@ def test_a_gpu_without_bfloat16_is_refused(recipe: EncoderRecipe, monkeypatch: p
 
 
 def test_a_checkpoint_of_another_number_of_processes_is_refused(recipe: EncoderRecipe, tmp_path: Path) -> None:
-    def stop(line: str) -> None:
-        if "step 2 of" in line:
-            raise KeyboardInterrupt
-
     recipe = dataclasses.replace(recipe, checkpoint_steps=1, steps=3)
-    with pytest.raises(KeyboardInterrupt):
-        trained(recipe, tmp_path, stop)
+    with interrupted_at("step 2 of"):
+        trained(recipe, tmp_path)
     (saved,) = (tmp_path / "model.partial").rglob(f"checkpoint-1/{checkpoints.MARK}")
     assert saved.read_text() == "1"
     saved.write_text("2")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from collections.abc import Callable
@@ -14,7 +15,6 @@ from conftest import Mini, contents
 from xqg_repro import cli, collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
-from xqg_repro.retrieval import search as search_module
 from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Hit
 from xqg_repro.train.data import Example, TrainingPassage, load_examples
@@ -53,7 +53,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
         return SimpleNamespace(batch_search=batch_search)
 
-    monkeypatch.setattr(search_module, "open_searcher", open_brute)
+    monkeypatch.setattr(importlib.import_module("xqg_repro.retrieval.search"), "open_searcher", open_brute)
     return opened
 
 
@@ -219,13 +219,13 @@ def test_training_reads_the_file(mini_data: Mini, mined: Callable[..., tuple[Min
 
 
 def test_the_same_is_not_mined_twice(
-    mined: Callable[..., tuple[Mined, Path]], searched: list[Path], index: Path
+    mined: Callable[..., tuple[Mined, Path]], searched: list[Path], index: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
     first, path = mined()
     before = path.read_bytes()
+    caplog.clear()
     again, _ = mined()
-    assert (again, said, searched) == (first, [f"mine: {path} is up to date"], [index])
+    assert (again, caplog.messages, searched) == (first, [f"mine: {path} is up to date"], [index])
     mined(force=True)
     assert (len(searched), path.read_bytes()) == (2, before)
     mined(depth=30, negatives=30)
@@ -350,8 +350,9 @@ def test_bm25_ranks_by_words_and_is_the_same_twice(mini_data: Mini, tmp_path: Pa
 
 
 @pytest.mark.integration
-def test_bm25_index_is_reused_and_what_a_killed_run_left_is_not(mini_data: Mini, tmp_path: Path) -> None:
-    said: list[str] = []
+def test_bm25_index_is_reused_and_what_a_killed_run_left_is_not(
+    mini_data: Mini, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     docs, folder = collection.load(mini_data.docs), tmp_path / "lucene"
     bm25_index(docs, folder)
     partial = shutil.copytree(folder, tmp_path / "other.partial")
@@ -361,7 +362,7 @@ def test_bm25_index_is_reused_and_what_a_killed_run_left_is_not(mini_data: Mini,
     bm25_index(docs, tmp_path / "other")
     assert set(contents(tmp_path / "other")) == set(contents(folder))
     bm25_index(docs, folder)
-    assert [line.split(": ", 1)[1] for line in said] == [
+    assert [line.split(": ", 1)[1] for line in caplog.messages] == [
         f"wrote {folder} (passages 60)",
         f"wrote {tmp_path / 'other'} (passages 60)",
         f"{folder} is up to date",

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from conftest import Mini, contents
+from conftest import Mini, contents, interrupted_at
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
@@ -120,14 +120,6 @@ def write_recipe(recipe: Recipe, path: Path) -> Path:
     return path
 
 
-def stopping_at(step: int) -> Callable[[str], None]:
-    def log(line: str) -> None:
-        if f"step {step} of" in line:
-            raise KeyboardInterrupt
-
-    return log
-
-
 # the recipes
 
 
@@ -169,19 +161,18 @@ def test_three_steps_of_the_other_recipes(stand_in: Callable[..., Recipe], tmp_p
 
 @pytest.mark.parametrize("name", ["xdr-mbert", "xdr-xlmr", "xqg-mt5-base"])
 def test_three_steps_interrupted_behind_a_checkpoint_end_as_if_they_were_not(
-    stand_in: Callable[..., Recipe], loaded: list[str], tmp_path: Path, name: str
+    stand_in: Callable[..., Recipe], loaded: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     recipe = stand_in(name)
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, tmp_path / "stopped", stopping_at(3))
+    with interrupted_at("step 3 of"):
+        train(recipe, tmp_path / "stopped")
     states = tmp_path / "stopped.partial" / ".trainer" / "questions"
     assert (states / "checkpoint-2" / checkpoints.MARK).exists()
     half = states / "checkpoint-3"  # as a kill leaves it behind that saves it
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
-    lines: list[str] = []
-    assert train(recipe, tmp_path / "stopped", lines.append).counts["steps"] == 3
-    assert "train: goes on from step 2 of 3" in lines
+    assert train(recipe, tmp_path / "stopped").counts["steps"] == 3
+    assert "train: goes on from step 2 of 3" in caplog.messages
     assert set(loaded) == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
     train(recipe, tmp_path / "whole")
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
@@ -192,26 +183,28 @@ def test_three_steps_interrupted_behind_a_checkpoint_end_as_if_they_were_not(
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["xdr-mbert", "xdr-xlmr", "xqg-mt5-base"])
 def test_training_killed_between_checkpoints_ends_as_if_it_was_not(
-    stand_in: Callable[..., Recipe], tmp_path: Path, name: str
+    stand_in: Callable[..., Recipe], tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     recipe = stand_in(name)
     path = write_recipe(recipe, tmp_path / "recipe.yaml")
     program = f"""
-import os, signal, sys, torch
+import logging, os, signal, sys, torch
 from xqg_repro.train import curve, recipe, {STAGES[type(recipe)].__name__.rpartition(".")[2]} as stage
 
-def log(line):
-    if "step 3 of" in line:
-        os.kill(os.getpid(), signal.SIGKILL)
+class Killer(logging.Handler):
+    def emit(self, record):
+        if "step 3 of" in record.getMessage():
+            os.kill(os.getpid(), signal.SIGKILL)
 
+logging.getLogger("xqg_repro").addHandler(Killer())
+logging.getLogger("xqg_repro").setLevel(logging.INFO)
 torch.set_num_threads({torch.get_num_threads()})
-stage.train(recipe.load_recipe({str(path)!r}, recipe.{type(recipe).__name__}), sys.argv[1], log=log)
+stage.train(recipe.load_recipe({str(path)!r}, recipe.{type(recipe).__name__}), sys.argv[1])
 """
     process = subprocess.run([sys.executable, "-c", program, tmp_path / "killed"], capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
-    lines: list[str] = []
-    train(recipe, tmp_path / "killed", lines.append)
-    assert "train: goes on from step 2 of 3" in lines
+    train(recipe, tmp_path / "killed")
+    assert "train: goes on from step 2 of 3" in caplog.messages
     train(recipe, tmp_path / "whole")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -261,6 +254,7 @@ def test_each_stage_goes_on_where_it_stopped(
     whole: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
     batch: int,
     expected: list[str],
 ) -> None:
@@ -277,11 +271,10 @@ def test_each_stage_goes_on_where_it_stopped(
     monkeypatch.setattr(contrastive, "contrastive_loss", stopping)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "model")
-    lines: list[str] = []
     calls.clear()
     monkeypatch.setattr(contrastive, "contrastive_loss", original)
-    train(recipe, tmp_path / "model", lines.append)
-    assert [line.removeprefix("train: ") for line in lines if "goes on" in line] == expected
+    train(recipe, tmp_path / "model")
+    assert [line.removeprefix("train: ") for line in caplog.messages if "goes on" in line] == expected
     assert contents(tmp_path / "model") == whole
 
 
@@ -541,31 +534,34 @@ def test_the_first_lines_of_many_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_line_stops_the_training_before_its_first_step(
-    stand_in: Callable[..., Recipe], mini_data: Mini, tmp_path: Path, bad: Any, problem: str
+    stand_in: Callable[..., Recipe],
+    mini_data: Mini,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    bad: Any,
+    problem: str,
 ) -> None:
     path = write_lines(tmp_path / "train.jsonl", *tevatron_lines(mini_data), "", bad)
-    lines: list[str] = []
     with pytest.raises(InputError, match=problem) as caught:
-        train(stand_in("xdr-mbert", data=str(path)), tmp_path / "model", lines.append)
+        train(stand_in("xdr-mbert", data=str(path)), tmp_path / "model")
     assert (caught.value.path, caught.value.line) == (path, 14)
-    assert not any("step" in told for told in lines)
+    assert not any("step" in told for told in caplog.messages)
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_counts_are_in_the_log_the_manifest_and_the_card(
-    stand_in: Callable[..., Recipe], mini_data: Mini, tmp_path: Path
+    stand_in: Callable[..., Recipe], mini_data: Mini, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     items = tevatron_lines(mini_data)
     items[2]["negative_passages"] += items[2]["negative_passages"][:3] + items[2]["positive_passages"]
     items[4]["query"] *= 20
     items[5]["positive_passages"][0]["text"] *= 40
     path = write_lines(tmp_path / "train.jsonl", *items)
-    lines: list[str] = []
     recipe = stand_in("xdr-mbert", data=str(path), checkpoint_steps=0)
-    counts = train(dataclasses.replace(recipe, steps=1), tmp_path / "model", lines.append).counts
+    counts = train(dataclasses.replace(recipe, steps=1), tmp_path / "model").counts
     found = [counts[what] for what in ("repeated_negatives", "positives_among_negatives", "cut_questions")]
     assert found == [3, 1, 1] and counts["cut_passages"] == 1
-    (told,) = [told for told in lines if "(line" in told]
+    (told,) = [told for told in caplog.messages if "(line" in told]
     assert told.startswith(
         f"train: {path}: 3 repeated negatives (line 3); 1 positives among negatives (line 3); 1 cut "
     )
@@ -734,7 +730,7 @@ TWO_RANKS = """
 import dataclasses, os, sys, torch
 import torch.distributed as dist
 from types import SimpleNamespace
-from xqg_repro.core.settings import Pooling
+from xqg_repro.models.settings import Pooling
 from xqg_repro.train import contrastive
 from xqg_repro.train.recipe import EncoderRecipe
 

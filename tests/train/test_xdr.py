@@ -425,10 +425,9 @@ def test_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None
     assert contents(tmp_path / "again") == contents(trained)
 
 
-def test_trained_folder_is_reused(trained: Path) -> None:
-    lines: list[str] = []
+def test_trained_folder_is_reused(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(TINY, trained)
-    assert lines == [f"train-xdr: {trained} is up to date"]
+    assert caplog.messages == [f"train-xdr: {trained} is up to date"]
 
 
 def test_trained_folder_holds_no_pickle_and_no_leftover(trained: Path) -> None:
@@ -438,14 +437,15 @@ def test_trained_folder_holds_no_pickle_and_no_leftover(trained: Path) -> None:
     assert Manifest.read(trained).counts["steps"] == 3
 
 
-def test_held_out_questions_are_measured_and_half_weights_saved(mini_data: Mini, tmp_path: Path) -> None:
+def test_held_out_questions_are_measured_and_half_weights_saved(
+    mini_data: Mini, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     from safetensors.numpy import load_file
 
     recipe = dataclasses.replace(TINY, held_out=0.4, half_precision_weights=True, steps=1)
-    lines: list[str] = []
     counts = train(recipe, tmp_path / "model").counts
     assert counts["questions"] + counts["held_out"] == 14 and counts["held_out"] > 0
-    assert lines[-2].startswith("train: held-out questions that rank their own passage first: ")
+    assert caplog.messages[-2].startswith("train: held-out questions that rank their own passage first: ")
     weights = load_file(tmp_path / "model" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float16)}
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import regex
 import torch
-from conftest import Mini, contents
+from conftest import Mini, contents, interrupted_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -598,10 +598,9 @@ def test_same_recipe_gives_the_same_bytes_and_another_seed_others(trained: Path,
     assert contents(tmp_path / "other")["tokenizer.json"] == contents(trained)["tokenizer.json"]
 
 
-def test_trained_folder_is_reused_until_the_recipe_changes(trained: Path) -> None:
-    lines: list[str] = []
+def test_trained_folder_is_reused_until_the_recipe_changes(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
     train(TINY, trained)
-    assert lines == [f"train-xqg: {trained} is up to date"]
+    assert caplog.messages == [f"train-xqg: {trained} is up to date"]
     split, wanted = xqg.plan(dataclasses.replace(TINY, steps=4))
     assert Manifest.read(trained).differences(wanted) == ["recipe"]
     assert len(split.kept) == 14
@@ -658,13 +657,12 @@ def held_out_losses(lines: list[str]) -> list[float]:
 
 
 def test_the_best_checkpoint_on_the_held_out_questions_is_kept(
-    mini_data: Mini, unmeasured: None, tmp_path: Path
+    mini_data: Mini, unmeasured: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     _, held_out = held_out_split(load_examples(HELD_OUT.data)[0], HELD_OUT.held_out)
     assert 0 < len(held_out) <= HELD_OUT.batch_size
-    lines: list[str] = []
     train(HELD_OUT, tmp_path / "best")
-    losses = held_out_losses(lines)
+    losses = held_out_losses(caplog.messages)
     assert len(losses) == 4 and min(losses) < losses[-1] - 0.1  # the learning rate is far too high
     assert loss(tmp_path / "best", HELD_OUT, held_out) == pytest.approx(min(losses), abs=2e-3)
     assert not [path for path in (tmp_path / "best").iterdir() if path.is_dir() or path.name.startswith(".")]
@@ -673,19 +671,17 @@ def test_the_best_checkpoint_on_the_held_out_questions_is_kept(
 
 
 def test_interrupted_training_goes_on_from_its_last_checkpoint(
-    mini_data: Mini, unmeasured: None, tmp_path: Path
+    mini_data: Mini, unmeasured: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def interrupt(line: str) -> None:
-        if "step 3 of 4" in line:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_at("step 3 of 4"):
         train(HELD_OUT, tmp_path / "killed")
     assert not (tmp_path / "killed").exists()
     assert next((tmp_path / "killed.partial").rglob("checkpoint-2"))
-    lines: dict[str, list[str]] = {"killed": [], "whole": []}
-    for output in lines:
+    lines: dict[str, list[str]] = {}
+    for output in ("killed", "whole"):
+        caplog.clear()
         train(HELD_OUT, tmp_path / output)
+        lines[output] = caplog.messages
     assert "train: goes on from step 2 of 4" in lines["killed"]
     assert not any("goes on" in line for line in lines["whole"])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
@@ -899,13 +895,14 @@ def test_quality_is_the_share_of_queries_that_are_right(monkeypatch: pytest.Monk
     assert nowhere == {"in the language asked for": 1 / 2}
 
 
-def test_quality_is_measured_on_what_is_held_out_and_told(mini_data: Mini, tmp_path: Path) -> None:
+def test_quality_is_measured_on_what_is_held_out_and_told(
+    mini_data: Mini, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     recipe = dataclasses.replace(TINY, held_out=0.4, steps=1)
-    lines: list[str] = []
     counts = train(recipe, tmp_path / "model").counts
     assert counts["held_out"] > 0 and counts["questions"] + counts["held_out"] == 14
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    (line,) = [line for line in lines if "in the language asked for" in line]
+    (line,) = [line for line in caplog.messages if "in the language asked for" in line]
     share = float(line.rpartition(" ")[2])
     assert f"| in the language asked for | {share:.1%} |" in card
     assert f"the passages of {counts['held_out']} held-out questions, all questions of 40% of" in " ".join(card.split())

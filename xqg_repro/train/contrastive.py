@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from xqg_repro.models.encoder import pool
-from xqg_repro.train import distributed as ranks
+from xqg_repro.train import distributed
 from xqg_repro.train.recipe import EncoderRecipe
 
 Texts = dict[str, torch.Tensor]
@@ -46,9 +46,9 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
         for kind in ("query", "passage")
     )
     parts = [(len(queries), inputs["docids"])]
-    if ranks.count() > 1 and torch.is_grad_enabled():
-        parts = ranks.gather((len(queries), list(inputs["docids"])))
-        queries, passages = ranks.gather_rows(queries), ranks.gather_rows(passages)
+    if distributed.world_size() > 1 and torch.is_grad_enabled():
+        parts = distributed.gather((len(queries), list(inputs["docids"])))
+        queries, passages = distributed.gather_rows(queries), distributed.gather_rows(passages)
     positives, docids = [], []
     for number, found in parts:
         positives += range(len(docids), len(docids) + number)

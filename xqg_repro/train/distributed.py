@@ -20,28 +20,28 @@ if TYPE_CHECKING:
     import torch
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def rank() -> int:
+def get_rank() -> int:
     """Which of them this one is."""
-    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
-def share(number: int, what: str) -> int:
+def per_process(number: int, what: str) -> int:
     """A process's part of a number, for which all of them stand together in the recipe.
 
     Raises:
         InputError: they cannot share it evenly.
     """
-    if number % count():
+    if number % world_size():
         raise InputError(
-            f"{what} is {number}, which {count()} processes cannot share evenly",
+            f"{what} is {number}, which {world_size()} processes cannot share evenly",
             hint=f"start as many processes as divide {number}, or change the recipe",
         )
-    return number // count()
+    return number // world_size()
 
 
 def build_stage_together(
@@ -51,14 +51,14 @@ def build_stage_together(
 
     What ``build`` of another rank returns does not count, and those ranks return ``wanted`` as it is.
     """
-    if count() == 1:
+    if world_size() == 1:
         return build_stage(output, wanted, build, force=force)
     import accelerate
     import torch
 
     accelerate.PartialState(cpu=not torch.cuda.is_available())  # joins the processes
     try:
-        if rank():
+        if get_rank():
             if partial := gather("")[0]:
                 build(Path(partial))
             return wanted
@@ -83,9 +83,9 @@ def _lead(output: str | Path, wanted: Manifest, build: Callable[[Path], dict[str
             gather("")  # the others wait for it
 
 
-def wait() -> None:
+def barrier() -> None:
     """Wait until all processes are here."""
-    if count() > 1:
+    if world_size() > 1:
         import torch
 
         torch.distributed.barrier()
@@ -97,7 +97,7 @@ def gather(value: Any) -> list[Any]:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(device)
-    sizes = [torch.empty(1, dtype=torch.long, device=device) for _ in range(count())]
+    sizes = [torch.empty(1, dtype=torch.long, device=device) for _ in range(world_size())]
     torch.distributed.all_gather(sizes, torch.tensor([len(own)], device=device))
     found = [torch.empty(int(max(sizes)), dtype=torch.uint8, device=device) for _ in sizes]
     torch.distributed.all_gather(found, torch.nn.functional.pad(own, (0, int(max(sizes)) - len(own))))
@@ -120,11 +120,11 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
             padded = torch.nn.functional.pad(own, (0, 0, 0, longest - len(own))).contiguous()
             found = [torch.empty_like(padded) for _ in sizes]
             torch.distributed.all_gather(found, padded)
-            ctx.own = slice(sum(sizes[: rank()]), sum(sizes[: rank() + 1]))
+            ctx.own = slice(sum(sizes[: get_rank()]), sum(sizes[: get_rank() + 1]))
             return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
 
         @staticmethod
         def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
-            return gradient[ctx.own] * count()
+            return gradient[ctx.own] * world_size()
 
     return Gathered.apply(rows)

@@ -15,7 +15,7 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision
 from xqg_repro.retrieval.metadata import commit
-from xqg_repro.train import distributed as ranks
+from xqg_repro.train import distributed
 from xqg_repro.train.curve import Point, points, write_curve
 from xqg_repro.train.recipe import Recipe, model_card
 
@@ -106,7 +106,7 @@ def whole_batches(recipe: Recipe) -> dict[str, Any]:
     return {
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": ranks.share(recipe.accumulation, "accumulation"),
+        "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
         "train_sampling_strategy": "sequential",
     }
 
@@ -154,11 +154,11 @@ def train_folder(
 ) -> Manifest:
     """Bring a model folder into being or reuse it: ``build(recipe, split, inputs, folder)`` writes the files."""
     split, wanted = planned
-    if ranks.rank():  # only the first process reports
+    if distributed.get_rank():  # only the first process reports
         logging.getLogger("xqg_repro").setLevel(logging.WARNING)
 
     def building(folder: Path) -> dict[str, int]:
         prepare(recipe.seed)
         return build(recipe, split, wanted.inputs, folder)
 
-    return ranks.build_stage_together(output, wanted, building, force=force)
+    return distributed.build_stage_together(output, wanted, building, force=force)

@@ -21,8 +21,8 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
 from xqg_repro.models.loading import load_model, model_fingerprint, resolve_model
-from xqg_repro.models.reader import SEEN, SpanReader, check_reader, pad_windows, windows
-from xqg_repro.train import distributed as ranks
+from xqg_repro.models.reader import SEEN, SpanReader, check_reads, padded, windows
+from xqg_repro.train import distributed
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
 from xqg_repro.train.loop import (
@@ -86,7 +86,7 @@ def _build(recipe: ReaderRecipe, split: Split, inputs: dict[str, str], folder: P
     )
     steps = recipe.steps or ceil(recipe.epochs * ceil(len(kept) / recipe.batch_size) / recipe.accumulation)
     curve = _fit(recipe, model, tokenizer, kept, held_out, steps, folder)
-    if ranks.rank():
+    if distributed.get_rank():
         return {}
     save(model, tokenizer, folder, recipe, curve)
     with atomic_write(folder / SEEN) as file:

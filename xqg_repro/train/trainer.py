@@ -15,8 +15,7 @@ import torch
 import transformers
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.train import checkpoints
-from xqg_repro.train import distributed as ranks
+from xqg_repro.train import checkpoints, distributed
 
 logger = logging.getLogger(__name__)
 
@@ -111,38 +110,38 @@ class Progress(transformers.TrainerCallback):
         """Mark the checkpoint as whole, unless its weights are spoilt."""
         if not all(torch.isfinite(weight).all() for weight in self.trainer.model.parameters()):
             self.trainer.stop("weights became infinite or not a number", state.global_step)
-        ranks.wait()  # each process has written its part
-        if ranks.rank() == 0:
+        distributed.barrier()  # each process has written its part
+        if distributed.get_rank() == 0:
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            checkpoints.finish(checkpoint, state.best_model_checkpoint, ranks.count())
+            checkpoints.finish(checkpoint, state.best_model_checkpoint, distributed.world_size())
 
 
 def run(trainer: RecipeTrainer, checkpoint_steps: int) -> int:
     """Train, from the last whole checkpoint on; return the number of optimiser steps, those before it included."""
     folder = Path(trainer.args.output_dir)
-    if ranks.rank() == 0:
+    if distributed.get_rank() == 0:
         checkpoints.drop_broken(folder)
-    ranks.wait()
+    distributed.barrier()
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(Progress(trainer, checkpoint_steps))
     start = checkpoints.last_whole(folder)
     if start:
-        checkpoints.check_processes(start, ranks.count())
+        checkpoints.check_processes(start, distributed.world_size())
         state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
         logger.info(f"train: goes on from step {state.global_step} of {state.max_steps}")
         if state.global_step >= state.max_steps:
             trainer.state = state
             best = state.best_model_checkpoint
             trainer._load_from_checkpoint(str(folder / Path(best).name if best else start))
-            ranks.wait()
+            distributed.barrier()
             return int(state.global_step)
     try:
         steps = int(trainer.train(resume_from_checkpoint=str(start) if start else None).global_step)
     except InputError:
-        if ranks.rank() == 0 and checkpoints.last_whole(folder) is None:
+        if distributed.get_rank() == 0 and checkpoints.last_whole(folder) is None:
             shutil.rmtree(folder, ignore_errors=True)
             if not any(folder.parent.iterdir()):
                 folder.parent.rmdir()
         raise
-    ranks.wait()  # until each process has read the best checkpoint
+    distributed.barrier()  # until each process has read the best checkpoint
     return steps

@@ -16,7 +16,7 @@ from xqg_repro.core.files import digest
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder, passage_text
 from xqg_repro.models.loading import check_length, load_model, model_fingerprint, resolve_model
-from xqg_repro.train import distributed as ranks
+from xqg_repro.train import distributed
 from xqg_repro.train.checks import counted
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Chosen, Example, Split, TevatronFile, TrainingPassage, load_names, load_split
@@ -73,7 +73,7 @@ def _build(recipe: EncoderRecipe, split: Split, inputs: dict[str, str], folder: 
         curve += _fit(names, "names", model, tokenizer, load_names(), (), folder)[1]
     logger.info(f"train: {len(kept)} questions, {len(held_out)} held out")
     steps, losses = _fit(recipe, "questions", model, tokenizer, kept, held_out, folder)
-    if ranks.rank():
+    if distributed.get_rank():
         return {}
     save(model, tokenizer, folder, recipe, [*curve, *losses])
     score = held_out_accuracy(recipe, folder, split) if held_out else None
@@ -122,7 +122,7 @@ def _fit(
             return contrastive_loss(model, inputs, recipe)
 
     collator = Collator(recipe, tokenizer)
-    size = ranks.share(recipe.batch_size, "batch_size")
+    size = distributed.per_process(recipe.batch_size, "batch_size")
     sizes = {
         "per_device_train_batch_size": size,
         "per_device_eval_batch_size": size,

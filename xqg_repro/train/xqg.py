@@ -23,7 +23,7 @@ from xqg_repro.core.stages import Manifest
 from xqg_repro.models.generator import QueryGenerator
 from xqg_repro.models.loading import load_model, model_fingerprint, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision
-from xqg_repro.train import distributed as ranks
+from xqg_repro.train import distributed
 from xqg_repro.train.checks import counted
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, labelled, load_names, load_passages, load_split, together
@@ -105,7 +105,7 @@ def _build(recipe: GeneratorRecipe, split: Split, inputs: dict[str, str], folder
     chosen = list(islice(batches(len(kept), len(pairs), recipe, collator.length), steps * recipe.accumulation))
     evaluated = [Row(position, None) for position in range(len(kept), len(kept) + len(held_out))]
     curve = _fit(recipe, model, collator, chosen, evaluated, folder)
-    if ranks.rank():
+    if distributed.get_rank():
         return {}
     save(model, tokenizer, folder, recipe, curve)
     scores = quality(recipe, folder, held_out) if held_out else {}
