@@ -14,11 +14,11 @@ import torch
 from conftest import Mini, interrupted_at
 
 from xqg_repro import cli
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import Precision
-from xqg_repro.train import checkpoints, xdr
-from xqg_repro.train import loop as fit
-from xqg_repro.train.data import Example, TrainingPassage, held_out_split, load_examples, load_split
+from xqg_repro.train import checkpoints, trainer, xdr
+from xqg_repro.train.data import Example, held_out_split, load_examples, load_split
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe
 
 MINI = load_recipe("xdr-mini")
@@ -30,15 +30,15 @@ MINI = load_recipe("xdr-mini")
 @pytest.mark.parametrize(
     ("kind", "settings", "problem"),
     [
-        (EncoderRecipe, {"batch_size": 0}, "batch_size is 0 .1 is the least"),
-        (EncoderRecipe, {"steps": -5}, "steps is -5 .0 is the least"),
+        (EncoderRecipe, {"batch_size": 0}, "batch_size is 0 .it must be at least 1"),
+        (EncoderRecipe, {"steps": -5}, "steps is -5 .it must be at least 0"),
         (EncoderRecipe, {"negatives": -1}, "negatives is -1"),
-        (EncoderRecipe, {"passage_max_length": 2}, "passage_max_length is 2 .3 is the least"),
+        (EncoderRecipe, {"passage_max_length": 2}, "passage_max_length is 2 .it must be at least 3"),
         (EncoderRecipe, {"temperature": 0.0}, "temperature is 0.0 .it must be above 0"),
         (EncoderRecipe, {"learning_rate": float("nan")}, "learning_rate is nan .it must be above 0"),
-        (EncoderRecipe, {"held_out": 1.5}, "held_out is 1.5 .it is a share"),
-        (EncoderRecipe, {"precision": Precision.FLOAT16}, "nothing is trained in float16 here"),
-        (GeneratorRecipe, {"shortened": -0.1}, "shortened is -0.1 .it is a share"),
+        (EncoderRecipe, {"held_out": 1.5}, "held_out is 1.5 .it must be a share"),
+        (EncoderRecipe, {"precision": Precision.FLOAT16}, "float16 is not supported"),
+        (GeneratorRecipe, {"shortened": -0.1}, "shortened is -0.1 .it must be a share"),
         (GeneratorRecipe, {"names_epochs": -1}, "names_epochs is -1"),
         (ReaderRecipe, {"negatives": -1}, "negatives is -1"),
         (ReaderRecipe, {"max_length": 50}, "50 tokens leave no room"),
@@ -67,17 +67,17 @@ def test_a_recipe_of_another_kind_is_refused() -> None:
 @pytest.mark.parametrize("name", ["xor-mini/dev", "xor-mini/dev/fi", "xor-tydi/dev", "xor-tydi/test"])
 @pytest.mark.parametrize("setting", ["data", "held_out_data"])
 def test_questions_that_systems_are_compared_on_are_refused(setting: str, name: str) -> None:
-    with pytest.raises(InputError, match=f"{name} is what systems are compared on"):
+    with pytest.raises(InputError, match=f"systems are compared on {name}"):
         load_split(dataclasses.replace(MINI, **{setting: name}))
 
 
 def test_data_are_not_both_trained_and_measured_on() -> None:
-    with pytest.raises(InputError, match="xor-mini/train cannot be both trained and measured on"):
+    with pytest.raises(InputError, match="xor-mini/train cannot be both training and held-out data"):
         load_split(dataclasses.replace(MINI, held_out_data=MINI.data))
 
 
-def passage(docid: str) -> TrainingPassage:
-    return TrainingPassage(docid, "T", f"text {docid}")
+def passage(docid: str) -> Passage:
+    return Passage(docid, "T", f"text {docid}")
 
 
 def test_no_held_out_passage_is_trained_on_as_a_further_positive() -> None:
@@ -114,8 +114,8 @@ def test_only_passages_judged_relevant_are_positives(monkeypatch: pytest.MonkeyP
     judged(monkeypatch, ("1", "a", 0), ("1", "b", 1), ("1", "c", 2), ("2", "a", 1))
     examples, _ = load_examples("judged")
     assert [(e.qid, e.query, e.lang, e.positive) for e in examples] == [
-        ("1", "question 1", "", TrainingPassage("b", "", "text b")),
-        ("2", "question 2", "", TrainingPassage("a", "", "text a")),
+        ("1", "question 1", "", Passage("b", "", "text b")),
+        ("2", "question 2", "", Passage("a", "", "text a")),
     ]
     assert [p.doc_id for p in examples[0].negatives] == ["a"]
 
@@ -125,7 +125,7 @@ def test_a_question_judged_irrelevant_only_or_of_an_unknown_passage_is_named(mon
     with pytest.raises(InputError, match="question 1 of judged has no relevant passage"):
         load_examples("judged")
     judged(monkeypatch, ("1", "z", 1), ("2", "a", 1))
-    with pytest.raises(InputError, match="judged judges the passage 'z', which its collection does not have"):
+    with pytest.raises(InputError, match="judged judges the passage 'z', which is not in its collection"):
         load_examples("judged")
 
 
@@ -165,7 +165,7 @@ def test_held_out_lines_are_looked_through_before_the_first_step(
 
 def test_all_bad_lines_are_counted(recipe: EncoderRecipe, mini_data: Mini, tmp_path: Path) -> None:
     bad = tevatron(tmp_path / "bad.jsonl", mini_data, 3, "{", *['{"query": "q"}'] * 600)
-    with pytest.raises(InputError, match=r"JSONDecodeError .*; 600 more lines are bad \(line 5, 6, 7, 8, 9, …\)") as e:
+    with pytest.raises(InputError, match=r"JSONDecodeError .*; 600 more bad lines \(line 5, 6, 7, 8, 9, …\)") as e:
         trained(dataclasses.replace(recipe, data=str(bad)), tmp_path)
     assert e.value.line == 4
 
@@ -188,7 +188,7 @@ def test_a_process_takes_one_of_several_gpus(recipe: EncoderRecipe, monkeypatch:
 
     monkeypatch.setattr(transformers, "TrainingArguments", FourGpus)
     sizes = {"per_device_train_batch_size": 32, "per_device_eval_batch_size": 32}
-    found = fit.arguments(recipe, Path("folder"), "questions", steps=1, evaluated=False, **sizes)
+    found = trainer.training_arguments(recipe, Path("folder"), "questions", steps=1, evaluate=False, **sizes)
     assert (found.train_batch_size, found.eval_batch_size) == (32, 32)
     assert FourGpus("folder", use_cpu=True, **sizes).train_batch_size == 128  # what would have been
 
@@ -197,8 +197,8 @@ def test_a_gpu_without_bfloat16_is_refused(recipe: EncoderRecipe, monkeypatch: p
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     narrow = dataclasses.replace(recipe, precision=Precision.BFLOAT16)
-    with pytest.raises(InputError, match=r"does not compute in bfloat16 \(set precision: float32"):
-        fit.arguments(narrow, Path("folder"), "questions", steps=1, evaluated=False)
+    with pytest.raises(InputError, match=r"does not support bfloat16 \(set precision: float32"):
+        trainer.training_arguments(narrow, Path("folder"), "questions", steps=1, evaluate=False)
 
 
 def test_a_checkpoint_of_another_number_of_processes_is_refused(recipe: EncoderRecipe, tmp_path: Path) -> None:
@@ -208,6 +208,6 @@ def test_a_checkpoint_of_another_number_of_processes_is_refused(recipe: EncoderR
     (saved,) = (tmp_path / "model.partial").rglob(f"checkpoint-1/{checkpoints.MARK}")
     assert saved.read_text() == "1"
     saved.write_text("2")
-    with pytest.raises(InputError, match=r"checkpoint-1: was saved by 2 processes, and 1 would not go on alike"):
+    with pytest.raises(InputError, match=r"checkpoint-1: was saved by 2 processes; 1 cannot resume it"):
         trained(recipe, tmp_path)
     assert saved.exists()

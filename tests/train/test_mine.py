@@ -13,12 +13,13 @@ import pytest
 from conftest import Mini, contents
 
 from xqg_repro import cli, collection
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Hit
-from xqg_repro.train.data import Example, TrainingPassage, load_examples
-from xqg_repro.train.mine import Mined, bm25_index, holds_answer, mine
+from xqg_repro.train.data import Example, load_examples
+from xqg_repro.train.mine import Mined, bm25_index, contains_answer, mine
 
 ANSWERED = "q0"  # its answer is the first word of its positive
 
@@ -114,8 +115,8 @@ def tevatron(path: Path, **changes: Any) -> Path:
     ],
 )
 def test_answers_are_found_whatever_the_case_and_the_white_space(answers: list[str], held: bool) -> None:
-    passage = TrainingPassage("1", "Turku", "Founded yes and no\n in  1229 by the Aura.")
-    assert holds_answer(passage, answers) is held
+    passage = Passage("1", "Turku", "Founded yes and no\n in  1229 by the Aura.")
+    assert contains_answer(passage, answers) is held
 
 
 # what is left out
@@ -125,13 +126,13 @@ def test_neither_positives_nor_answers_are_among_the_negatives(
     mini_data: Mini, mined: Callable[..., tuple[Mined, Path]]
 ) -> None:
     counts, path = mined()
-    passages = {docid: TrainingPassage(docid, title, text) for docid, title, text in mini_data.passages}
+    passages = {docid: Passage(docid, title, text) for docid, title, text in mini_data.passages}
     positives, found = dict(mini_data.qrels), lines(path)
     assert list(found) == [question["id"] for question in mini_data.questions]
     left = {}
     for question in mini_data.questions:
         own = positives[question["id"]]
-        answering = {d for d, p in passages.items() if d != own and holds_answer(p, question["answers"])}
+        answering = {d for d, p in passages.items() if d != own and contains_answer(p, question["answers"])}
         left[question["id"]] = set(passages) - {own} - answering
         assert set(ids(found[question["id"]])) == left[question["id"]]
         assert ids(found[question["id"]], "positive") == [own]
@@ -209,7 +210,7 @@ def test_a_sample_is_drawn_by_its_seed_and_keeps_the_order(mined: Callable[..., 
 def test_training_reads_the_file(mini_data: Mini, mined: Callable[..., tuple[Mined, Path]]) -> None:
     _, path = mined(negatives=3)
     examples = list(load_examples(str(path))[0])
-    passages = {docid: TrainingPassage(docid, title, text) for docid, title, text in mini_data.passages}
+    passages = {docid: Passage(docid, title, text) for docid, title, text in mini_data.passages}
     question, found = mini_data.questions[0], lines(path)[ANSWERED]
     negatives = tuple(passages[docid] for docid in ids(found))
     answers = tuple(question["answers"])
@@ -249,7 +250,7 @@ def test_the_command_prints_the_counts(
     output = tmp_path / "train.jsonl"
     arguments = ["--data", mini_data.topics, "--index", str(index), "--output", str(output), "--sample", "1"]
     assert cli.main(["train", "mine", *arguments, "--depth", "9", "--negatives", "2", "--device", "cpu"]) == 0
-    assert "dropped, hold an answer" in capsys.readouterr().out
+    assert "dropped, contain an answer" in capsys.readouterr().out
     assert all(len(ids(item)) == 2 for item in lines(output).values())
 
 
@@ -262,14 +263,14 @@ def test_the_command_prints_the_counts(
         ({"data": "xor-mini/nothing"}, "ir-datasets has no dataset"),
         ({"data": "xor-mini"}, "xor-mini has no questions"),
         ({"data": "xor-tydi/dev"}, "xor-tydi/dev has no relevance judgements"),
-        ({"index": None}, "neither of an encoder's index and BM25 named"),
-        ({"bm25": "folder"}, "both of an encoder's index and BM25 named"),
-        ({"data": "xor-mini/train"}, "was made from xor-tydi, whose passages are not those of xor-mini/train"),
-        ({"passages": "xor-mini"}, "has passages of its own .leave --collection out"),
-        ({"data": "some.jsonl"}, "does not say which collection to search"),
-        ({"data": "some.jsonl", "passages": "xor-tydi"}, "some.jsonl: there is no such training file"),
-        ({"depth": 5, "negatives": 6}, "6 negatives cannot be kept of 5"),
-        ({"negatives": 0}, "0 negatives cannot be kept"),
+        ({"index": None}, "no retriever"),
+        ({"bm25": "folder"}, "two retrievers"),
+        ({"data": "xor-mini/train"}, "was built from xor-tydi, not from the passages of xor-mini/train"),
+        ({"passages": "xor-mini"}, "has passages of its own .leave out --collection"),
+        ({"data": "some.jsonl"}, "needs a collection to search"),
+        ({"data": "some.jsonl", "passages": "xor-tydi"}, "some.jsonl: no such training file"),
+        ({"depth": 5, "negatives": 6}, "cannot keep 6 negatives of 5"),
+        ({"negatives": 0}, "cannot keep 0 negatives"),
         ({"index": "nowhere"}, "nowhere: is not the output of a stage"),
     ],
 )
@@ -286,7 +287,7 @@ def test_embeddings_are_no_index(embeddings: Path, mined: Callable[..., tuple[Mi
 
 
 def test_other_names_than_jsonl_are_refused(mini_data: Mini, index: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"end its name in \.jsonl"):
+    with pytest.raises(InputError, match=r"must end in \.jsonl"):
         mine(mini_data.topics, tmp_path / "train.json", index=index)
 
 
@@ -299,8 +300,8 @@ def test_the_file_mined_from_is_not_overwritten(mini_data: Mini, index: Path, tm
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", "2: is not a training example: JSONDecodeError"),
-        ('{"query": "?", "positive_passages": []}', "2: is not a training example: KeyError 'query_id'"),
+        ("{", "2: not a training example: JSONDecodeError"),
+        ('{"query": "?", "positive_passages": []}', "2: not a training example: KeyError 'query_id'"),
         ('{"query_id": "a b", "query": "?", "positive_passages": []}', "2: 'a b' cannot be an id"),
         ('{"query_id": "t1", "query": "?", "positive_passages": []}', "2: repeats the id t1"),
     ],
@@ -338,7 +339,7 @@ def test_bm25_ranks_by_words_and_is_the_same_twice(mini_data: Mini, tmp_path: Pa
     for qid, item in found.items():
         assert not set(ids(item)) & set(ids(item, "positive"))
         for passage in item["negative_passages"]:
-            assert not holds_answer(TrainingPassage(*passage.values()), answers[qid])
+            assert not contains_answer(Passage(*passage.values()), answers[qid])
             words = f"{passage['title']} {passage['text']}".casefold().replace(".", " ").split()
             assert asked[qid] & set(words)
     assert first.positive == 14  # a question is made of its passage's first words

@@ -13,13 +13,14 @@ import pytest
 from conftest import contents
 
 from xqg_repro import cli
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import resource
 from xqg_repro.models.reader import FIRST, SEEN, SpanReader
 from xqg_repro.train import reader as stage
-from xqg_repro.train.data import Example, TrainingPassage, load_examples
+from xqg_repro.train.data import Example, load_examples
 from xqg_repro.train.mini.scratch import encoder
-from xqg_repro.train.reader import Collator, batches, located
+from xqg_repro.train.reader import SpanCollator, draw_batches, locate_answer
 from xqg_repro.train.recipe import EncoderArchitecture, ReaderRecipe, load_recipe
 
 RIVERS = ["Ob", "Lena", "Amur", "Ural", "Don", "Oka", "Kama", "Neva"]
@@ -92,7 +93,7 @@ def start(folder: Path) -> None:
 
 
 def an_example(answers: tuple[str, ...], starts: tuple[int, ...]) -> Example:
-    passage = TrainingPassage("1", "", "In 1990 it had 90 people, 90 in all.")
+    passage = Passage("1", "", "In 1990 it had 90 people, 90 in all.")
     return Example("q?", passage, answers=answers, starts=starts, qid="7")
 
 
@@ -107,13 +108,13 @@ def an_example(answers: tuple[str, ...], starts: tuple[int, ...]) -> Example:
         ((), (), None),
     ],
 )
-def test_answers_are_located(answers: tuple[str, ...], starts: tuple[int, ...], expected: Any) -> None:
-    assert located(an_example(answers, starts)) == expected
+def test_answers_are_locate_answer(answers: tuple[str, ...], starts: tuple[int, ...], expected: Any) -> None:
+    assert locate_answer(an_example(answers, starts)) == expected
 
 
 def test_an_answer_that_is_elsewhere_is_named() -> None:
     with pytest.raises(InputError, match="the answer '90' to question 7 is not at character 14 of its passage"):
-        located(an_example(("90",), (14,)))
+        locate_answer(an_example(("90",), (14,)))
 
 
 def test_squad_files_hold_answers_ids_and_the_articles_other_paragraphs(recipe: ReaderRecipe) -> None:
@@ -127,15 +128,15 @@ def test_squad_files_hold_answers_ids_and_the_articles_other_paragraphs(recipe: 
 
 
 def test_each_epoch_holds_every_question_once_those_of_similar_length_together(recipe: ReaderRecipe) -> None:
-    examples = [an_example((), ())._replace(positive=TrainingPassage("", "", "x" * (i * 7 % 50))) for i in range(50)]
-    found = list(islice(batches(examples, recipe), 26))
+    examples = [an_example((), ())._replace(positive=Passage("", "", "x" * (i * 7 % 50))) for i in range(50)]
+    found = list(islice(draw_batches(examples, recipe), 26))
     for epoch in (0, 1):
         mine = [batch for batch in found if batch.epoch == epoch]
         assert Counter(i for batch in mine for i in batch.positions) == Counter(range(50))
         spread = [max(lengths) - min(lengths) for b in mine for lengths in [[i * 7 % 50 for i in b.positions]]]
         assert sum(spread) / len(spread) < 10
     assert found[:13] != [batch._replace(epoch=0) for batch in found[13:]]
-    assert found == list(islice(batches(examples, recipe), 26))
+    assert found == list(islice(draw_batches(examples, recipe), 26))
 
 
 def test_a_batch_marks_answers_and_teaches_none_where_there_is_none(recipe: ReaderRecipe) -> None:
@@ -144,7 +145,7 @@ def test_a_batch_marks_answers_and_teaches_none_where_there_is_none(recipe: Read
     examples, _ = load_examples(recipe.data)
     tokenizer = AutoTokenizer.from_pretrained(recipe.model)
     few = dataclasses.replace(recipe, negatives=1)
-    batch = Collator(few, tokenizer, examples)([stage.Batch((0, 1), 0)])
+    batch = SpanCollator(few, tokenizer, examples)([stage.Batch((0, 1), 0)])
     assert batch["input_ids"].shape[0] == 4 and batch["questions"] == [examples[0].label, examples[1].label]
     spans = list(zip(batch["start_positions"].tolist(), batch["end_positions"].tolist(), strict=True))
     assert spans[1] == spans[3] == (FIRST, FIRST)
@@ -155,9 +156,9 @@ def test_a_batch_marks_answers_and_teaches_none_where_there_is_none(recipe: Read
 
 def test_negatives_that_hold_the_answer_are_not_drawn(recipe: ReaderRecipe) -> None:
     example = an_example(("90",), (-1,))._replace(
-        negatives=(TrainingPassage("2", "", "There are 90."), TrainingPassage("3", "", "Nothing."))
+        negatives=(Passage("2", "", "There are 90."), Passage("3", "", "Nothing."))
     )
-    collator = Collator(dataclasses.replace(recipe, negatives=2), None, [example])
+    collator = SpanCollator(dataclasses.replace(recipe, negatives=2), None, [example])
     assert collator._negatives(example, 0) == ["Nothing."]
 
 
@@ -177,7 +178,7 @@ def test_a_reader_learns_and_the_same_recipe_gives_the_same_bytes(
     assert (tmp_path / "reader" / SEEN).read_text().split("\n")[:-1] == sorted(e.qid for e in examples)
     card = (tmp_path / "reader" / "README.md").read_text()
     assert "EM is" in card and "12 questions" in card
-    assert any(line.startswith("train: EM of held-out questions") for line in caplog.messages)
+    assert any(line.startswith("train: held-out questions: EM") for line in caplog.messages)
     again = dataclasses.replace(recipe, steps=4, evaluation_steps=0)
     stage.train(again, tmp_path / "one")
     stage.train(again, tmp_path / "two")
@@ -209,7 +210,7 @@ def test_questions_without_an_answer_are_left_out_and_counted(recipe: ReaderReci
     [
         ({"model": ""}, "names no encoder to start from"),
         ({"max_length": 65}, "reads at most 64 tokens, but the maximum length is 65"),
-        ({"data": "lines.jsonl"}, "has no answers to learn"),
+        ({"data": "lines.jsonl"}, "has no positions of answers"),
         ({"data": "none.json"}, "no question of .*none.json has an answer in its passage"),
         ({"data": "xor-tydi/train/zz"}, "ir-datasets has no dataset"),
     ],

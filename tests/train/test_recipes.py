@@ -18,12 +18,12 @@ import torch
 import yaml
 from conftest import Mini, contents, interrupted_at
 
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision
-from xqg_repro.train import checkpoints, contrastive, curve, xdr, xqg
-from xqg_repro.train import checks as check
-from xqg_repro.train.data import Chosen, Example, TevatronFile, TrainingPassage, load_split, together
+from xqg_repro.train import checkpoints, checks, contrastive, curve, xdr, xqg
+from xqg_repro.train.data import Example, Selection, TevatronFile, concatenate, load_split
 from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, GeneratorRecipe, Recipe, load_recipe
 
 ENCODERS = {"xdr-mbert": "bert", "xdr-xlmr": "xlmr", "zs-mbert": "bert"}
@@ -106,7 +106,7 @@ def stand_in(
 @pytest.fixture(autouse=True)
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the measurement of a generator's quality, and the plot, which take longer than such a training."""
-    monkeypatch.setattr(xqg, "quality", lambda *_: {})
+    monkeypatch.setattr(xqg, "measure_queries", lambda *_: {})
     monkeypatch.setattr(curve, "plot_curve", lambda _: "")
 
 
@@ -172,7 +172,7 @@ def test_three_steps_interrupted_behind_a_checkpoint_end_as_if_they_were_not(
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
     assert train(recipe, tmp_path / "stopped").counts["steps"] == 3
-    assert "train: goes on from step 2 of 3" in caplog.messages
+    assert "train: resumes from step 2 of 3" in caplog.messages
     assert set(loaded) == {"optimizer.pt", "scheduler.pt", "rng_state.pth"}
     train(recipe, tmp_path / "whole")
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
@@ -204,7 +204,7 @@ stage.train(recipe.load_recipe({str(path)!r}, recipe.{type(recipe).__name__}), s
     process = subprocess.run([sys.executable, "-c", program, tmp_path / "killed"], capture_output=True, text=True)
     assert process.returncode == -signal.SIGKILL, process.stderr
     train(recipe, tmp_path / "killed")
-    assert "train: goes on from step 2 of 3" in caplog.messages
+    assert "train: resumes from step 2 of 3" in caplog.messages
     train(recipe, tmp_path / "whole")
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
 
@@ -227,7 +227,7 @@ SMALL = EncoderRecipe(
 
 
 def few_names() -> list[Example]:
-    return [Example(f"имя {i}", TrainingPassage(f"name {i}", f"Name {i}", "")) for i in range(9)]
+    return [Example(f"имя {i}", Passage(f"name {i}", f"Name {i}", "")) for i in range(9)]
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +245,8 @@ def whole(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     # an epoch of names is 2 batches, one of questions 3; two batches are a step, and so is the third
     ("batch", "expected"),
     [
-        (6, ["goes on from step 2 of 3"]),
-        (14, ["goes on from step 3 of 3", "goes on from step 4 of 7"]),
+        (6, ["resumes from step 2 of 3"]),
+        (14, ["resumes from step 3 of 3", "resumes from step 4 of 7"]),
     ],
 )
 def test_each_stage_goes_on_where_it_stopped(
@@ -274,7 +274,7 @@ def test_each_stage_goes_on_where_it_stopped(
     calls.clear()
     monkeypatch.setattr(contrastive, "contrastive_loss", original)
     train(recipe, tmp_path / "model")
-    assert [line.removeprefix("train: ") for line in caplog.messages if "goes on" in line] == expected
+    assert [line.removeprefix("train: ") for line in caplog.messages if "resumes" in line] == expected
     assert contents(tmp_path / "model") == whole
 
 
@@ -288,20 +288,20 @@ def test_only_whole_checkpoints_count_and_only_the_last_and_the_best_are_kept(tm
     def kept() -> set[str]:
         return {path.name for path in tmp_path.iterdir()}
 
-    assert checkpoints.last_whole(tmp_path / "none") is None
+    assert checkpoints.last_complete(tmp_path / "none") is None
     first, second = saved(8), saved(9)
-    assert checkpoints.last_whole(tmp_path) is None
-    checkpoints.finish(first, None)
+    assert checkpoints.last_complete(tmp_path) is None
+    checkpoints.complete(first, None)
     assert kept() == {"checkpoint-8"}
     second = saved(9)
-    checkpoints.finish(second, "/elsewhere/checkpoint-8")
+    checkpoints.complete(second, "/elsewhere/checkpoint-8")
     third = saved(10)
-    assert checkpoints.last_whole(tmp_path) == second
-    checkpoints.drop_broken(tmp_path)
+    assert checkpoints.last_complete(tmp_path) == second
+    checkpoints.drop_incomplete(tmp_path)
     assert kept() == {"checkpoint-8", "checkpoint-9"}
     third = saved(10)
-    checkpoints.finish(third, str(second))
-    assert checkpoints.last_whole(tmp_path) == third and kept() == {"checkpoint-9", "checkpoint-10"}
+    checkpoints.complete(third, str(second))
+    assert checkpoints.last_complete(tmp_path) == third and kept() == {"checkpoint-9", "checkpoint-10"}
 
 
 # the loss in chunks, accumulation, mixed precision
@@ -415,10 +415,10 @@ def test_the_best_encoder_on_the_held_out_questions_is_kept(mini_data: Mini, tmp
     train(recipe, tmp_path / "model")
     measured = [float(held_out) for _, held_out in losses_of(tmp_path / "model")]
     assert len(measured) == 2 and min(measured) < measured[-1] - 0.01  # the learning rate is far too high
-    held_out = xdr.shuffled(load_split(recipe).held_out, recipe.seed)
+    held_out = xdr.shuffle(load_split(recipe).held_out, recipe.seed)
     assert len(held_out) > 0 and len(held_out) % recipe.batch_size  # a last batch that is not full counts too
     model = transformers.AutoModel.from_pretrained(tmp_path / "model").eval()
-    collator = xdr.Collator(recipe, transformers.AutoTokenizer.from_pretrained(tmp_path / "model"))
+    collator = xdr.ContrastiveCollator(recipe, transformers.AutoTokenizer.from_pretrained(tmp_path / "model"))
     total = 0.0
     for at in range(0, len(held_out), recipe.batch_size):
         part = list(held_out[at : at + recipe.batch_size])
@@ -454,9 +454,9 @@ def test_the_last_weights_are_kept_where_the_best_are_not_asked_for(mini_data: M
 
 
 def test_held_out_questions_are_measured_in_an_order_of_their_own() -> None:
-    examples = [Example(f"q {i}", TrainingPassage(str(i // 8), "", "")) for i in range(64)]
-    order = xdr.shuffled(examples, 1)
-    assert list(order) == list(xdr.shuffled(examples, 1)) != list(xdr.shuffled(examples, 2))
+    examples = [Example(f"q {i}", Passage(str(i // 8), "", "")) for i in range(64)]
+    order = xdr.shuffle(examples, 1)
+    assert list(order) == list(xdr.shuffle(examples, 1)) != list(xdr.shuffle(examples, 2))
     assert sorted(order) == sorted(examples)
     assert len({example.positive for example in order[:8]}) > 3  # a file has eight in a row on one passage
 
@@ -506,7 +506,7 @@ def test_repeated_negatives_and_positives_among_them_are_left_out(faulty: Tevatr
 
 
 def test_what_is_left_out_or_cut_is_counted_with_its_lines(faulty: TevatronFile) -> None:
-    findings = check.examine(faulty, Words(), lambda e: (e.query, e.positive.text), (5, 6))
+    findings = checks.examine(faulty, Words(), lambda e: (e.query, e.positive.text), (5, 6))
     assert findings.counts == {
         "repeated_negatives": 2,
         "positives_among_negatives": 2,
@@ -520,7 +520,7 @@ def test_what_is_left_out_or_cut_is_counted_with_its_lines(faulty: TevatronFile)
 
 def test_the_first_lines_of_many_are_named(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "train.jsonl", *[line([passage("1")], query=f"q {i}") for i in range(1200)])
-    findings = check.examine(TevatronFile(path), Words(), lambda e: (e.query, e.positive.text), (32, 128))
+    findings = checks.examine(TevatronFile(path), Words(), lambda e: (e.query, e.positive.text), (32, 128))
     assert str(findings) == "1,200 positives among negatives (line 1, 2, 3, 4, 5, …)"
 
 
@@ -573,11 +573,11 @@ def test_the_counts_are_in_the_log_the_manifest_and_the_card(
 
 
 def test_examples_are_read_when_they_are_asked_for(faulty: TevatronFile) -> None:
-    both = together(Chosen([(faulty, 4), (faulty, 0)]), faulty)
+    both = concatenate(Selection([(faulty, 4), (faulty, 0)]), faulty)
     assert len(both) == 7 and both[1] == both[2] == both[-5] == faulty[0]
     assert list(both[:2]) == [faulty[4], faulty[0]]
     faulty.path.write_text("changed\n" * 99)
-    with pytest.raises(InputError, match="is not a training example"):
+    with pytest.raises(InputError, match="not a training example"):
         both[0]
 
 
@@ -598,12 +598,12 @@ def test_a_loss_that_is_no_number_stops_the_training_and_leaves_the_last_checkpo
         return loss * float("nan") if self.state.global_step == 2 else loss
 
     monkeypatch.setattr(transformers.Trainer, "training_step", spoilt)
-    with pytest.raises(InputError, match="the loss is nan at step 3 of 3, with these questions: ") as caught:
+    with pytest.raises(InputError, match="the loss is nan at step 3 of 3, on the questions ") as caught:
         train(recipe, tmp_path / "model")
     kept = tmp_path / "model.partial" / ".trainer" / "questions" / "checkpoint-2"
     assert str(kept) in caught.value.hint and (kept / checkpoints.MARK).exists()
     known = [example.label for example in load_split(recipe).kept]
-    asked = caught.value.problem.partition("questions: ")[2].split(", ")
+    asked = caught.value.problem.partition("questions ")[2].split(", ")
     assert len(asked) == (4 if name == "xdr-mbert" else 2) and {*asked} <= {*known}
     assert all(label.split()[0].isdigit() for label in asked)  # ids
 
@@ -625,7 +625,7 @@ def test_an_infinite_gradient_does_not_go_into_the_weights(
     monkeypatch.setattr(
         contrastive, "contrastive_loss", lambda *inputs: (original(*inputs) * 0 + 1e-30).sub(1e-30).clamp(min=0).sqrt()
     )
-    with pytest.raises(InputError, match="the gradient is infinite or not a number at step 1 of 3"):
+    with pytest.raises(InputError, match="the gradient is infinite or NaN at step 1 of 3"):
         train(stand_in("xdr-mbert"), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
@@ -641,7 +641,7 @@ def test_the_curve_has_a_point_for_each_step_measured() -> None:
         {"step": 60, "train_runtime": 3.0},
         {"step": 61, "eval_loss": 1.0},
     ]
-    found = curve.points("names", history)
+    found = curve.curve_points("names", history)
     assert found == [
         curve.Point("names", 50, 2.0, None),
         curve.Point("names", 60, 1.5, 1.25),

@@ -16,15 +16,16 @@ import torch
 from conftest import Mini, contents
 
 from xqg_repro.collection.files import data_files
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import Pooling, load_preset
-from xqg_repro.train.contrastive import contrastive_loss, copies
-from xqg_repro.train.data import Example, TevatronFile, TrainingPassage, held_out_split, load_examples, load_split
+from xqg_repro.train.contrastive import contrastive_loss, find_copies
+from xqg_repro.train.data import Example, TevatronFile, held_out_split, load_examples, load_split
 from xqg_repro.train.mini.scratch import train_tokenizer
 from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, Family, GeneratorRecipe, load_recipe
-from xqg_repro.train.xdr import Collator, train
+from xqg_repro.train.xdr import ContrastiveCollator, train
 
 TINY = EncoderRecipe(
     name="tiny",
@@ -45,8 +46,8 @@ LINE = {
 ONE_MORE = LINE["positive_passages"] + LINE["negative_passages"]
 
 
-def passage(docid: str) -> TrainingPassage:
-    return TrainingPassage(docid, f"Title {docid}", f"ban der {docid} kon")
+def passage(docid: str) -> Passage:
+    return Passage(docid, f"Title {docid}", f"ban der {docid} kon")
 
 
 def example(query: str, positive: str, *negatives: str) -> Example:
@@ -114,7 +115,7 @@ def tokenizer() -> Any:
     return train_tokenizer([f"title ban der kon {i} query" for i in range(40)], 100, Family.BERT)
 
 
-def tokens_of(tokenizer: Any, passages: list[TrainingPassage]) -> list[list[int]]:
+def tokens_of(tokenizer: Any, passages: list[Passage]) -> list[list[int]]:
     return [tokenizer(f"{p.title} {p.text}")["input_ids"] for p in passages]
 
 
@@ -125,20 +126,20 @@ def unpadded(found: dict[str, torch.Tensor]) -> list[list[int]]:
 
 def test_positives_come_first_then_the_negatives(tokenizer: Any) -> None:
     examples = [example("query 1", "1", "2"), example("query 3", "3", "4")]
-    found = Collator(TINY, tokenizer)(examples)
+    found = ContrastiveCollator(TINY, tokenizer)(examples)
     assert unpadded(found["passage"]) == tokens_of(tokenizer, [passage(d) for d in "1324"])
     assert unpadded(found["query"]) == [tokenizer(e.query)["input_ids"] for e in examples]
     assert found["docids"] == ["1", "3", "2", "4"]
 
 
 def test_copies_of_a_positive_are_marked() -> None:
-    same = copies(range(3), ["1", "1", "3", "9", "8", "1"]).tolist()
+    same = find_copies(range(3), ["1", "1", "3", "9", "8", "1"]).tolist()
     copies_of_1 = [True, True, False, False, False, True]
     assert same == [[False, *copies_of_1[1:]], [True, False, *copies_of_1[2:]], [False] * 6]
 
 
 def drawn(tokenizer: Any, epoch: int, seed: int = 5) -> list[list[int]]:
-    collator = Collator(dataclasses.replace(TINY, negatives=3, seed=seed), tokenizer)
+    collator = ContrastiveCollator(dataclasses.replace(TINY, negatives=3, seed=seed), tokenizer)
     collator.epoch = lambda: epoch
     many = [example(f"query {i}", "1", *map(str, range(2, 22))) for i in range(3)]
     return unpadded(collator(many)["passage"])
@@ -159,14 +160,14 @@ def test_negatives_are_drawn_without_repetition(tokenizer: Any) -> None:
 
 
 def test_fewer_negatives_than_asked_for_are_taken_as_they_are(tokenizer: Any) -> None:
-    collator = Collator(dataclasses.replace(TINY, negatives=7), tokenizer)
+    collator = ContrastiveCollator(dataclasses.replace(TINY, negatives=7), tokenizer)
     assert len(collator([example("query 1", "1", "2"), example("query 2", "3")])["passage"]["input_ids"]) == 3
 
 
 @pytest.mark.parametrize(("kind", "length"), [("query", 5), ("passage", 6)])
 def test_long_texts_are_cut(tokenizer: Any, kind: str, length: int) -> None:
     recipe = dataclasses.replace(TINY, query_max_length=5, passage_max_length=6)
-    found = Collator(recipe, tokenizer)([example("ban der kon " * 9, "1", "2")])
+    found = ContrastiveCollator(recipe, tokenizer)([example("ban der kon " * 9, "1", "2")])
     assert found[kind]["input_ids"].shape[1] == length
 
 
@@ -174,7 +175,7 @@ PREFIXED = dataclasses.replace(TINY, query_prefix="ban: ", passage_prefix="kon: 
 
 
 def test_prefixes_reach_the_models_input(tokenizer: Any) -> None:
-    found = Collator(PREFIXED, tokenizer)([example("query 1", "1", "2")])
+    found = ContrastiveCollator(PREFIXED, tokenizer)([example("query 1", "1", "2")])
     assert unpadded(found["query"]) == [tokenizer("ban: query 1")["input_ids"]]
     assert unpadded(found["passage"]) == [tokenizer(f"kon: {passage(d).text}")["input_ids"] for d in "12"]
     assert found["questions"] == ["'query 1'"]
@@ -184,7 +185,7 @@ def test_positives_take_turns_from_one_that_the_seed_decides(tokenizer: Any) -> 
     asked = example("query", "1")._replace(other_positives=(passage("2"), passage("3")))
     firsts = set()
     for seed in range(20):
-        collator = Collator(dataclasses.replace(TINY, seed=seed), tokenizer)
+        collator = ContrastiveCollator(dataclasses.replace(TINY, seed=seed), tokenizer)
         taken = []
         for epoch in range(6):
             collator.epoch = lambda epoch=epoch: epoch
@@ -198,7 +199,7 @@ def test_positives_take_turns_from_one_that_the_seed_decides(tokenizer: Any) -> 
 
 def test_prefixes_count_among_the_tokens_that_are_kept(tokenizer: Any) -> None:
     recipe = dataclasses.replace(PREFIXED, query_max_length=5)
-    found = Collator(recipe, tokenizer)([example("query 1", "1", "2")])
+    found = ContrastiveCollator(recipe, tokenizer)([example("query 1", "1", "2")])
     kept = tokenizer("ban: query 1", truncation=True, max_length=5)["input_ids"]
     assert unpadded(found["query"]) == [kept] and len(tokenizer("ban: query 1")["input_ids"]) > 5
 
@@ -219,7 +220,7 @@ def tevatron(tmp_path: Path) -> Callable[..., Path]:
 
 def test_tevatron_lines_are_examples(tevatron: Callable[..., Path]) -> None:
     examples, _ = load_examples(str(tevatron(LINE, {**LINE, "query": "miksi?"})))
-    turku, oulu = TrainingPassage("1", "Turku", "On täällä."), TrainingPassage("2", "Oulu", "On tuolla.")
+    turku, oulu = Passage("1", "Turku", "On täällä."), Passage("2", "Oulu", "On tuolla.")
     assert list(examples) == [Example("missä?", turku, (oulu,)), Example("miksi?", turku, (oulu,))]
     assert examples[-1] == examples[1:][0] == examples[1]
     (example,) = TevatronFile(tevatron({**LINE, "positive_passages": ONE_MORE, "negative_passages": []}))
@@ -240,18 +241,18 @@ def test_tevatron_lines_are_examples(tevatron: Callable[..., Path]) -> None:
 )
 def test_bad_tevatron_line_names_file_and_line(tevatron: Callable[..., Path], before: list, bad: Any) -> None:
     path = tevatron(*before, bad)
-    with pytest.raises(InputError, match="is not a training example") as caught:
+    with pytest.raises(InputError, match="not a training example") as caught:
         list(TevatronFile(path))
     assert (caught.value.path, caught.value.line) == (path, len(before) + 1)
 
 
 def test_missing_training_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.jsonl: there is no such training file"):
+    with pytest.raises(InputError, match=r"none\.jsonl: no such training file"):
         load_examples(str(tmp_path / "none.jsonl"))
 
 
 def test_compressed_training_file_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"train\.jsonl\.gz: is compressed.*uncompress it first"):
+    with pytest.raises(InputError, match=r"train\.jsonl\.gz: is compressed.*decompress it first"):
         load_examples(str(tmp_path / "train.jsonl.gz"))
 
 
@@ -445,7 +446,7 @@ def test_held_out_questions_are_measured_and_half_weights_saved(
     recipe = dataclasses.replace(TINY, held_out=0.4, half_precision_weights=True, steps=1)
     counts = train(recipe, tmp_path / "model").counts
     assert counts["questions"] + counts["held_out"] == 14 and counts["held_out"] > 0
-    assert caplog.messages[-2].startswith("train: held-out questions that rank their own passage first: ")
+    assert caplog.messages[-2].startswith("train: held-out questions: rank their own passage first: ")
     weights = load_file(tmp_path / "model" / "model.safetensors")
     assert {weight.dtype for weight in weights.values()} == {np.dtype(np.float16)}
 
@@ -508,7 +509,7 @@ def test_the_recipe_for_e5_uses_it_as_the_preset_does() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("name: a\ndata: b\n", "neither a model to start from nor an architecture"),
+        ("name: a\ndata: b\n", "needs a model to start from or an architecture"),
         ("name: a\ndata: b\nmodle: c\n", "has no key 'modle'"),
         ("data: b\nmodel: c\n", "name"),
         ("name: a\ndata: b\nmodel: c\nsteps: many\n", "steps is 'many'"),
@@ -522,7 +523,7 @@ def test_bad_recipe_is_refused(tmp_path: Path, text: str, problem: str) -> None:
 
 
 def test_unknown_recipe_names_the_known() -> None:
-    with pytest.raises(InputError, match=r"no recipe 'nothing' .*xdr-mini"):
+    with pytest.raises(InputError, match=r"unknown recipe 'nothing' .*xdr-mini"):
         load_recipe("nothing")
 
 

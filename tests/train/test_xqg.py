@@ -22,6 +22,7 @@ from conftest import Mini, contents, interrupted_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xqg_repro.collection.records import Passage
 from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import SCRIPTS, XOR_LANGUAGES
@@ -31,19 +32,12 @@ from xqg_repro.models.generator import PassageQueries, QueryGenerator
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train import reader, xdr, xqg
-from xqg_repro.train.data import (
-    Example,
-    TrainingPassage,
-    held_out_split,
-    load_examples,
-    load_names,
-    load_passages,
-    load_split,
-)
+from xqg_repro.train.data import Example, held_out_split, load_examples, load_passages, load_split
 from xqg_repro.train.mini import scratch
-from xqg_repro.train.mini.names import Names
+from xqg_repro.train.mini.names import Names, load_names
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, ReaderRecipe, Seq2SeqArchitecture, load_recipe
-from xqg_repro.train.xqg import Collator, Pair, Row, batches, quality, question_pair, shortened, train
+from xqg_repro.train.trainer import RecipeTrainer
+from xqg_repro.train.xqg import Item, Pair, PairCollator, draw_batches, measure_queries, question_pair, shorten, train
 
 TINY = GeneratorRecipe(
     name="tiny",
@@ -66,7 +60,7 @@ SENTENCES = {
     "ru": "Как называется столица Финляндии — и её река?",
     "te": "ఫిన్లాండ్ రాజధాని ఏది?",
 }
-TURKU = TrainingPassage("1", "Turku", "Turku is a city.")
+TURKU = Passage("1", "Turku", "Turku is a city.")
 
 
 # the tokenizer
@@ -161,7 +155,7 @@ def test_the_script_tells_the_language_where_the_data_does_not(language: str) ->
 
 @pytest.mark.parametrize(("question", "lang"), [("1812?", ""), ("", ""), ("ที่ไหน", ""), ("Missä?", "xx"), ("Who?", "")])
 def test_a_question_of_no_known_language_is_refused(question: str, lang: str) -> None:
-    with pytest.raises(InputError, match=re.escape(f"the language of the question '{question}' is not known")):
+    with pytest.raises(InputError, match=re.escape(f"unknown language of the question '{question}'")):
         question_pair(Example(question, TURKU, lang=lang), PROMPT)
 
 
@@ -274,7 +268,7 @@ def test_tevatron_lines_may_name_the_language(tmp_path: Path) -> None:
 def test_tevatron_line_with_another_kind_of_language_names_file_and_line(tmp_path: Path, lang: Any) -> None:
     path = tevatron(tmp_path / "train.jsonl", ("Mikä?", "fi"))
     path.write_text(f"{path.read_text()}\n{json.dumps({**json.loads(path.read_text()), 'lang': lang})}\n")
-    with pytest.raises(InputError, match="is not a training example") as caught:
+    with pytest.raises(InputError, match="not a training example") as caught:
         list(load_examples(str(path))[0])
     assert (caught.value.path, caught.value.line) == (path, 2)
 
@@ -283,7 +277,7 @@ def test_tevatron_line_with_another_kind_of_language_names_file_and_line(tmp_pat
 
 
 def name(english: str, language: str, text: str, kind: str = "city") -> Example:
-    return Example(text, TrainingPassage(f"{kind} {english}", english, ""), lang=language)
+    return Example(text, Passage(f"{kind} {english}", english, ""), lang=language)
 
 
 NAMES = [
@@ -299,8 +293,8 @@ NAMES = [
 ]
 
 
-def about(*titles: str) -> list[TrainingPassage]:
-    return [TrainingPassage(str(number), title, f"{title} is a place.") for number, title in enumerate(titles)]
+def about(*titles: str) -> list[Passage]:
+    return [Passage(str(number), title, f"{title} is a place.") for number, title in enumerate(titles)]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +335,7 @@ def test_a_lesson_is_a_name_under_a_passage_that_speaks_of_its_entity_in_place_o
     }
 
 
-PORT = Example("Где порт Турку?", TrainingPassage("7", "Port of Turku", "Turku has a port, no Turkush one."), lang="ru")
+PORT = Example("Где порт Турку?", Passage("7", "Port of Turku", "Turku has a port, no Turkush one."), lang="ru")
 
 
 def exchanged(names: Names, example: Example = PORT, count: int = 50) -> set[tuple[Example, str]]:
@@ -361,9 +355,9 @@ def test_entities_are_exchanged_in_question_and_passage_for_those_of_another_kin
     [
         PORT._replace(query="Где порт?"),  # the question does not name the entity
         PORT._replace(query="ポートはどこ? トゥルク"),  # nor in this language
-        PORT._replace(positive=TrainingPassage("7", "A port", "The Turkush port.")),
-        Example("Гвинея?", TrainingPassage("8", "Guinea", "A country."), lang="fi"),
-        Example("Guinea?", TrainingPassage("8", "Guinea", "A country."), lang="fi"),  # no other kind in Finnish
+        PORT._replace(positive=Passage("7", "A port", "The Turkush port.")),
+        Example("Гвинея?", Passage("8", "Guinea", "A country."), lang="fi"),
+        Example("Guinea?", Passage("8", "Guinea", "A country."), lang="fi"),  # no other kind in Finnish
     ],
 )
 def test_questions_without_an_entity_or_another_stay_as_they_are(example: Example) -> None:
@@ -373,29 +367,28 @@ def test_questions_without_an_entity_or_another_stay_as_they_are(example: Exampl
 
 def test_the_longest_name_of_a_question_is_exchanged() -> None:
     names = Names(NAMES, about("New Guinea", "Guinea", "Dinar"))
-    passage = TrainingPassage("9", "New Guinea", "New Guinea lies far off.")
+    passage = Passage("9", "New Guinea", "New Guinea lies far off.")
     ((found, _),) = exchanged(names, Example("Где Новая Гвинея?", passage, lang="ru"))
     assert (found.query, *found.positive) == ("Где динар?", "9", "Dinar", "Dinar lies far off.")
 
 
 CITY_STATE = [
-    Example("Luxemburg", TrainingPassage(f"{kind} Luxembourg", "Luxembourg", ""), lang="fi")
-    for kind in ("territory", "city")
+    Example("Luxemburg", Passage(f"{kind} Luxembourg", "Luxembourg", ""), lang="fi") for kind in ("territory", "city")
 ]
-DINAR = Example("dinaari", TrainingPassage("currency Dinar", "Dinar", ""), lang="fi")
+DINAR = Example("dinaari", Passage("currency Dinar", "Dinar", ""), lang="fi")
 
 
 def test_a_name_that_two_kinds_share_is_neither_exchanged_nor_put_in() -> None:
     names = Names([*CITY_STATE, DINAR], about("Luxembourg", "Dinar"))
     for name, title in (("Luxemburg", "Luxembourg"), ("dinaari", "Dinar")):
-        example = Example(f"Missä on {name}?", TrainingPassage("1", title, f"All about {title}."), lang="fi")
+        example = Example(f"Missä on {name}?", Passage("1", title, f"All about {title}."), lang="fi")
         assert exchanged(names, example) == {(example, "")}
 
 
 def test_a_name_shared_in_english_only_is_not_exchanged_either() -> None:
     city, state = CITY_STATE[0]._replace(query="Luxemburgin kaupunki"), CITY_STATE[1]
     names = Names([city, state, DINAR], about("Luxembourg", "Dinar"))
-    example = Example("Missä on Luxemburg?", TrainingPassage("1", "Luxembourg", "About Luxembourg."), lang="fi")
+    example = Example("Missä on Luxemburg?", Passage("1", "Luxembourg", "About Luxembourg."), lang="fi")
     assert exchanged(names, example) == {(example, "")}
 
 
@@ -404,16 +397,16 @@ def test_no_question_that_xqg_mini_trains_on_is_one_of_dev_or_held_out() -> None
     recipe = load_recipe("xqg-mini", GeneratorRecipe)
     names = Names(load_names(held_out=True), load_passages(recipe.data))
     examples = load_split(recipe).kept
-    collator = Collator(recipe, None, examples, names, 0)
+    collator = PairCollator(recipe, None, examples, names, 0)
     epochs = range(ceil(recipe.epochs))
-    asked = {collator.pair(Row(position, epoch)).target for position in range(len(examples)) for epoch in epochs}
+    asked = {collator.pair(Item(position, epoch)).target for position in range(len(examples)) for epoch in epochs}
     assert len(asked) > 5 * len(examples)  # most of them exchanged
     for topics in ("xor-mini/dev", "xor-mini/held-out"):
         assert not asked & {*read_topics(topics)[0].values()}
 
 
 ANSWERED = Example(
-    "Where?", TrainingPassage("1", "T", "First one. Then two. Now 3.5 of it. And four."), lang="fi", answers=("3.5",)
+    "Where?", Passage("1", "T", "First one. Then two. Now 3.5 of it. And four."), lang="fi", answers=("3.5",)
 )
 
 
@@ -421,7 +414,7 @@ def test_a_shortened_passage_keeps_the_sentence_with_the_answer_and_the_order() 
     sentences = ["First one.", "Then two.", "Now 3.5 of it.", "And four."]
     seen = set()
     for seed in range(60):
-        found = shortened(ANSWERED, random.Random(seed))
+        found = shorten(ANSWERED, random.Random(seed))
         kept = [sentence for sentence in sentences if sentence in found.positive.text]
         assert found.positive.text == " ".join(kept) and "Now 3.5 of it." in kept
         assert found._replace(positive=ANSWERED.positive) == ANSWERED
@@ -430,7 +423,7 @@ def test_a_shortened_passage_keeps_the_sentence_with_the_answer_and_the_order() 
 
 
 def test_a_lesson_may_lose_its_whole_text() -> None:
-    texts = {shortened(ANSWERED._replace(answers=()), random.Random(seed)).positive.text for seed in range(40)}
+    texts = {shorten(ANSWERED._replace(answers=()), random.Random(seed)).positive.text for seed in range(40)}
     assert {"", "Then two.", ANSWERED.positive.text} <= texts
 
 
@@ -445,8 +438,8 @@ def test_a_share_of_the_questions_is_changed_anew_each_epoch(
 
     def written(epoch: int | None, seed: int = 5) -> list[Pair]:
         recipe = dataclasses.replace(TINY, seed=seed, **{setting: share})
-        collator = Collator(recipe, tokenizer, [example] * 200, names)
-        return [collator.pair(Row(position, epoch)) for position in range(200)]
+        collator = PairCollator(recipe, tokenizer, [example] * 200, names)
+        return [collator.pair(Item(position, epoch)) for position in range(200)]
 
     first = written(0)
     assert least <= sum(pair != question_pair(example, PROMPT) for pair in first) <= most
@@ -459,17 +452,17 @@ RECIPE = dataclasses.replace(TINY, batch_size=4, names_epochs=2)
 PER_EPOCH = 3 + 2 * 2  # batches of 10 questions and, twice, of 7 names
 
 
-def epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[Row]]]:
+def epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[Item]]]:
     """The batches of the first epochs; the length of a row is its position modulo four."""
-    found = [list(b) for b in islice(batches(10, 7, recipe, lambda row: row.position % 4), count * PER_EPOCH)]
+    found = [list(b) for b in islice(draw_batches(10, 7, recipe, lambda row: row.position % 4), count * PER_EPOCH)]
     return [found[at : at + PER_EPOCH] for at in range(0, len(found), PER_EPOCH)]
 
 
 def test_an_epoch_holds_each_question_once_and_each_name_as_often_as_asked() -> None:
     for number, epoch in enumerate(epochs(3)):
         rows = [row for batch in epoch for row in batch]
-        wanted = [Row(position, number) for position in range(10)]
-        wanted += [Row(i, 2 * number + again, is_name=True) for again in range(2) for i in range(7)]
+        wanted = [Item(position, number) for position in range(10)]
+        wanted += [Item(i, 2 * number + again, is_name=True) for again in range(2) for i in range(7)]
         assert sorted(rows) == sorted(wanted)  # type: ignore[type-var]
         assert sorted(len(batch) for batch in epoch if not batch[0].is_name) == [2, 4, 4]
         assert sorted(len(batch) for batch in epoch if batch[0].is_name) == [3, 3, 4, 4]
@@ -498,8 +491,8 @@ def test_batches_are_drawn_anew_each_epoch_and_for_each_seed_and_no_other_time()
 
 
 def test_without_names_there_are_questions_alone() -> None:
-    found = [row for batch in islice(batches(5, 0, RECIPE, lambda _: 0), 2) for row in batch]
-    assert sorted(found) == [Row(position, 0) for position in range(5)]  # type: ignore[type-var]
+    found = [row for batch in islice(draw_batches(5, 0, RECIPE, lambda _: 0), 2) for row in batch]
+    assert sorted(found) == [Item(position, 0) for position in range(5)]  # type: ignore[type-var]
 
 
 # a batch
@@ -507,7 +500,7 @@ def test_without_names_there_are_questions_alone() -> None:
 
 def test_padding_of_the_labels_does_not_count(tokenizer: Any) -> None:
     examples = [Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi"), Example("Где?", TURKU, lang="ru", qid="q2")]
-    found = Collator(TINY, tokenizer, examples, start=7)([[Row(1, 0), Row(0, 0)]])
+    found = PairCollator(TINY, tokenizer, examples, start=7)([[Item(1, 0), Item(0, 0)]])
     assert set(found) == {"input_ids", "attention_mask", "decoder_input_ids", "labels", "questions"}
     assert found["questions"] == ["q2 'Где?'", "'Mikä on Suomen pääkaupunki?'"]
     for i, (source, target, _) in enumerate(question_pair(example, PROMPT) for example in examples[::-1]):
@@ -524,7 +517,7 @@ def test_of_an_exchanged_question_its_name_and_the_token_after_it_count(tokenize
     names = Names(NAMES, about("Turku", "Guinea"))
     recipe = dataclasses.replace(TINY, exchanged=1.0)
     ids, labels = (
-        Collator(recipe, tokenizer, [PORT], names)([[Row(0, 0)]])[kind][0].tolist()
+        PairCollator(recipe, tokenizer, [PORT], names)([[Item(0, 0)]])[kind][0].tolist()
         for kind in ("decoder_input_ids", "labels")
     )
     counted = [label for label in labels if label >= 0]
@@ -535,8 +528,8 @@ def test_of_an_exchanged_question_its_name_and_the_token_after_it_count(tokenize
 
 
 def test_a_row_of_a_name_is_a_lesson(tokenizer: Any) -> None:
-    collator = Collator(TINY, tokenizer, [], Names(NAMES, about("Turku")))
-    sources = {collator.pair(Row(0, number, is_name=True)) for number in range(20)}
+    collator = PairCollator(TINY, tokenizer, [], Names(NAMES, about("Turku")))
+    sources = {collator.pair(Item(0, number, is_name=True)) for number in range(20)}
     prompt = "Generate a Russian name for this passage: Turku"
     assert sources == {Pair(prompt, "Турку"), Pair(f"{prompt} Turku is a place.", "Турку")}
 
@@ -544,7 +537,7 @@ def test_a_row_of_a_name_is_a_lesson(tokenizer: Any) -> None:
 def test_long_texts_are_cut_at_their_end(tokenizer: Any) -> None:
     recipe = dataclasses.replace(TINY, prompt_max_length=9, query_max_length=5)
     example = Example("Mikä on Suomen pääkaupunki?", TURKU, lang="fi")
-    found = Collator(recipe, tokenizer, [example])([[Row(0, 0)]])
+    found = PairCollator(recipe, tokenizer, [example])([[Item(0, 0)]])
     for kind, length, text in zip(("input_ids", "labels"), (9, 5), question_pair(example, PROMPT)[:2], strict=True):
         whole = tokenizer(text)["input_ids"]
         assert len(whole) > length
@@ -613,7 +606,7 @@ def loss(folder: Path, recipe: GeneratorRecipe, examples: Sequence[Example]) -> 
     model = transformers.AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
     with torch.no_grad():
-        batch = Collator(recipe, tokenizer, examples)([[Row(i, None) for i in range(len(examples))]])
+        batch = PairCollator(recipe, tokenizer, examples)([[Item(i, None) for i in range(len(examples))]])
         del batch["questions"]
         return model(**batch).loss.item()
 
@@ -649,7 +642,7 @@ HELD_OUT = dataclasses.replace(TINY, held_out=0.4, batch_size=8, evaluation_step
 @pytest.fixture
 def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out the measurement of quality, which takes longer than such a training."""
-    monkeypatch.setattr(xqg, "quality", lambda *_: {})
+    monkeypatch.setattr(xqg, "measure_queries", lambda *_: {})
 
 
 def held_out_losses(lines: list[str]) -> list[float]:
@@ -682,8 +675,8 @@ def test_interrupted_training_goes_on_from_its_last_checkpoint(
         caplog.clear()
         train(HELD_OUT, tmp_path / output)
         lines[output] = caplog.messages
-    assert "train: goes on from step 2 of 4" in lines["killed"]
-    assert not any("goes on" in line for line in lines["whole"])
+    assert "train: resumes from step 2 of 4" in lines["killed"]
+    assert not any("resumes" in line for line in lines["whole"])
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
     assert {path.name for path in tmp_path.iterdir()} == {"killed", "whole"}
 
@@ -700,16 +693,16 @@ class Stage(NamedTuple):
 def fitted(monkeypatch: pytest.MonkeyPatch) -> list[Stage]:
     """The stages of training, as they end."""
     seen: list[Stage] = []
-    original = xqg.fit
+    original = RecipeTrainer.train_or_resume
 
-    def recording(trainer: Any, *more: Any) -> int:
+    def recording(trainer: Any) -> Any:
         batches, collate = [], trainer.data_collator
         trainer.data_collator = lambda rows: batches.extend(rows) or collate(rows)
-        steps = original(trainer, *more)
+        steps, curve = original(trainer)
         seen.append(Stage(steps, batches, trainer.lr_scheduler.get_last_lr()[0]))
-        return steps
+        return steps, curve
 
-    monkeypatch.setattr(xqg, "fit", recording)
+    monkeypatch.setattr(RecipeTrainer, "train_or_resume", recording)
     return seen
 
 
@@ -770,7 +763,7 @@ def test_a_given_model_of_another_kind_is_refused(mini_data: Mini, tiny_model: P
 
 def test_languages_are_known_before_anything_is_trained(tmp_path: Path) -> None:
     path = tevatron(tmp_path / "train.jsonl", ("Где?", ""), ("1812?", ""))
-    with pytest.raises(InputError, match=r"'1812\?' is not known"):
+    with pytest.raises(InputError, match=r"unknown language .*'1812\?'"):
         train(dataclasses.replace(TINY, data=str(path)), tmp_path / "model")
     assert list(tmp_path.iterdir()) == [path]
 
@@ -871,7 +864,7 @@ class MadeUp:
         self.config = config
         assert (config.queries, config.prompt, config.model) == (2, TINY.prompt, "model")
 
-    def generate(self, passages: Sequence[TrainingPassage]) -> list[PassageQueries]:
+    def generate(self, passages: Sequence[Passage]) -> list[PassageQueries]:
         return [
             PassageQueries(
                 p.doc_id, {code: self.texts.get((p.title, code), ("Mikä?", "Kuka?")) for code in ("ru", "fi")}
@@ -883,16 +876,16 @@ class MadeUp:
 def test_quality_is_the_share_of_queries_that_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(xqg, "QueryGenerator", MadeUp)
     monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES if held_out else [])
-    passages = [TrainingPassage(title, title, "") for title in ("Turku", "Port of Turku", "Guinea", "Nowhere")]
+    passages = [Passage(title, title, "") for title in ("Turku", "Port of Turku", "Guinea", "Nowhere")]
     held_out = [Example(question, passage) for passage in passages for question in ("a", "b")]
-    assert quality(TINY, Path("model"), held_out) == {
+    assert measure_queries(TINY, Path("model"), held_out) == {
         # Turku 2 + 2 of 4, the port 1 + 2, Guinea 2 + 1, nowhere 0 + 2
-        "in the language asked for": 12 / 16,
+        "in the requested language": 12 / 16,
         # Turku in Russian 1 of 2, the port 1, Guinea 1 and in Finnish 1; the list has no Finnish name of Turku
         "naming the passage's entity": 4 / 8,
     }
-    nowhere = quality(TINY, Path("model"), held_out[-2:])
-    assert nowhere == {"in the language asked for": 1 / 2}
+    nowhere = measure_queries(TINY, Path("model"), held_out[-2:])
+    assert nowhere == {"in the requested language": 1 / 2}
 
 
 def test_quality_is_measured_on_what_is_held_out_and_told(
@@ -902,9 +895,9 @@ def test_quality_is_measured_on_what_is_held_out_and_told(
     counts = train(recipe, tmp_path / "model").counts
     assert counts["held_out"] > 0 and counts["questions"] + counts["held_out"] == 14
     card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
-    (line,) = [line for line in caplog.messages if "in the language asked for" in line]
+    (line,) = [line for line in caplog.messages if "in the requested language" in line]
     share = float(line.rpartition(" ")[2])
-    assert f"| in the language asked for | {share:.1%} |" in card
+    assert f"| in the requested language | {share:.1%} |" in card
     assert f"the passages of {counts['held_out']} held-out questions, all questions of 40% of" in " ".join(card.split())
 
 

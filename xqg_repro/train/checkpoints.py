@@ -1,11 +1,13 @@
-"""Checkpoints of a training: folders ``checkpoint-STEP``, of which only the whole ones count.
+"""Checkpoints of a training: folders ``checkpoint-STEP``, of which only the complete ones count.
 
-A training that is killed while it saves leaves a part of a checkpoint behind. So each one gets a mark when everything
-in it is written, and one without the mark is thrown away. Nothing in a checkpoint is unpickled: weights are
-safetensors, the Trainer's state is JSON, and optimiser, schedule and random state are read by ``torch.load`` with
-``weights_only=True``, which ``Trainer`` sets. ``training_args.bin``, the one pickle in it, is never read.
+A training that is killed while saving leaves part of a checkpoint. Each checkpoint is therefore marked once all its
+files are written, and unmarked ones are deleted.
 
-The mark holds the number of processes, each of which saved its own random state: no other number goes on as they did.
+Nothing in a checkpoint is unpickled: weights are safetensors, the trainer's state is JSON, and ``Trainer`` reads the
+states of optimiser, schedule and random numbers by ``torch.load`` with ``weights_only=True``. The only pickle,
+``training_args.bin``, is never read.
+
+The mark holds the number of processes. Each of them saved its own random state, so only the same number can resume.
 """
 
 from __future__ import annotations
@@ -20,38 +22,47 @@ from xqg_repro.core.files import atomic_write
 MARK = ".whole"
 
 
-def last_whole(folder: Path) -> Path | None:
-    """The whole checkpoint of the most steps."""
-    return max((path for path in _checkpoints(folder) if (path / MARK).exists()), key=_step, default=None)
+def last_complete(folder: Path) -> Path | None:
+    """The complete checkpoint with the most steps."""
+    complete = [path for path in _checkpoints(folder) if (path / MARK).exists()]
+    return max(complete, key=_step, default=None)
 
 
-def drop_broken(folder: Path) -> None:
-    """Delete checkpoints that are not whole."""
+def drop_incomplete(folder: Path) -> None:
+    """Delete checkpoints that are not complete."""
     for path in _checkpoints(folder):
         if not (path / MARK).exists():
             shutil.rmtree(path)
 
 
 def check_processes(checkpoint: Path, processes: int) -> None:
-    """Raise :class:`InputError` where another number of processes saved the checkpoint."""
-    if (saved := (checkpoint / MARK).read_text()) != str(processes):
+    """Raise :class:`InputError` if another number of processes saved the checkpoint."""
+    saved = (checkpoint / MARK).read_text()
+    if saved != str(processes):
         raise InputError(
-            f"was saved by {saved} processes, and {processes} would not go on alike",
+            f"was saved by {saved} processes; {processes} cannot resume it",
             path=checkpoint,
-            hint=f"start as many as {saved}, or --force to begin anew",
+            hint=f"start {saved} processes, or use --force to start over",
         )
 
 
-def finish(checkpoint: Path, best: str | None, processes: int = 1) -> None:
-    """Mark a checkpoint as whole, then delete those before it but the best, which ``best`` names."""
+def complete(checkpoint: Path, best: str | None, processes: int = 1) -> None:
+    """Mark a checkpoint as complete, then delete earlier ones except the best.
+
+    Args:
+        checkpoint: the folder.
+        best: path of the best checkpoint so far, of which only the name counts.
+        processes: number of processes that saved it.
+    """
     for path in checkpoint.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())
     with atomic_write(checkpoint / MARK) as mark:
         mark.write(str(processes))
+    kept = {checkpoint.name, Path(best or "").name}
     for path in _checkpoints(checkpoint.parent):
-        if path != checkpoint and path.name != Path(best or "").name:
-            (path / MARK).unlink(missing_ok=True)  # first, as a kill may leave the rest
+        if path.name not in kept:
+            (path / MARK).unlink(missing_ok=True)  # first, as a kill may interrupt the deletion
             shutil.rmtree(path)
 
 

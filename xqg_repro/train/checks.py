@@ -1,107 +1,126 @@
-"""What is not as it should be in a training file, counted before anything is trained on it."""
+"""Faults of a training file, counted before training starts."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.train.data import Example, Split, TevatronFile
+from xqg_repro.train.data import CheckedExample, Example, Split, TevatronFile
 from xqg_repro.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-_SHOWN = 5
-_LINES_AT_ONCE = 500
+LINES_NAMED = 5
+"""How many line numbers a message lists."""
 
-Read = Callable[[Example], tuple[str, str]]
-"""Example → the two texts that the model reads of it (of the passages, the positive)."""
+LINES_AT_ONCE = 500
+
+Texts = Callable[[Example], tuple[str, str]]
+"""Example → the question and the (first positive) passage, as the model reads them."""
 
 
-class Findings:
-    """What was found, each with how often and in which lines.
+class Faults:
+    """Faults by kind, with their numbers and first lines.
 
     Attributes:
-        counts: what → number of negatives left out, or of lines with a text that is cut.
-        lines: what → the lines' numbers, the first ones.
+        counts: kind → number of dropped negatives, or of lines with a text that is cut.
+        lines: kind → numbers of the first lines with such a fault.
     """
 
     def __init__(self) -> None:
-        names = ("repeated_negatives", "positives_among_negatives", "cut_questions", "cut_passages")
-        self.counts = dict.fromkeys(names, 0)
-        self.lines: dict[str, list[int]] = {name: [] for name in names}
+        kinds = ("repeated_negatives", "positives_among_negatives", "cut_questions", "cut_passages")
+        self.counts = dict.fromkeys(kinds, 0)
+        self.lines: dict[str, list[int]] = {kind: [] for kind in kinds}
 
-    def add(self, what: str, number: int, line: int) -> None:
-        """Count ``number`` more in a line."""
-        self.counts[what] += number
-        if number and len(self.lines[what]) <= _SHOWN:
-            self.lines[what].append(line)
+    def add(self, kind: str, number: int, line: int) -> None:
+        """Count ``number`` more faults in a line."""
+        self.counts[kind] += number
+        if number and len(self.lines[kind]) <= LINES_NAMED:
+            self.lines[kind].append(line)
 
     def __str__(self) -> str:
-        found = [
-            f"{count:,} {what.replace('_', ' ')} (line {', '.join(map(str, self.lines[what][:_SHOWN]))}"
-            + (", …)" if len(self.lines[what]) > _SHOWN else ")")
-            for what, count in self.counts.items()
+        parts = [
+            f"{count:,} {kind.replace('_', ' ')} (line {_list_lines(self.lines[kind])})"
+            for kind, count in self.counts.items()
             if count
         ]
-        return "; ".join(found) or "nothing to report"
+        return "; ".join(parts) or "no faults"
 
 
-def counted(recipe: Recipe, split: Split, tokenizer: Any, read: Read, limits: tuple[int, int]) -> dict[str, int]:
-    """The counts of :func:`examine` for a recipe's data, logged in one line; nothing for data of another kind.
+def count_faults(recipe: Recipe, split: Split, tokenizer: Any, texts: Texts, limits: tuple[int, int]) -> dict[str, int]:
+    """The counts of :func:`examine` for a recipe's training file; empty for other data.
 
-    Held-out data of their own are looked through, too, as a bad line would show only when they are measured on.
+    A separate file of held-out questions is read as well, since its bad lines would otherwise stop the training midway.
     """
     if recipe.held_out_data and isinstance(split.held_out, TevatronFile):
-        examine(split.held_out, tokenizer, read, limits)
+        examine(split.held_out, tokenizer, texts, limits)
     if not isinstance(split.examples, TevatronFile):
         return {}
-    findings = examine(split.examples, tokenizer, read, limits)
-    logger.info(f"train: {recipe.data}: {findings}")
-    return findings.counts
+    faults = examine(split.examples, tokenizer, texts, limits)
+    logger.info(f"train: {recipe.data}: {faults}")
+    return faults.counts
 
 
-def examine(examples: TevatronFile, tokenizer: Any, read: Read, limits: tuple[int, int]) -> Findings:
-    """Read a training file once from its first line to its last.
+def examine(examples: TevatronFile, tokenizer: Any, texts: Texts, limits: tuple[int, int]) -> Faults:
+    """Read a training file once and count its faults.
 
-    * A *repeated negative* is in its line before, a *positive among negatives* is one of the line's positives: the same
-      docid, or the same title and text. Both are left out.
-    * A *cut question* or *passage* has more tokens than the recipe lets the model read, special tokens included. It is
-      cut at its end, which is quite usual. Of the passages, the first positive is looked at.
+    * A *repeated negative* occurs earlier in its line, and a *positive among negatives* is one of the line's positives:
+      the same docid, or the same title and text. Both are dropped.
+    * A *cut question* or *passage* has more tokens than the recipe allows, special tokens included. Its end is cut off,
+      which is common. Of the passages, only the first positive is checked.
 
     Args:
         examples: the file.
         tokenizer: the model's.
-        read: the question and the passage as the model reads them.
-        limits: the most tokens of both.
+        texts: question and passage as the model reads them.
+        limits: their maximum lengths in tokens.
 
     Raises:
-        InputError: lines are not examples or have no positive passage; the file, the first such line and the number of
-            the others are named.
+        InputError: lines are malformed or have no positive passage. The message is the first line's, with the number of
+            the others.
     """
-    findings, bad = Findings(), []
-    for start in range(0, len(examples), _LINES_AT_ONCE):
+    faults = Faults()
+    errors: list[InputError] = []
+    for start in range(0, len(examples), LINES_AT_ONCE):
         lines = []
-        for i in range(start, min(start + _LINES_AT_ONCE, len(examples))):
+        for i in range(start, min(start + LINES_AT_ONCE, len(examples))):
             try:
                 lines.append(examples.read(i))
             except InputError as error:
-                bad.append(error)
-        if not lines:
-            continue
-        for line in lines:
-            findings.add("repeated_negatives", line.repeated, line.number)
-            findings.add("positives_among_negatives", line.positive, line.number)
-        texts = zip(*(read(line.example) for line in lines), strict=True)
-        for what, of_kind, limit in zip(("cut_questions", "cut_passages"), texts, limits, strict=True):
-            tokens = tokenizer(list(of_kind), truncation=False, padding=False)["input_ids"]
-            for line, ids in zip(lines, tokens, strict=True):
-                findings.add(what, len(ids) > limit, line.number)
-    if len(bad) > 1:
-        others = ", ".join(str(error.line) for error in bad[1 : _SHOWN + 1]) + (", …" if len(bad) > _SHOWN + 1 else "")
-        problem = f"{bad[0].problem}; {len(bad) - 1:,} more lines are bad (line {others})"
-        raise InputError(problem, path=bad[0].path, line=bad[0].line, hint=bad[0].hint)
-    if bad:
-        raise bad[0]
-    return findings
+                errors.append(error)
+        _add_faults(faults, lines, tokenizer, texts, limits)
+    if errors:
+        raise _merge(errors)
+    return faults
+
+
+def _add_faults(
+    faults: Faults, lines: Sequence[CheckedExample], tokenizer: Any, texts: Texts, limits: tuple[int, int]
+) -> None:
+    if not lines:
+        return
+    for line in lines:
+        faults.add("repeated_negatives", line.repeated, line.number)
+        faults.add("positives_among_negatives", line.positive, line.number)
+    questions, passages = zip(*(texts(line.example) for line in lines), strict=True)
+    for kind, batch, limit in zip(("cut_questions", "cut_passages"), (questions, passages), limits, strict=True):
+        tokens = tokenizer(list(batch), truncation=False, padding=False)["input_ids"]
+        for line, ids in zip(lines, tokens, strict=True):
+            faults.add(kind, len(ids) > limit, line.number)
+
+
+def _merge(errors: Sequence[InputError]) -> InputError:
+    """The first error, with the number and first lines of the others."""
+    first, *others = errors
+    if not others:
+        return first
+    numbers = _list_lines([error.line for error in others])
+    problem = f"{first.problem}; {len(others):,} more bad lines (line {numbers})"
+    return InputError(problem, path=first.path, line=first.line, hint=first.hint)
+
+
+def _list_lines(numbers: Sequence[int | None]) -> str:
+    listed = ", ".join(map(str, numbers[:LINES_NAMED]))
+    return f"{listed}, …" if len(numbers) > LINES_NAMED else listed

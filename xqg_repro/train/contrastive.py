@@ -1,12 +1,12 @@
 """The contrastive loss of a dual encoder, for batches of any size.
 
-For a batch of questions ``q_i`` with passages ``p_j`` (each question's positive and its given negatives, shared by the
-whole batch), ``loss = mean_i -log( exp(<q_i, p_i>/τ) / Σ_j exp(<q_i, p_j>/τ) )``, as in Tevatron, which the paper uses.
-A copy of a question's own positive elsewhere in the batch is left out of the sum: it is not a negative.
+For a batch of questions ``q_i`` and passages ``p_j`` (each question's positive and its negatives, shared by the whole
+batch), ``loss = mean_i -log( exp(<q_i, p_i>/τ) / Σ_j exp(<q_i, p_j>/τ) )``, as in Tevatron, which the paper uses.
+A copy of a question's positive elsewhere in the batch is left out of the sum, since it is not a negative.
 
-Where the memory does not hold a batch's graph, its texts are embedded in chunks (Gao et al., *Scaling Deep Contrastive
-Learning Batch Size under Memory Limited Setup*, 2021): first all of them without a graph; then, when the gradient of
-the loss with respect to their vectors is known, chunk by chunk again with one, and each chunk passes its part on.
+If the graph of a batch does not fit into memory, texts are embedded in chunks (Gao et al., *Scaling Deep Contrastive
+Learning Batch Size under Memory Limited Setup*, 2021): first all of them without a graph; then, once the gradient of
+the loss with respect to their vectors is known, each chunk again with a graph, to propagate its part of the gradient.
 """
 
 from __future__ import annotations
@@ -25,85 +25,96 @@ Texts = dict[str, torch.Tensor]
 
 
 def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) -> torch.Tensor:
-    """The loss of a collated batch, see the module's head.
+    """The loss of a collated batch, as the module describes it.
 
-    Several processes train on one batch together: each embeds its own part, and all of them score the whole.
+    Several processes train on one batch together: each embeds its own part and scores the whole.
 
     Args:
         model: texts → token vectors.
-        inputs: ``query`` and ``passage``, tokenised texts, (B, T) and (B·(1+negatives), T'), row i's positive is
-            passage i; ``docids`` of the passages.
-        recipe: pooling, temperature, size of a chunk.
+        inputs: ``query`` and ``passage``, tokenised texts, (B, T) and (B·(1+negatives), T'), where passage i is the
+            positive of question i; ``docids`` of the passages.
+        recipe: pooling, temperature and chunk size.
     """
     settings = recipe.encoder("")
+    no_sync = getattr(model, "no_sync", nullcontext)
 
     def embed(texts: Texts) -> torch.Tensor:
         return pool(model(**texts).last_hidden_state, texts["attention_mask"], settings)
 
-    size, apart = recipe.chunk_size, getattr(model, "no_sync", nullcontext)
-    queries, passages = (
-        embed_in_chunks(embed, inputs[kind], size, apart) if size else embed(inputs[kind])
-        for kind in ("query", "passage")
-    )
+    def embed_all(texts: Texts) -> torch.Tensor:
+        return embed_in_chunks(embed, texts, recipe.chunk_size, no_sync) if recipe.chunk_size else embed(texts)
+
+    queries, passages = embed_all(inputs["query"]), embed_all(inputs["passage"])
     parts = [(len(queries), inputs["docids"])]
     if distributed.world_size() > 1 and torch.is_grad_enabled():
         parts = distributed.gather((len(queries), list(inputs["docids"])))
         queries, passages = distributed.gather_rows(queries), distributed.gather_rows(passages)
-    positives, docids = [], []
-    for number, found in parts:
-        positives += range(len(docids), len(docids) + number)
-        docids += found
-    same = copies(positives, docids).to(queries.device)
-    scores = (queries @ passages.T / recipe.temperature).masked_fill(same, float("-inf"))
+
+    positives: list[int] = []
+    docids: list[str] = []
+    for count, part_docids in parts:
+        positives += range(len(docids), len(docids) + count)
+        docids += part_docids
+    copies = find_copies(positives, docids).to(queries.device)
+    scores = (queries @ passages.T / recipe.temperature).masked_fill(copies, float("-inf"))
     return torch.nn.functional.cross_entropy(scores, torch.tensor(positives, device=scores.device))
 
 
-def copies(positives: Sequence[int], docids: Sequence[str]) -> torch.Tensor:
-    """Boolean (questions, passages): which passages are a question's positive once more, ``positives`` by position.
+def find_copies(positives: Sequence[int], docids: Sequence[str]) -> torch.Tensor:
+    """Which passages are copies of a question's positive: boolean, (questions, passages).
 
-    >>> copies([0, 1], ["a", "b", "a"]).tolist()
+    Args:
+        positives: position of each question's positive among the passages.
+        docids: of the passages.
+
+    >>> find_copies([0, 1], ["a", "b", "a"]).tolist()
     [[False, False, True], [False, False, False]]
     """
     numbers: dict[str, int] = {}
-    found = torch.tensor([numbers.setdefault(docid, len(numbers)) for docid in docids])
+    ids = torch.tensor([numbers.setdefault(docid, len(numbers)) for docid in docids])
     own = torch.tensor(positives)[:, None]
-    return (found == found[own]) & (torch.arange(len(docids)) != own)
+    return (ids == ids[own]) & (torch.arange(len(docids)) != own)
 
 
 def embed_in_chunks(
     embed: Callable[[Texts], torch.Tensor],
     texts: Texts,
     size: int,
-    apart: Callable[[], AbstractContextManager] = nullcontext,
+    no_sync: Callable[[], AbstractContextManager] = nullcontext,
 ) -> torch.Tensor:
-    """Embed ``size`` texts at a time; a backward pass embeds them again, with the same random numbers (dropout).
+    """Embed ``size`` texts at a time; the backward pass embeds them again with the same random numbers (dropout).
 
-    Of several processes each adds up the gradients of its own chunks ``apart`` from the others, as it may have more of
-    them, and shares the sum with the last one.
+    Args:
+        embed: texts → vectors.
+        texts: tokenised texts, (N, T).
+        size: texts per chunk.
+        no_sync: context in which processes do not exchange gradients. Only the last chunk's backward pass runs outside
+            it, because processes may have different numbers of chunks.
     """
     rows = range(0, len(texts["input_ids"]), size)
     chunks = [{name: tensor[at : at + size] for name, tensor in texts.items()} for at in rows]
-    states, found = [], []
+    states, parts = [], []
     with torch.no_grad():
         for chunk in chunks:
             states.append(RandomState(chunk["input_ids"].device))
-            found.append(embed(chunk))
-    vectors = torch.cat(found)
-    if torch.is_grad_enabled():
+            parts.append(embed(chunk))
+    vectors = torch.cat(parts)
+    if not torch.is_grad_enabled():
+        return vectors
 
-        def again(gradient: torch.Tensor) -> None:
-            for left, chunk, state, part in zip(
-                range(len(chunks) - 1, -1, -1), chunks, states, gradient.split(size), strict=True
-            ):
-                with apart() if left else nullcontext(), torch.enable_grad(), state.restored():
-                    embed(chunk).backward(part)
+    def backward(gradient: torch.Tensor) -> None:
+        gradients = gradient.split(size)
+        for i, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+            sync = nullcontext() if i == len(chunks) - 1 else no_sync()
+            with sync, torch.enable_grad(), state.restored():
+                embed(chunk).backward(gradients[i])
 
-        vectors.requires_grad_().register_hook(again)
+    vectors.requires_grad_().register_hook(backward)
     return vectors
 
 
 class RandomState:
-    """PyTorch's random state, of the processor and of ``device``, as it is now."""
+    """PyTorch's current random state, of the CPU and of ``device``."""
 
     def __init__(self, device: torch.device) -> None:
         self._devices = [device] if device.type == "cuda" else []
@@ -112,7 +123,7 @@ class RandomState:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """A block that draws what was drawn from this state on; behind it, all is as before."""
+        """A block that draws from this state; afterwards the state is as it was before the block."""
         with torch.random.fork_rng(devices=self._devices):
             torch.set_rng_state(self._cpu)
             for device, state in zip(self._devices, self._cuda, strict=True):

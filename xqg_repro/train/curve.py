@@ -1,4 +1,4 @@
-"""The loss over the steps of a training, as a table and as a plot beside the weights."""
+"""The loss curve of a training, as a table and a plot beside the weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Point(NamedTuple):
     """A measured loss.
 
     Attributes:
-        stage: of the training.
-        step: optimiser steps done in it.
-        loss: mean over the steps since the last one measured; ``None`` where only the other was measured.
-        held_out: on the held-out questions.
+        stage: the stage of the training.
+        step: optimiser steps done in this stage.
+        loss: mean over the steps since the last measurement; ``None`` if only the held-out loss was measured.
+        held_out: loss on the held-out questions; ``None`` if not measured.
     """
 
     stage: str
@@ -28,41 +28,40 @@ class Point(NamedTuple):
     held_out: float | None
 
 
-def points(stage: str, history: Iterable[Mapping[str, Any]]) -> list[Point]:
-    """What transformers' ``Trainer`` logged in a stage, one point a step."""
-    found: dict[int, Point] = {}
+def curve_points(stage: str, history: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """The log history of transformers' ``Trainer`` in a stage, as one point per step."""
+    points: dict[int, Point] = {}
     for entry in history:
-        before = found.get(entry["step"], Point(stage, entry["step"], None, None))
+        step = entry["step"]
+        point = points.get(step, Point(stage, step, None, None))
         if "loss" in entry:
-            before = before._replace(loss=float(entry["loss"]))
-        if "eval_loss" in entry:
-            before = before._replace(held_out=float(entry["eval_loss"]))
-        if before[2:] != (None, None):
-            found[entry["step"]] = before
-    return list(found.values())
+            points[step] = point._replace(loss=float(entry["loss"]))
+        elif "eval_loss" in entry:
+            points[step] = point._replace(held_out=float(entry["eval_loss"]))
+    return list(points.values())
 
 
-def write_curve(found: Sequence[Point], folder: Path) -> None:
-    """Write ``loss.csv``, and ``loss.svg`` where matplotlib is installed."""
+def write_curve(points: Sequence[Point], folder: Path) -> None:
+    """Write ``loss.csv``, and ``loss.svg`` if matplotlib is installed."""
     with atomic_write(folder / "loss.csv") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("step", "stage", "loss", "held_out_loss"))
-        for point in found:
+        for point in points:
             losses = ("" if loss is None else f"{loss:.6g}" for loss in (point.loss, point.held_out))
             table.writerow((point.step, point.stage, *losses))
     if importlib.util.find_spec("matplotlib"):
         with atomic_write(folder / "loss.svg") as file:
-            file.write(plot_curve(found))
+            file.write(plot_curve(points))
 
 
-def plot_curve(found: Sequence[Point]) -> str:
-    """The losses as SVG text, a panel a stage."""
+def plot_curve(points: Sequence[Point]) -> str:
+    """The losses as SVG text, one panel per stage."""
     panels = {}
-    for stage in dict.fromkeys(point.stage for point in found):
-        of_stage = [point for point in found if point.stage == stage]
+    for stage in dict.fromkeys(point.stage for point in points):
+        in_stage = [point for point in points if point.stage == stage]
         lines = {
-            "training": [(point.step, point.loss) for point in of_stage if point.loss is not None],
-            "held-out": [(point.step, point.held_out) for point in of_stage if point.held_out is not None],
+            "training": [(point.step, point.loss) for point in in_stage if point.loss is not None],
+            "held-out": [(point.step, point.held_out) for point in in_stage if point.held_out is not None],
         }
         panels[f"loss ({stage})"] = {name: line for name, line in lines.items() if line}
     return curves("step", panels)

@@ -1,4 +1,4 @@
-"""Training examples, from ir-datasets with judgements, Tevatron's JSON lines and SQuAD's format; pairs of names."""
+"""Training examples from ir-datasets, from Tevatron's JSON lines or from files in SQuAD's format."""
 
 from __future__ import annotations
 
@@ -10,109 +10,134 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.core.errors import InputError, quote
+from xqg_repro.collection.records import Passage
+from xqg_repro.core.errors import InputError, shown
 from xqg_repro.core.files import digest, file_digest, read_text
-from xqg_repro.core.settings import resource
 from xqg_repro.train.recipe import Recipe
+from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
 
 TRAINING = "training"
-"""The training files that are fetched by their names, in ``resources/collections/files.yaml``."""
+"""The collection in ``resources/collections/files.yaml`` that lists the published training files."""
 
-_COMPARED = re.compile(r"(xor-mini|xor-tydi)/(dev|test)\b")
+_COMPARISON_DATA = re.compile(r"(xor-mini|xor-tydi)/(dev|test)\b")
+
+_TRAINING_KEYS = ("query", "positive_passages", "negative_passages")
 
 _GOLD_TITLE = re.compile(r"Title.(.*?)_parentSection.*", re.DOTALL)
-"""A title in XOR-TyDi's gold paragraphs, with the article's own, as DSI-QG's ``process_xorqa.py`` takes it out."""
-
-
-class TrainingPassage(NamedTuple):
-    """A passage as training sees it."""
-
-    doc_id: str
-    title: str
-    text: str
+"""A title in XOR-TyDi's gold paragraphs. The group is the article's title, as in DSI-QG's ``process_xorqa.py``."""
 
 
 class Example(NamedTuple):
-    """A question, a passage that answers it, passages that do not.
+    """A training question with a passage that answers it and passages that do not.
 
-    Where known: the question's language, its answers, the first character of each in the passage (-1 where that is not
-    known), its id, and, of a training file, other passages that answer it.
+    Attributes:
+        query: the question.
+        positive: the passage that answers it.
+        negatives: passages that do not answer it.
+        lang: the question's language (ISO 639-1), or "" if unknown.
+        answers: its short answers, if known.
+        starts: position of each answer's first character in the positive; -1 if unknown.
+        qid: the question's id, or "".
+        other_positives: further passages that answer the question; only Tevatron's files have them.
     """
 
     query: str
-    positive: TrainingPassage
-    negatives: tuple[TrainingPassage, ...] = ()
+    positive: Passage
+    negatives: tuple[Passage, ...] = ()
     lang: str = ""
     answers: tuple[str, ...] = ()
     starts: tuple[int, ...] = ()
     qid: str = ""
-    other_positives: tuple[TrainingPassage, ...] = ()
+    other_positives: tuple[Passage, ...] = ()
 
     @property
     def label(self) -> str:
-        """What messages call the question: its id, where it has one, and its text."""
-        return labelled(self.qid, self.query)
+        """The question as messages name it."""
+        return question_label(self.qid, self.query)
 
 
-def labelled(qid: str, text: str) -> str:
-    """What messages call a question.
+def question_label(qid: str, text: str) -> str:
+    """A question as messages name it: its id, if it has one, and its text.
 
-    >>> print(labelled("q1", "Missä?"), labelled("", "Mikä?"))
+    >>> print(question_label("q1", "Missä?"), question_label("", "Mikä?"))
     q1 'Missä?' 'Mikä?'
     """
     return f"{qid} {quote(text)}".lstrip()
-
-
-def training_file(data: str) -> Path:
-    """The file of that path; if there is none, and a published training file has the name, that one, fetched once.
-
-    Raises:
-        InputError: the file is compressed, or a published one cannot be had.
-    """
-    path = Path(data)
-    if path.suffix == ".gz":
-        raise InputError("is compressed, and examples are read in any order", path=path, hint="uncompress it first")
-    found = None if path.exists() else collection.file_path(TRAINING, data)
-    return found or path
 
 
 def load_examples(data: str) -> tuple[Sequence[Example], str]:
     """Training examples and their fingerprint.
 
     Args:
-        data: ir-datasets id with questions and judgements (the positive is the first passage judged relevant, given
-            negatives are the passages of its title that are not), a JSON-lines file in Tevatron's format (``query``,
-            ``positive_passages``, ``negative_passages``), or a ``.json`` file in SQuAD's format, as XOR-TyDi's gold
-            paragraphs are (given negatives are the article's other paragraphs). JSON lines are read when an example is
-            asked for. Files are found by :func:`training_file`.
+        data: one of
+
+            * an ir-datasets id with questions and judgements. The positive is the first passage judged relevant; the
+              negatives are the other passages with its title that are not judged relevant.
+            * a ``.jsonl`` file in Tevatron's format, whose lines are read when an example is accessed.
+            * a ``.json`` file in SQuAD's format, such as XOR-TyDi's gold paragraphs. The negatives are the article's
+              other paragraphs.
+
+            Files are looked up by :func:`training_file`.
 
     Raises:
-        InputError: an unknown dataset, one without judgements, or a bad line of a file.
+        InputError: the dataset is unknown or has no judgements, or the file is missing or malformed.
     """
     if data.endswith((".jsonl", ".json", ".gz")):
         path = training_file(data)
-        return TevatronFile(path) if path.suffix == ".jsonl" else _squad_examples(path), file_digest(path)
-    dataset = collection.load(data, needs=["docs", "queries", "qrels"])
-    return _judged_examples(data, dataset)
+        examples = TevatronFile(path) if path.suffix == ".jsonl" else _squad_examples(path)
+        return examples, file_digest(path)
+    return _judged_examples(data, collection.load(data, needs=["docs", "queries", "qrels"]))
+
+
+def training_file(data: str) -> Path:
+    """The file at this path, or else the published training file of this name, downloaded once.
+
+    Raises:
+        InputError: the file is compressed, or the download fails.
+    """
+    path = Path(data)
+    if path.suffix == ".gz":
+        raise InputError("is compressed, but training needs random access", path=path, hint="decompress it first")
+    published = None if path.exists() else collection.file_path(TRAINING, data)
+    return published or path
+
+
+def load_passages(data: str) -> list[Passage]:
+    """All passages of a collection, or the positives of a training file."""
+    if data.endswith((".jsonl", ".json")):
+        return list(dict.fromkeys(example.positive for example in load_examples(data)[0]))
+    return _passages(collection.load(data, needs=["docs"]))
+
+
+# ir-datasets
 
 
 def _judged_examples(data: str, dataset: Any) -> tuple[list[Example], str]:
     passages = {passage.doc_id: passage for passage in _passages(dataset)}
-    by_title: dict[str, list[TrainingPassage]] = {}
+    by_title: dict[str, list[Passage]] = {}
     for passage in passages.values():
         by_title.setdefault(passage.title, []).append(passage)
-    relevant, examples = relevant_passages(dataset), []
+
+    relevant = relevant_passages(dataset)
+    examples = []
     for question in dataset.queries_iter():
-        own = relevant.get(question.query_id)
-        if not own:
+        docids = relevant.get(question.query_id)
+        if not docids:
             raise InputError(f"question {question.query_id} of {data} has no relevant passage")
-        if own[0] not in passages:
-            raise InputError(f"{data} judges the passage {own[0]!r}, which its collection does not have")
-        positive = passages[own[0]]
-        negatives = tuple(p for p in by_title[positive.title] if p.doc_id not in own)
-        lang, answers = getattr(question, "lang", ""), tuple(getattr(question, "answers", ()))
-        starts = (-1,) * len(answers)
-        examples.append(Example(question.default_text(), positive, negatives, lang, answers, starts, question.query_id))
+        if docids[0] not in passages:
+            raise InputError(f"{data} judges the passage {docids[0]!r}, which is not in its collection")
+        positive = passages[docids[0]]
+        answers = tuple(getattr(question, "answers", ()))
+        example = Example(
+            question.default_text(),
+            positive,
+            negatives=tuple(p for p in by_title[positive.title] if p.doc_id not in docids),
+            lang=getattr(question, "lang", ""),
+            answers=answers,
+            starts=(-1,) * len(answers),
+            qid=question.query_id,
+        )
+        examples.append(example)
     return examples, digest([collection.fingerprint(dataset, "docs"), collection.fingerprint(dataset, "queries")])
 
 
@@ -125,40 +150,44 @@ def relevant_passages(dataset: Any) -> dict[str, list[str]]:
     return relevant
 
 
-def load_passages(data: str) -> list[TrainingPassage]:
-    """All passages of a collection, or of a training file those that are somebody's positive."""
-    if data.endswith((".jsonl", ".json")):
-        return list({example.positive: None for example in load_examples(data)[0]})
-    return _passages(collection.load(data, needs=["docs"]))
+def _passages(dataset: Any) -> list[Passage]:
+    return [to_passage(doc) for doc in dataset.docs_iter()]
 
 
-def _passages(dataset: Any) -> list[TrainingPassage]:
-    return [training_passage(doc) for doc in dataset.docs_iter()]
+def to_passage(doc: Any) -> Passage:
+    """The passage of an ir-datasets document, which may have no title."""
+    return Passage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
 
 
-def training_passage(doc: Any) -> TrainingPassage:
-    """An ir-datasets document, whose title may be absent."""
-    return TrainingPassage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
+# Tevatron's format
+
+
+class CheckedExample(NamedTuple):
+    """An example of a training file, with its line number and the numbers of negatives dropped from its line.
+
+    Attributes:
+        number: of the line, from 1.
+        example: without the dropped negatives.
+        repeated: negatives that repeat an earlier one of the line: the same docid, or the same title and text.
+        positive: negatives that are one of the line's positives in the same sense.
+    """
+
+    number: int
+    example: Example
+    repeated: int
+    positive: int
 
 
 class TevatronFile(Sequence[Example]):
-    """Tevatron's training file, read line by line as asked for: memory holds the lines' places only.
+    """A training file in Tevatron's format. Only line offsets are kept in memory; each access reads its line.
 
-    Of a line's negatives those are left out that are one of its positives, or another negative once more: the same
-    docid, or the same title and text under another. :mod:`xqg_repro.train.checks` counts them.
+    Negatives that are positives of the same line or repeat another negative are dropped;
+    :mod:`xqg_repro.train.checks` counts them.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._lines: list[tuple[int, int]] = []  # number and byte offset
-        if not self.path.exists():
-            raise InputError("there is no such training file", path=path)
-        at = 0
-        with open(self.path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    self._lines.append((number, at))
-                at += len(line)
+        self._lines = [(number, offset) for number, offset, _ in numbered_lines(self.path)]
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -168,98 +197,61 @@ class TevatronFile(Sequence[Example]):
             return [self[j] for j in range(*i.indices(len(self)))]
         return self.read(i).example
 
-    def read(self, i: int) -> Line:
-        """The example at a position, with what was found in its line.
+    def read(self, i: int) -> CheckedExample:
+        """The example at a position, with what was dropped from its line.
 
         Raises:
-            InputError: the line is not an example, or has no positive passage.
+            InputError: the line is malformed, or has no positive passage.
         """
+        number, offset = self._lines[i]
         with open(self.path, "rb") as file:
-            number, offset = self._lines[i]
             file.seek(offset)
-            line = file.readline()
-        try:
-            item = json.loads(line)
-            query, lang, qid = item["query"], item.get("lang", "").strip(), str(item.get("query_id", ""))
-            answers = tuple(map(str, item.get("answers", ())))
-            positives, negatives = (
-                [TrainingPassage(str(p["docid"]), p["title"], p["text"]) for p in item[f"{kind}_passages"]]
-                for kind in ("positive", "negative")
-            )
-            if not all(isinstance(text, str) for p in (*positives, *negatives) for text in (query, p.title, p.text)):
-                raise TypeError("a text is not a string")
-            if not positives:
-                raise ValueError("the query has no positive passage")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"is not a training example: {type(error).__name__} {error}",
-                path=self.path,
-                line=number,
-                hint="each line has query, positive_passages (one at least) and negative_passages",
-            ) from None
-        others = _left_of(negatives, positives)
-        kept = _left_of(others, [], once=True)
-        starts = (-1,) * len(answers)
-        example = Example(query, positives[0], tuple(kept), lang, answers, starts, qid, tuple(positives[1:]))
-        return Line(number, example, len(others) - len(kept), len(negatives) - len(others))
+            line = parse_line(file.readline(), self.path, number, _TRAINING_KEYS)
+        if not line.positives:
+            raise InputError("not a training example: the query has no positive passage", path=self.path, line=number)
+
+        negatives, repeated, positive = _clean_negatives(line)
+        example = Example(
+            line.query,
+            line.positives[0],
+            tuple(negatives),
+            line.lang,
+            line.answers,
+            (-1,) * len(line.answers),
+            line.qid,
+            line.positives[1:],
+        )
+        return CheckedExample(number, example, repeated, positive)
 
 
-class Line(NamedTuple):
-    """A line of a training file: its number, its example, and how many negatives are left out of that for a reason."""
+def _clean_negatives(line: TevatronLine) -> tuple[list[Passage], int, int]:
+    """The negatives to keep, and how many were dropped as repeated and as positive."""
 
-    number: int
-    example: Example
-    repeated: int
-    positive: int
+    def keys(passage: Passage) -> set[Any]:  # passages that share a key are the same
+        return {passage.doc_id, (passage.title, passage.text)}
 
-
-def _left_of(
-    passages: Sequence[TrainingPassage], those: Sequence[TrainingPassage], *, once: bool = False
-) -> list[TrainingPassage]:
-    """The passages that are none of ``those``, by docid or by title and text; if asked, each ``once``."""
-    seen: set[Any] = {key for passage in those for key in (passage.doc_id, passage[1:])}
-    found = []
-    for passage in passages:
-        if passage.doc_id not in seen and passage[1:] not in seen:
-            found.append(passage)
-            if once:
-                seen |= {passage.doc_id, passage[1:]}
-    return found
+    positive_keys = {key for passage in line.positives for key in keys(passage)}
+    kept: list[Passage] = []
+    kept_keys: set[Any] = set()
+    repeated = positive = 0
+    for passage in line.negatives:
+        if keys(passage) & positive_keys:
+            positive += 1
+        elif keys(passage) & kept_keys:
+            repeated += 1
+        else:
+            kept.append(passage)
+            kept_keys |= keys(passage)
+    return kept, repeated, positive
 
 
-class Chosen(Sequence[Example]):
-    """Examples of other sequences, read there, and changed, when they are asked for.
-
-    >>> list(Chosen([(["a", "b", "c"], 2), (["d"], 0)], str.upper))
-    ['C', 'D']
-    """
-
-    def __init__(
-        self,
-        places: Sequence[tuple[Sequence[Example], int]],
-        change: Callable[[Example], Example] = lambda example: example,
-    ) -> None:
-        self._places, self._change = places, change
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, i: Any) -> Any:
-        if isinstance(i, slice):
-            return Chosen(self._places[i], self._change)
-        examples, position = self._places[i]
-        return self._change(examples[position])
-
-
-def together(*parts: Sequence[Example]) -> Chosen:
-    """The examples of one sequence behind those of the other."""
-    return Chosen([(part, position) for part in parts for position in range(len(part))])
+# SQuAD's format
 
 
 def _squad_examples(path: Path) -> list[Example]:
-    """The questions of a SQuAD-format file; given negatives are the other paragraphs of the article.
+    """The questions of a file in SQuAD's format.
 
-    A question whose id stood in the file before is left out, as DSI-QG does with XOR-TyDi's gold paragraphs.
+    Of several questions with the same id, only the first is used, as DSI-QG does with XOR-TyDi's gold paragraphs.
     """
     examples, seen = [], set()
     try:
@@ -267,7 +259,7 @@ def _squad_examples(path: Path) -> list[Example]:
             title, paragraphs = article.get("title", "").strip(), article["paragraphs"]
             title = gold.group(1) if (gold := _GOLD_TITLE.fullmatch(title)) else title
             texts = [paragraph["context"] for paragraph in paragraphs]
-            passages = [TrainingPassage(digest([title, text]), title, text) for text in texts]
+            passages = [Passage(digest([title, text]), title, text) for text in texts]
             for paragraph, own in zip(paragraphs, passages, strict=True):
                 others = tuple(passage for passage in passages if passage != own)
                 for qa in paragraph["qas"]:
@@ -284,33 +276,47 @@ def _squad_examples(path: Path) -> list[Example]:
     return examples
 
 
-def load_names(*, held_out: bool = False) -> list[Example]:
-    """Pairs of names: a name in one of the seven languages → the English name, of places, currencies and the like.
+# what is trained and measured on
 
-    Args:
-        held_out: also the names of entities of the embedded collection of which no training question speaks.
+
+class Selection(Sequence[Example]):
+    """Examples of other sequences, read and changed when they are accessed.
+
+    >>> list(Selection([(["a", "b", "c"], 2), (["d"], 0)], str.upper))
+    ['C', 'D']
     """
-    path = resource("xor_mini", "names.tsv")
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    languages = header.split("\t")[3:]
-    pairs = []
-    for number, line in enumerate(lines, 2):
-        kind, split, english, *names = line.split("\t")
-        if len(names) != len(languages):
-            raise InputError(f"has {len(names)} names where {len(languages)} are due", path=path, line=number)
-        if split != "train" and not held_out:
-            continue
-        target = TrainingPassage(f"{kind} {english}", english, "")
-        pairs += [
-            Example(name, target, lang=language)
-            for language, name in zip(languages, names, strict=True)
-            if name and name != english
-        ]
-    return pairs
+
+    def __init__(
+        self,
+        places: Sequence[tuple[Sequence[Example], int]],
+        change: Callable[[Example], Example] = lambda example: example,
+    ) -> None:
+        self._places, self._change = places, change
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return Selection(self._places[i], self._change)
+        examples, position = self._places[i]
+        return self._change(examples[position])
+
+
+def concatenate(*parts: Sequence[Example]) -> Selection:
+    """The examples of several sequences, one sequence after the other."""
+    return Selection([(part, position) for part in parts for position in range(len(part))])
 
 
 class Split(NamedTuple):
-    """The questions to train on, those to measure on, the fingerprint of both, and all questions of the data."""
+    """The questions of a recipe.
+
+    Attributes:
+        kept: the questions to train on.
+        held_out: the questions to measure on.
+        version: fingerprint of both.
+        examples: all questions of the recipe's ``data``.
+    """
 
     kept: Sequence[Example]
     held_out: Sequence[Example]
@@ -319,21 +325,22 @@ class Split(NamedTuple):
 
 
 def load_split(recipe: Recipe) -> Split:
-    """The questions of a recipe: its ``data``, and to measure on a share of it or ``held_out_data``.
+    """The questions of a recipe's ``data``; a share of them, or ``held_out_data``, is held out.
 
     Raises:
-        InputError: as for :func:`load_examples`, nothing is left to train on, data are to be measured on that are
-            trained on, or data are those that systems are compared on.
+        InputError: as for :func:`load_examples`; no question is left to train on; the held-out data is the training
+            data; or the data is a dev or test set, on which systems are compared.
     """
     for name in (recipe.data, recipe.held_out_data):
-        if _COMPARED.match(name):
-            raise InputError(f"{name} is what systems are compared on", hint="train and measure on other questions")
+        if _COMPARISON_DATA.match(name):
+            raise InputError(f"systems are compared on {name}", hint="train and measure on other questions")
     if recipe.data == recipe.held_out_data:
-        raise InputError(f"{recipe.data} cannot be both trained and measured on", hint="name other held-out data")
+        raise InputError(f"{recipe.data} cannot be both training and held-out data", hint="name other held-out data")
+
     examples, version = load_examples(recipe.data)
     if recipe.held_out_data:
-        held_out, other = load_examples(recipe.held_out_data)
-        split = Split(examples, held_out, digest([version, other]), examples)
+        held_out, held_out_version = load_examples(recipe.held_out_data)
+        split = Split(examples, held_out, digest([version, held_out_version]), examples)
     else:
         split = Split(*held_out_split(examples, recipe.held_out), version, examples)
     if not split.kept:
@@ -342,21 +349,23 @@ def load_split(recipe: Recipe) -> Split:
 
 
 def held_out_split(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
-    """Split by passage: (kept, held out). All questions of a passage fall on the same side, by a hash of its id.
+    """Split examples by passage into (kept, held out).
 
-    The passage is a question's first positive. Of the others, those on the held-out side are dropped, and a held-out
-    question is left with its first.
+    A hash of the first positive's docid decides, so all questions about a passage fall on the same side. A kept
+    question loses its other positives on the held-out side; a held-out question loses all its other positives.
     """
     if not share:
         return examples, []
 
-    def is_held_out(passage: TrainingPassage) -> bool:
+    def is_held_out(passage: Passage) -> bool:
         return int(hashlib.sha256(passage.doc_id.encode()).hexdigest()[:8], 16) / 2**32 < share
 
     def without_held_out(example: Example) -> Example:
         return example._replace(other_positives=tuple(p for p in example.other_positives if not is_held_out(p)))
 
-    sides: tuple[list[tuple[Sequence[Example], int]], list[tuple[Sequence[Example], int]]] = ([], [])
+    kept: list[tuple[Sequence[Example], int]] = []
+    held_out: list[tuple[Sequence[Example], int]] = []
     for position, example in enumerate(examples):
-        sides[is_held_out(example.positive)].append((examples, position))
-    return Chosen(sides[0], without_held_out), Chosen(sides[1], lambda example: example._replace(other_positives=()))
+        side = held_out if is_held_out(example.positive) else kept
+        side.append((examples, position))
+    return Selection(kept, without_held_out), Selection(held_out, lambda e: e._replace(other_positives=()))

@@ -1,13 +1,14 @@
-"""Several processes that train one model, one a GPU, as started by ``torchrun`` or ``accelerate launch``::
+"""Training one model with several processes, one per GPU, as ``torchrun`` or ``accelerate launch`` start them::
 
     torchrun --nproc_per_node 2 -m xqg_repro train xdr --recipe xdr-mbert --output models/xdr-mbert
 
-Each has a rank from 0 on. The process of rank 0 alone writes the stage folder; the others train in step with it.
+Ranks count from 0. Only rank 0 reports and writes the stage folder; all ranks train in step.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -21,25 +22,31 @@ if TYPE_CHECKING:
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def get_rank() -> int:
-    """Which of them this one is."""
+    """Rank of this process."""
     return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
-def per_process(number: int, what: str) -> int:
-    """A process's part of a number, for which all of them stand together in the recipe.
+def silence_other_ranks() -> None:
+    """Let only rank 0 report progress; the other ranks log warnings and errors."""
+    if get_rank():
+        logging.getLogger("xqg_repro").setLevel(logging.WARNING)
+
+
+def per_process(number: int, name: str) -> int:
+    """Each process's share of a recipe's number, which is for all processes together.
 
     Raises:
-        InputError: they cannot share it evenly.
+        InputError: the processes cannot share it evenly.
     """
     if number % world_size():
         raise InputError(
-            f"{what} is {number}, which {world_size()} processes cannot share evenly",
-            hint=f"start as many processes as divide {number}, or change the recipe",
+            f"{name} is {number}, which {world_size()} processes cannot share evenly",
+            hint=f"start a number of processes that divides {number}, or change the recipe",
         )
     return number // world_size()
 
@@ -47,44 +54,45 @@ def per_process(number: int, what: str) -> int:
 def build_stage_together(
     output: str | Path, wanted: Manifest, build: Callable[[Path], dict[str, int]], *, force: bool
 ) -> Manifest:
-    """:func:`~xqg_repro.core.stages.produce` in which all processes run ``build``, if rank 0 finds that it has to.
+    """:func:`~xqg_repro.core.stages.build_stage`, where all ranks run ``build`` if rank 0 finds it necessary.
 
-    What ``build`` of another rank returns does not count, and those ranks return ``wanted`` as it is.
+    Only rank 0's counts are used. Other ranks return ``wanted`` unchanged.
     """
     if world_size() == 1:
         return build_stage(output, wanted, build, force=force)
     import accelerate
     import torch
 
-    accelerate.PartialState(cpu=not torch.cuda.is_available())  # joins the processes
+    accelerate.PartialState(cpu=not torch.cuda.is_available())  # joins the process group
     try:
-        if get_rank():
-            if partial := gather("")[0]:
-                build(Path(partial))
-            return wanted
-        return _lead(output, wanted, build, force)
+        if get_rank() == 0:
+            return _lead(output, wanted, build, force)
+        if partial := gather("")[0]:
+            build(Path(partial))
+        return wanted
     finally:
         torch.distributed.destroy_process_group()
 
 
 def _lead(output: str | Path, wanted: Manifest, build: Callable[[Path], dict[str, int]], force: bool) -> Manifest:
-    told = False
+    """Build the stage as rank 0: send the other ranks the folder to build in, or "" if there is nothing to do."""
+    building = False
 
     def build_together(partial: Path) -> dict[str, int]:
-        nonlocal told
-        told = True
+        nonlocal building
+        building = True
         gather(str(partial))
         return build(partial)
 
     try:
         return build_stage(output, wanted, build_together, force=force)
     finally:
-        if not told:
-            gather("")  # the others wait for it
+        if not building:
+            gather("")
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this call."""
     if world_size() > 1:
         import torch
 
@@ -92,23 +100,25 @@ def barrier() -> None:
 
 
 def gather(value: Any) -> list[Any]:
-    """The value of each process, by rank; it goes its way as JSON, nothing is pickled."""
+    """The values of all processes, by rank. They are sent as JSON, so nothing is pickled."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     own = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8).to(device)
     sizes = [torch.empty(1, dtype=torch.long, device=device) for _ in range(world_size())]
     torch.distributed.all_gather(sizes, torch.tensor([len(own)], device=device))
-    found = [torch.empty(int(max(sizes)), dtype=torch.uint8, device=device) for _ in sizes]
-    torch.distributed.all_gather(found, torch.nn.functional.pad(own, (0, int(max(sizes)) - len(own))))
-    return [json.loads(bytes(part[:size].tolist())) for part, size in zip(found, sizes, strict=True)]
+
+    longest = int(max(sizes))
+    parts = [torch.empty(longest, dtype=torch.uint8, device=device) for _ in sizes]
+    torch.distributed.all_gather(parts, torch.nn.functional.pad(own, (0, longest - len(own))))
+    return [json.loads(bytes(part[:size].tolist())) for part, size in zip(parts, sizes, strict=True)]
 
 
 def gather_rows(rows: torch.Tensor) -> torch.Tensor:
-    """The rows of all processes, one rank's below the other's; as many columns everywhere.
+    """The rows of all processes, (N, D), stacked by rank.
 
-    Every process computes the same from them, so each takes from the gradient what belongs to its own rows, as often as
-    there are processes: their gradients are averaged later on.
+    Every rank computes the full loss from them. Backward keeps the rank's own rows of the gradient, times the number of
+    processes, since DistributedDataParallel averages the gradients afterwards.
     """
     import torch
 
@@ -116,12 +126,13 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
         @staticmethod
         def forward(ctx: Any, own: torch.Tensor) -> torch.Tensor:
             sizes = gather(len(own))
-            longest = max(sizes)
-            padded = torch.nn.functional.pad(own, (0, 0, 0, longest - len(own))).contiguous()
-            found = [torch.empty_like(padded) for _ in sizes]
-            torch.distributed.all_gather(found, padded)
-            ctx.own = slice(sum(sizes[: get_rank()]), sum(sizes[: get_rank() + 1]))
-            return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
+            padding = max(sizes) - len(own)
+            padded = torch.nn.functional.pad(own, (0, 0, 0, padding)).contiguous()
+            parts = [torch.empty_like(padded) for _ in sizes]
+            torch.distributed.all_gather(parts, padded)
+            start = sum(sizes[: get_rank()])
+            ctx.own = slice(start, start + len(own))
+            return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
         @staticmethod
         def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:

@@ -1,39 +1,122 @@
-"""What the trainings share: transformers' ``Trainer`` with a recipe's settings, quietly and seeded, and saving."""
+"""The order of work that all trainings share, from a recipe to a finished model folder."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.settings import Precision
+from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.retrieval.metadata import commit
 from xqg_repro.train import distributed
-from xqg_repro.train.curve import Point, points, write_curve
-from xqg_repro.train.recipe import Recipe, model_card
+from xqg_repro.train.curve import Point, write_curve
+from xqg_repro.train.data import Split
+from xqg_repro.train.recipe import KINDS, Recipe, model_card
 
-_STATES = ".trainer"
-"""Folder of the checkpoints, a folder a stage, in a model folder that is not finished."""
+logger = logging.getLogger(__name__)
 
-_MODELS = "xqg_repro/resources/models"
-"""The shipped models, which ``make models`` writes one after the other: no card is to say that the others changed."""
+CHECKPOINTS = ".trainer"
+"""Folder of the checkpoints in an unfinished model folder; it has one folder per stage of the training."""
+
+_SHIPPED_MODELS = "xqg_repro/resources/models"
+"""Changes below this folder do not make a card's commit dirty, as ``make models`` writes several models in a row."""
+
+R = TypeVar("R", bound=Recipe)
+T = TypeVar("T")
 
 
-def check_installed() -> None:
-    """Raise :class:`InputError` where what only training needs is not installed."""
+@dataclass(frozen=True)
+class Trained:
+    """A trained model, ready to be saved.
+
+    Attributes:
+        tokenizer, model: transformers' objects.
+        steps: optimiser steps of the last stage.
+        curve: losses of all stages.
+        questions: number of questions trained on.
+        held_out: number of held-out questions.
+        measure: measures the saved folder on the held-out questions: what → value in [0, 1].
+        counts: further counts, for the manifest and the model card.
+        facts: further facts, for the model card.
+    """
+
+    tokenizer: Any
+    model: Any
+    steps: int
+    curve: list[Point]
+    questions: int
+    held_out: int
+    measure: Callable[[Path], dict[str, float]]
+    counts: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def train_folder(
+    recipe: R,
+    plan: Callable[[R], tuple[Split, Manifest]],
+    train: Callable[[R, Split, Path], Trained],
+    card: str,
+    output: str | Path,
+    *,
+    force: bool = False,
+) -> Manifest:
+    """Train a model and write its folder, or reuse an existing folder that matches.
+
+    Args:
+        recipe: what to train.
+        plan: recipe → its questions and the folder's identity.
+        train: recipe, questions and unfinished folder → the trained model.
+        card: template of the model card, a file of ``resources/templates``.
+        output: the model folder.
+        force: train again even if the folder matches.
+
+    Raises:
+        InputError: accelerate is not installed, or as ``plan`` and ``train`` raise it.
+    """
     if importlib.util.find_spec("accelerate") is None:
         raise InputError("training needs the package accelerate", hint="pip install 'xqg_repro[train]'")
+    distributed.silence_other_ranks()
+    split, wanted = plan(recipe)
+
+    def build(folder: Path) -> dict[str, int]:
+        _prepare(recipe.seed)
+        trained = train(recipe, split, folder)
+        return {} if distributed.get_rank() else _finish(folder, recipe, trained, card, wanted.inputs)
+
+    return distributed.build_stage_together(output, wanted, build, force=force)
 
 
-def prepare(seed: int) -> None:
-    """Seed everything random and quieten the libraries."""
+def folder_identity(recipe: Recipe, split: Split, **inputs: str) -> Manifest:
+    """The identity of the model folder that a recipe makes; ``inputs`` are fingerprints besides data and model."""
+    model = model_fingerprint(recipe.model) if recipe.model else ""
+    stage = f"train-{KINDS[type(recipe)]}"
+    return Manifest(stage, {"recipe": dataclasses.asdict(recipe)}, {"data": split.version, "model": model, **inputs})
+
+
+def take_batches(recipe: Recipe, batches: Iterable[T], per_epoch: int) -> list[T]:
+    """The batches that a recipe trains on, of an endless series with ``per_epoch`` batches per epoch."""
+    steps = recipe.steps or ceil(recipe.epochs * per_epoch / recipe.accumulation)
+    return list(islice(batches, steps * recipe.accumulation))
+
+
+def in_parts(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """The items in parts of ``size``; the last part may be smaller."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _prepare(seed: int) -> None:
+    """Seed all random numbers and silence the libraries."""
     import torch
     import transformers
 
@@ -44,121 +127,36 @@ def prepare(seed: int) -> None:
     torch.use_deterministic_algorithms(True, warn_only=True)
 
 
-def freeze(model: Any, recipe: Recipe) -> None:
-    """Leave the word embeddings out of the training where the recipe says so; before the ``Trainer`` is made."""
-    if recipe.frozen_embeddings:
-        model.get_input_embeddings().weight.requires_grad_(False)
+def _finish(folder: Path, recipe: Recipe, trained: Trained, card: str, inputs: dict[str, str]) -> dict[str, int]:
+    """Save and measure a trained model, write its card and drop its checkpoints; return the manifest's counts."""
+    _save(folder, recipe, trained)
+    quality = trained.measure(folder) if trained.held_out else {}
+    for what, value in quality.items():
+        logger.info(f"train: held-out questions: {what}: {value:.3f}")
 
-
-def arguments(recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluated: bool, **sizes: Any) -> Any:
-    """transformers' ``TrainingArguments`` for a stage of a recipe: a linear schedule, no reports, one device a process.
-
-    Args:
-        recipe: what is trained.
-        folder: the unfinished model folder.
-        stage: names the folder of its checkpoints.
-        steps: of the optimiser; 0 takes the recipe's epochs.
-        evaluated: whether there are held-out questions.
-        sizes: further arguments, such as the sizes of batches.
-
-    Raises:
-        InputError: the GPU does not compute in the recipe's precision.
-    """
-    import torch
-    import transformers
-
-    narrow = recipe.precision is Precision.BFLOAT16
-    if narrow and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        raise InputError("this GPU does not compute in bfloat16", hint="set precision: float32 in the recipe")
-    settings = {
-        "output_dir": str(folder / _STATES / stage),
-        "learning_rate": recipe.learning_rate,
-        "lr_scheduler_type": "linear",
-        "warmup_steps": recipe.warmup_steps,
-        "weight_decay": recipe.weight_decay,
-        "max_steps": steps or -1,
-        "num_train_epochs": recipe.epochs,
-        "seed": recipe.seed,
-        "data_seed": recipe.seed,
-        "bf16": narrow,
-        "use_cpu": not torch.cuda.is_available(),
-        "ddp_broadcast_buffers": False,  # it would change them between the passes over questions and passages
-        "dataloader_pin_memory": False,
-        "remove_unused_columns": False,
-        "logging_steps": 50,
-        "save_strategy": "no",
-        "report_to": [],
-        "disable_tqdm": True,
+    counts = {
+        "parameters": trained.model.num_parameters(),
+        "questions": trained.questions,
+        "held_out": trained.held_out,
+        "steps": trained.steps,
+        **trained.counts,
     }
-    if evaluated := bool(recipe.evaluation_steps and evaluated):
-        settings |= {"eval_strategy": "steps", "eval_steps": recipe.evaluation_steps}
-    keep_best = evaluated and recipe.keep_best
-    if save_steps := recipe.evaluation_steps if keep_best else recipe.checkpoint_steps:
-        settings |= {"save_strategy": "steps", "save_steps": save_steps, "load_best_model_at_end": keep_best}
-    found = transformers.TrainingArguments(**settings, **sizes)
-    # of several GPUs a process without others takes one: transformers would multiply the batch by their number
-    found._n_gpu = min(found.n_gpu, 1)
-    return found
+    made_by = commit(apart_from=_SHIPPED_MODELS)
+    page = model_card(card, recipe, inputs=inputs, commit=made_by, counts=counts, quality=quality, **trained.facts)
+    with atomic_write(folder / "README.md") as file:
+        file.write(page)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return counts
 
 
-def whole_batches(recipe: Recipe) -> dict[str, Any]:
-    """Further arguments where each item of the data is a whole batch, to be taken in their order."""
-    return {
-        "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
-        "train_sampling_strategy": "sequential",
-    }
-
-
-def fit(trainer: Any, checkpoint_steps: int = 0) -> int:
-    """Run a :class:`~xqg_repro.train.trainer.RecipeTrainer` quietly; return the number of optimiser steps.
-
-    A training that was killed goes on from its last whole checkpoint, and ends as if nothing had happened.
-
-    Raises:
-        InputError: a loss or gradient that is infinite or no number.
-    """
-    from xqg_repro.train.trainer import run
-
-    return run(trainer, checkpoint_steps)
-
-
-def curve_of(trainer: Any) -> list[Point]:
-    """The losses that a trainer logged, those before it was killed included."""
-    return points(Path(trainer.args.output_dir).name, trainer.state.log_history)
-
-
-def save(model: Any, tokenizer: Any, folder: Path, recipe: Recipe, curve: list[Point]) -> None:
-    """Write what training made into a model folder: weights (safetensors), configuration, tokenizer, loss curve."""
+def _save(folder: Path, recipe: Recipe, trained: Trained) -> None:
+    """Write weights (safetensors), configuration, tokenizer and loss curve."""
+    model, tokenizer = trained.model, trained.tokenizer
     if recipe.half_precision_weights:
         model.half()
-    tokenizer.backend_tokenizer.no_truncation()  # or the last batch's settings would be saved
+    tokenizer.backend_tokenizer.no_truncation()  # otherwise the last batch's settings are saved
     tokenizer.backend_tokenizer.no_padding()
     model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # written for its owner alone
+    (folder / "model.safetensors").chmod(0o644)  # save_pretrained makes it readable by the owner only
     tokenizer.save_pretrained(folder)
-    write_curve(curve, folder)
-
-
-def finish(folder: Path, template: str, recipe: Recipe, inputs: dict[str, str], **facts: Any) -> None:
-    """Write the model card, of a template and facts, and drop the checkpoints: the model folder is complete."""
-    made_by = commit(apart_from=_MODELS)
-    with atomic_write(folder / "README.md") as card:
-        card.write(model_card(template, recipe, inputs=inputs, commit=made_by, **facts))
-    shutil.rmtree(folder / _STATES, ignore_errors=True)
-
-
-def train_folder(
-    recipe: Any, planned: tuple[Any, Manifest], build: Callable[..., dict[str, int]], output: str | Path, *, force: bool
-) -> Manifest:
-    """Bring a model folder into being or reuse it: ``build(recipe, split, inputs, folder)`` writes the files."""
-    split, wanted = planned
-    if distributed.get_rank():  # only the first process reports
-        logging.getLogger("xqg_repro").setLevel(logging.WARNING)
-
-    def building(folder: Path) -> dict[str, int]:
-        prepare(recipe.seed)
-        return build(recipe, split, wanted.inputs, folder)
-
-    return distributed.build_stage_together(output, wanted, building, force=force)
+    write_curve(trained.curve, folder)

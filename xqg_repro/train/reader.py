@@ -1,17 +1,16 @@
-"""Trains a reader: an encoder with a layer on top that marks where the answer to a question begins and ends.
+"""Trains a reader: an encoder with a layer that marks where the answer to a question starts and ends.
 
-The loss is the mean of two cross-entropies over a window's tokens, of the first and of the last token of the answer, as
+The loss is the mean of two cross-entropies over a window's tokens, for the first and the last token of the answer, as
 for BERT on SQuAD (Devlin et al. 2019). In a window without the answer, both are the first token, as for SQuAD 2.0.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import random
 import re
 from collections.abc import Iterator, Sequence
-from itertools import count, islice
+from itertools import count
 from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,97 +19,99 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
-from xqg_repro.models.loading import load_model, model_fingerprint, resolve_model
-from xqg_repro.models.reader import SEEN, SpanReader, check_reads, padded, windows
+from xqg_repro.models.loading import load_model, resolve_model
+from xqg_repro.models.reader import FIRST, SEEN, SpanReader, check_reads, padded, windows
 from xqg_repro.train import distributed
-from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
-from xqg_repro.train.loop import (
-    arguments,
-    check_installed,
-    curve_of,
-    finish,
-    fit,
-    freeze,
-    save,
-    train_folder,
-    whole_batches,
-)
+from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.recipe import ReaderRecipe
 
 logger = logging.getLogger(__name__)
 
 BATCHES_SORTED = 16
-"""So many batches are drawn together and sorted by length, so that little is spent on padding."""
+"""Number of batches that are drawn together and sorted by length, to save padding."""
 
 
 def train(recipe: ReaderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
     """Train a reader and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused. A training that was
-    killed goes on from its last checkpoint, if the recipe has any.
+    The same recipe on the same machine gives the same bytes. A folder that matches is reused. An interrupted training
+    resumes from its last checkpoint, if the recipe saves any.
 
     Raises:
-        InputError: no model to start from, unknown data, an answer that is not where its question says, no question
-            with an answer in its passage, or a loss that is no number.
+        InputError: the recipe names no model, the data is unknown, an answer is not where its question says, no
+            question has an answer in its passage, or a loss is infinite or NaN.
     """
-    check_installed()
-    return train_folder(recipe, plan(recipe), _build, output, force=force)
+    return train_folder(recipe, plan, _train, "reader_card.md", output, force=force)
 
 
 def plan(recipe: ReaderRecipe) -> tuple[Split, Manifest]:
-    """The training examples of a recipe, and the identity of the model folder that it makes of them."""
+    """The questions of a recipe, and the identity of the model folder that it makes from them."""
     if not recipe.model:
         raise InputError(f"the recipe {recipe.name} names no encoder to start from", hint="give it a model")
     split = load_split(recipe)
     if isinstance(split.examples, TevatronFile):
-        raise InputError("has no answers to learn", path=recipe.data, hint="give a .json file in SQuAD's format")
-    inputs = {"data": split.version, "model": model_fingerprint(recipe.model)}
-    return split, Manifest("train-reader", {"recipe": dataclasses.asdict(recipe)}, inputs)
+        raise InputError("has no positions of answers", path=recipe.data, hint="use a .json file in SQuAD's format")
+    return split, folder_identity(recipe, split)
 
 
-def _build(recipe: ReaderRecipe, split: Split, inputs: dict[str, str], folder: Path) -> dict[str, int]:
+def _train(recipe: ReaderRecipe, split: Split, folder: Path) -> Trained:
     import torch
 
-    kept, held_out = ([e for e in part if located(e)] for part in (split.kept, split.held_out))
+    from xqg_repro.train.trainer import RecipeTrainer
+
+    kept = [example for example in split.kept if locate_answer(example)]
+    held_out = [example for example in split.held_out if locate_answer(example)]
     left_out = len(split.kept) - len(kept)
     if not kept:
         raise InputError(f"no question of {recipe.data} has an answer in its passage")
     start = resolve_model(recipe.model)
-    heads = ("qa_outputs.",)
-    tokenizer, model = load_model(start, torch.float32, "AutoModelForQuestionAnswering", "an encoder", untrained=heads)
-    check_reader(tokenizer, model, recipe.reader(""), start)
-    freeze(model, recipe)
-    logger.info(
-        f"train: {len(kept)} questions, {left_out} left out (no answer in the passage), {len(held_out)} held out"
+    tokenizer, model = load_model(
+        start, torch.float32, "AutoModelForQuestionAnswering", "an encoder", untrained=("qa_outputs.",)
     )
-    steps = recipe.steps or ceil(recipe.epochs * ceil(len(kept) / recipe.batch_size) / recipe.accumulation)
-    curve = _fit(recipe, model, tokenizer, kept, held_out, steps, folder)
-    if distributed.get_rank():
-        return {}
-    save(model, tokenizer, folder, recipe, curve)
-    with atomic_write(folder / SEEN) as file:
-        file.writelines(f"{qid}\n" for qid in sorted({example.qid for example in kept}))
-    scores = quality(recipe, folder, held_out) if held_out else {}
-    for what, score in scores.items():
-        logger.info(f"train: {what} of held-out questions on their own passages: {score:.3f}")
-    facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "quality": scores}
-    finish(folder, "reader_card.md", recipe, inputs, left_out=left_out, **facts)
-    counts = {"parameters": model.num_parameters(), "questions": len(kept), "left_out": left_out}
-    return counts | {"held_out": len(held_out), "steps": steps}
+    check_reads(tokenizer, model, recipe.reader(""), start)
+    logger.info(f"train: {len(kept)} questions, {left_out} without an answer in the passage, {len(held_out)} held out")
+
+    batches = take_batches(recipe, draw_batches(kept, recipe), per_epoch=ceil(len(kept) / recipe.batch_size))
+    positions = range(len(held_out))
+    trainer = RecipeTrainer(
+        recipe,
+        folder,
+        "questions",
+        model,
+        examples=batches,
+        held_out=[Batch(tuple(part), 0) for part in in_parts(positions, recipe.batch_size)],
+        collator=SpanCollator(recipe, tokenizer, kept),
+        held_out_collator=SpanCollator(recipe, tokenizer, held_out),
+        steps=len(batches) // recipe.accumulation,
+    )
+    steps, curve = trainer.train_or_resume()
+    if distributed.get_rank() == 0:
+        with atomic_write(folder / SEEN) as file:
+            file.writelines(f"{qid}\n" for qid in sorted({example.qid for example in kept}))
+    return Trained(
+        tokenizer,
+        model,
+        steps,
+        curve,
+        questions=len(kept),
+        held_out=len(held_out),
+        measure=lambda saved: measure_answers(recipe, saved, held_out),
+        counts={"left_out": left_out},
+    )
 
 
-def located(example: Example) -> tuple[int, int] | None:
-    """Where the first answer that the passage holds begins and ends, in characters; ``None`` where it holds none.
+def locate_answer(example: Example) -> tuple[int, int] | None:
+    """Start and end, in characters, of the first answer that is in the passage; ``None`` if there is none.
 
-    An answer without a place is looked for as whole words, from the beginning of the passage on.
+    An answer without a position is searched for as whole words.
 
     Raises:
-        InputError: an answer is not at its place.
+        InputError: an answer is not at its position.
 
-    >>> from xqg_repro.train.data import TrainingPassage
-    >>> passage = TrainingPassage("1", "", "In 1990 it had 90 inhabitants.")
-    >>> located(Example("How many?", passage, answers=("90",), starts=(-1,)))
+    >>> from xqg_repro.collection.records import Passage
+    >>> passage = Passage("1", "", "In 1990 it had 90 inhabitants.")
+    >>> locate_answer(Example("How many?", passage, answers=("90",), starts=(-1,)))
     (15, 17)
     """
     text = example.positive.text
@@ -120,94 +121,76 @@ def located(example: Example) -> tuple[int, int] | None:
                 return match.span()
         elif text[start : start + len(answer)] != answer:
             problem = f"the answer {answer!r} to question {example.qid} is not at character {start} of its passage"
-            raise InputError(problem, hint="mend answer_start, or leave the question out")
+            raise InputError(problem, hint="correct answer_start, or remove the question")
         elif answer:
             return start, start + len(answer)
     return None
 
 
 class Batch(NamedTuple):
-    """Positions of some questions, and the pass over them, which decides their negatives."""
+    """Positions of a batch's questions, and the epoch, which decides their negatives."""
 
     positions: tuple[int, ...]
     epoch: int
 
 
-def batches(examples: Sequence[Example], recipe: ReaderRecipe) -> Iterator[Batch]:
-    """Batches without end: each epoch holds every question once, shuffled, those of similar length together."""
-    size, lengths = recipe.batch_size, [len(example.positive.text) for example in examples]
+def draw_batches(examples: Sequence[Example], recipe: ReaderRecipe) -> Iterator[Batch]:
+    """Endless batches: each epoch has every question once, in random order, with similar lengths in a batch."""
+    lengths = [len(example.positive.text) for example in examples]
     for epoch in count():
         draw = random.Random(f"{recipe.seed}|{epoch}")
-        order, found = draw.sample(range(len(examples)), len(examples)), []
-        for at in range(0, len(order), size * BATCHES_SORTED):
-            some = sorted(order[at : at + size * BATCHES_SORTED], key=lambda i: (lengths[i], i))
-            found += [Batch(tuple(some[i : i + size]), epoch) for i in range(0, len(some), size)]
-        yield from draw.sample(found, len(found))
+        order = draw.sample(range(len(examples)), len(examples))
+        batches = []
+        for group in in_parts(order, recipe.batch_size * BATCHES_SORTED):
+            by_length = sorted(group, key=lambda i: (lengths[i], i))
+            batches += [Batch(tuple(part), epoch) for part in in_parts(by_length, recipe.batch_size)]
+        yield from draw.sample(batches, len(batches))
 
 
-class Collator:
-    """A batch of :func:`batches` → token ids of all its windows, ``start_positions`` and ``end_positions``."""
+class SpanCollator:
+    """Collates a batch into token ids of all its windows, ``start_positions`` and ``end_positions``."""
 
     def __init__(self, recipe: ReaderRecipe, tokenizer: Any, examples: Sequence[Example]) -> None:
         self.recipe, self.tokenizer, self.examples = recipe, tokenizer, examples
 
-    def __call__(self, batch: Sequence[Batch]) -> dict[str, Any]:
-        """Tokenise one batch; the ``Trainer`` hands it over in a list of one."""
+    def __call__(self, batches: Sequence[Batch]) -> dict[str, Any]:
+        """Tokenise one batch, which ``Trainer`` passes as a list of one."""
         import torch
 
-        pairs: list[tuple[str, str, tuple[int, int] | None]] = []
-        for positions, epoch in batch:
+        questions: list[str] = []
+        passages: list[str] = []
+        answers: list[tuple[int, int] | None] = []
+        labels: list[str] = []
+        for positions, epoch in batches:
             for example in (self.examples[i] for i in positions):
-                pairs.append((example.query, example.positive.text, located(example)))
-                pairs += [(example.query, text, None) for text in self._negatives(example, epoch)]
-        found = list(windows(self.tokenizer, [p[0] for p in pairs], [p[1] for p in pairs], self.recipe.reader("")))
-        spans = [window.locate(*place) if (place := pairs[window.pair][2]) else (0, 0) for window in found]
+                negatives = self._negatives(example, epoch)
+                questions += [example.query] * (1 + len(negatives))
+                passages += [example.positive.text, *negatives]
+                answers += [locate_answer(example), *(None for _ in negatives)]
+                labels.append(example.label)
+
+        parts = list(windows(self.tokenizer, questions, passages, self.recipe.reader("")))
+        spans = []
+        for window in parts:
+            answer = answers[window.pair]
+            spans.append(window.locate(*answer) if answer else (FIRST, FIRST))
         first, last = torch.tensor(spans).T
-        asked = [self.examples[i].label for positions, _ in batch for i in positions]
-        labels = {"start_positions": first, "end_positions": last, "questions": asked}
-        return pad_windows(self.tokenizer, found) | labels
+        return padded(self.tokenizer, parts) | {"start_positions": first, "end_positions": last, "questions": labels}
 
     def _negatives(self, example: Example, epoch: int) -> list[str]:
-        """Texts of passages without the answer."""
-        those = [p.text for p in example.negatives if not any(answer in p.text for answer in example.answers)]
+        """Texts of negatives that do not contain the answer, drawn for this epoch."""
+        texts = [p.text for p in example.negatives if not any(answer in p.text for answer in example.answers)]
         draw = random.Random(f"{self.recipe.seed}|{epoch}|{example.qid}")
-        return draw.sample(those, min(self.recipe.negatives, len(those)))
+        return draw.sample(texts, min(self.recipe.negatives, len(texts)))
 
 
-def _fit(
-    recipe: ReaderRecipe,
-    model: Any,
-    tokenizer: Any,
-    kept: Sequence[Example],
-    held_out: Sequence[Example],
-    steps: int,
-    folder: Path,
-) -> list[Point]:
-    """Train ``model`` in place; with evaluation, end with the checkpoint that the recipe keeps."""
-    from xqg_repro.train.trainer import RecipeTrainer
-
-    size = recipe.batch_size
-    evaluated = [Batch(tuple(range(at, min(at + size, len(held_out)))), 0) for at in range(0, len(held_out), size)]
-    sizes = whole_batches(recipe)
-    trainer = RecipeTrainer(
-        model=model,
-        args=arguments(recipe, folder, "questions", steps=steps, evaluated=bool(held_out), **sizes),
-        train_dataset=list(islice(batches(kept, recipe), steps * recipe.accumulation)),
-        eval_dataset=evaluated,
-        data_collator=Collator(recipe, tokenizer, kept),
-        eval_collator=Collator(recipe, tokenizer, held_out),
-    )
-    fit(trainer, recipe.checkpoint_steps)
-    return curve_of(trainer)
-
-
-def quality(recipe: ReaderRecipe, model: Path, held_out: Sequence[Example]) -> dict[str, float]:
-    """EM and F1, normalised as by SQuAD, of answers to held-out questions from their own passages; in [0, 1]."""
-    spans = SpanReader(recipe.reader(str(model))).read(
-        [example.query for example in held_out], [example.positive.text for example in held_out]
-    )
-    answers = [e.positive.text[s.start : s.end] if s else "" for e, s in zip(held_out, spans, strict=True)]
-    return {
-        name: sum(score(a, e.answers, normalise_squad) for a, e in zip(answers, held_out, strict=True)) / len(answers)
-        for name, score in (("EM", exact_match), ("F1", f1))
-    }
+def measure_answers(recipe: ReaderRecipe, model: Path, held_out: Sequence[Example]) -> dict[str, float]:
+    """EM and F1, normalised as for SQuAD, of the answers to held-out questions from their own passages; in [0, 1]."""
+    passages = [example.positive.text for example in held_out]
+    spans = SpanReader(recipe.reader(str(model))).read([example.query for example in held_out], passages)
+    answers = [text[span.start : span.end] if span else "" for text, span in zip(passages, spans, strict=True)]
+    quality = {}
+    for name, score in (("EM", exact_match), ("F1", f1)):
+        scores = [score(a, e.answers, normalise_squad) for a, e in zip(answers, held_out, strict=True)]
+        quality[name] = sum(scores) / len(scores)
+    return quality

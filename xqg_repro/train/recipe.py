@@ -1,4 +1,4 @@
-"""Recipes: everything that decides a trained model, in YAML, and the model card that repeats it."""
+"""Recipes: all settings of a training, in YAML, and the model card that lists them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
@@ -16,7 +16,7 @@ from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Pooling, P
 
 
 class Family(StrEnum):
-    """Whose manner a small encoder from scratch follows, in its vocabulary and its model."""
+    """Family of a small encoder trained from scratch: its model class and kind of vocabulary."""
 
     BERT = "bert"
     XLM_ROBERTA = "xlm-roberta"
@@ -24,7 +24,7 @@ class Family(StrEnum):
 
 @dataclass(frozen=True)
 class Architecture:
-    """A small model trained from scratch, with a vocabulary trained on the training texts."""
+    """A small model to train from scratch, with a vocabulary trained on the training texts."""
 
     vocabulary: int
     hidden_size: int
@@ -35,7 +35,7 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.heads < 1 or self.hidden_size % self.heads:
-            raise InputError(f"{self.heads} heads cannot share a hidden size of {self.hidden_size} evenly")
+            raise InputError(f"hidden_size {self.hidden_size} is not divisible by {self.heads} heads")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,34 +47,34 @@ class EncoderArchitecture(Architecture):
 
 @dataclass(frozen=True, kw_only=True)
 class Seq2SeqArchitecture(Architecture):
-    """A small T5 trained from scratch; ``layers`` are the encoder's."""
+    """A small T5 to train from scratch; ``layers`` is for its encoder."""
 
     decoder_layers: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What recipes of encoders and generators share.
+    """The settings that all recipes share.
 
     Attributes:
         name: the recipe's name.
         data: ir-datasets id with questions and judgements, or a training file (see :mod:`xqg_repro.train.data`).
-        model: Hugging Face id or folder to start from; empty to start from scratch with ``architecture``.
+        model: Hugging Face id or folder to start from; empty to train ``architecture`` from scratch.
         architecture: of a model from scratch.
-        steps: optimiser steps on ``data``; 0 takes ``epochs``.
-        epochs: passes over ``data`` where ``steps`` is 0.
-        batch_size: questions a batch.
-        accumulation: batches whose gradients are added up for a step, where the memory does not hold them at once.
-        learning_rate: peak, after a linear warm-up of ``warmup_steps``, then linear decay to 0.
-        held_out: share of the passages whose questions are kept out of training, to measure on.
-        held_out_data: questions to measure on, named as ``data`` is, in place of a share of it.
-        evaluation_steps: measure the loss on the held-out questions every so many steps; 0 does not.
-        keep_best: end with the weights of the lowest held-out loss; otherwise with the last ones.
-        checkpoint_steps: save the state of the training every so many steps, for a killed training to go on from.
+        steps: optimiser steps on ``data``; 0 uses ``epochs``.
+        epochs: passes over ``data``, if ``steps`` is 0.
+        batch_size: questions per batch.
+        accumulation: batches per optimiser step; their gradients are averaged.
+        learning_rate: peak, after a linear warm-up of ``warmup_steps``, followed by linear decay to 0.
+        held_out: share of the passages whose questions are held out of training, to measure on.
+        held_out_data: questions to measure on instead of such a share; same values as ``data``.
+        evaluation_steps: steps between measurements of the held-out loss; 0 disables them.
+        keep_best: end with the weights of the lowest held-out loss instead of the last ones.
+        checkpoint_steps: steps between checkpoints, from which an interrupted training resumes.
         precision: ``bfloat16`` for mixed precision.
-        frozen_embeddings: leave the word embeddings as they are, which saves memory and time where there are many.
-        half_precision_weights: save weights as float16.
-        seed: of everything random.
+        frozen_embeddings: do not train the word embeddings, which saves memory and time if there are many.
+        half_precision_weights: save the weights as float16.
+        seed: of all random numbers.
     """
 
     name: str
@@ -100,39 +100,37 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.precision is Precision.FLOAT16:
-            raise InputError("nothing is trained in float16 here", hint="take bfloat16, or float32")
-        at_least = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
-        at_least |= {"evaluation_steps": 0, "checkpoint_steps": 0}
-        for name, least in (at_least | self._at_least()).items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}", hint=f"{least} is the least")
+            raise InputError("training in float16 is not supported", hint="use bfloat16 or float32")
+        minima = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
+        minima |= {"evaluation_steps": 0, "checkpoint_steps": 0}
+        for name, minimum in (minima | self._MINIMA).items():
+            if getattr(self, name) < minimum:
+                raise InputError(f"{name} is {getattr(self, name)}", hint=f"it must be at least {minimum}")
         for name in ("learning_rate", "epochs"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}", hint="it must be above 0")
-        for name in ("held_out", *self._shares()):
+        for name in ("held_out", *self._SHARES):
             if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", hint="it is a share, from 0 to 1")
+                raise InputError(f"{name} is {getattr(self, name)}", hint="it must be a share from 0 to 1")
 
-    def _at_least(self) -> dict[str, int]:
-        """Settings of a kind of recipe, with the least that each can be."""
-        return {}
+    _MINIMA: ClassVar[dict[str, int]] = {}
+    """Further settings of a kind of recipe, with their minima."""
 
-    def _shares(self) -> tuple[str, ...]:
-        """Settings of a kind of recipe that are shares."""
-        return ()
+    _SHARES: ClassVar[tuple[str, ...]] = ()
+    """Further settings of a kind of recipe that are shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderRecipe(Recipe):
-    """Everything that decides a trained encoder.
+    """A recipe for an encoder.
 
     Attributes:
         pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
             :class:`~xqg_repro.models.settings.EncoderConfig`.
-        names_steps: optimiser steps of a first stage on multilingual names (see the model card), before ``data``.
-        negatives: given negatives a question (drawn anew each epoch), besides the in-batch ones.
+        names_steps: optimiser steps of a first stage on multilingual names, before ``data``.
+        negatives: negatives per question, drawn again in each epoch, besides the in-batch ones.
         temperature: τ.
-        chunk_size: texts embedded at a time, for batches larger than the memory holds; 0 embeds a batch at once.
+        chunk_size: texts embedded at a time, for batches that do not fit into memory; 0 embeds a whole batch at once.
     """
 
     architecture: EncoderArchitecture | None = None
@@ -149,16 +147,21 @@ class EncoderRecipe(Recipe):
     temperature: float = 1.0
     chunk_size: int = 0
 
+    _MINIMA: ClassVar[dict[str, int]] = {
+        "query_max_length": 3,
+        "passage_max_length": 3,
+        "names_steps": 0,
+        "negatives": 0,
+        "chunk_size": 0,
+    }
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.temperature > 0:
             raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
 
-    def _at_least(self) -> dict[str, int]:
-        return {"query_max_length": 3, "passage_max_length": 3, "names_steps": 0, "negatives": 0, "chunk_size": 0}
-
     def encoder(self, model: str) -> EncoderConfig:
-        """The settings with which the trained model must be used."""
+        """The settings to use the trained model with."""
         return EncoderConfig(
             model,
             self.pooling,
@@ -173,16 +176,17 @@ class EncoderRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorRecipe(Recipe):
-    """Everything that decides a trained query generator. The defaults are the paper's.
+    """A recipe for a query generator. The defaults are the paper's.
 
     Attributes:
         prompt: as in :class:`~xqg_repro.models.settings.GeneratorConfig`.
         prompt_max_length, query_max_length: in tokens, special tokens included.
-        adafactor: optimise with Adafactor, relative to the size of each weight, in place of AdamW.
-        names_epochs: passes over the names for each pass over ``data``, mixed into it.
-        exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.mini.names`, anew each
+        adafactor: use Adafactor, whose steps are relative to the size of each weight, instead of AdamW.
+        names_epochs: passes over the names, mixed into each pass over ``data``.
+        exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.mini.names`; drawn again
+            in each epoch.
+        shortened: share of the questions whose passage is cut to a few sentences, to save time; drawn again in each
             epoch.
-        shortened: share of the questions whose passage is cut to a few sentences, anew each epoch, to save time.
     """
 
     architecture: Seq2SeqArchitecture | None = None
@@ -195,21 +199,18 @@ class GeneratorRecipe(Recipe):
     shortened: float = 0.0
     learning_rate: float = 1e-4
 
-    def _at_least(self) -> dict[str, int]:
-        return {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
-
-    def _shares(self) -> tuple[str, ...]:
-        return ("exchanged", "shortened")
+    _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
+    _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderRecipe(Recipe):
-    """Everything that decides a trained reader, which starts from an encoder's folder.
+    """A recipe for a reader, which starts from an encoder's folder.
 
     Attributes:
         max_length, stride, question_max_length, answer_max_length: as in
             :class:`~xqg_repro.models.settings.ReaderConfig`.
-        negatives: passages a question, drawn anew each epoch, that do not hold its answer and teach to give none.
+        negatives: passages per question without its answer, drawn again in each epoch, which teach to give none.
     """
 
     max_length: int = 384
@@ -220,59 +221,62 @@ class ReaderRecipe(Recipe):
     batch_size: int = 16
     learning_rate: float = 5e-5
 
+    _MINIMA: ClassVar[dict[str, int]] = {"negatives": 0}
+
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.reader("")  # which checks the lengths
-
-    def _at_least(self) -> dict[str, int]:
-        return {"negatives": 0}
+        self.reader("")  # checks the lengths
 
     def reader(self, model: str) -> ReaderConfig:
-        """The settings with which the trained model must be used."""
+        """The settings to use the trained model with."""
         return ReaderConfig(model, self.max_length, self.stride, self.question_max_length, self.answer_max_length)
 
 
 R = TypeVar("R", bound=Recipe)
 
 KINDS: dict[type[Recipe], str] = {EncoderRecipe: "xdr", GeneratorRecipe: "xqg", ReaderRecipe: "reader"}
-"""Kind of recipe → what is trained by it, the key ``train`` of its file."""
+"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file."""
 
 
-def load_recipe(name_or_path: str, kind: type[R] = EncoderRecipe, **overrides: Any) -> R:
-    """A recipe that ships with the package (by name) or a YAML file.
+def load_recipe(
+    name_or_path: str,
+    kind: type[R] = EncoderRecipe,  # type: ignore[assignment]
+    **overrides: Any,
+) -> R:
+    """Load a packaged recipe by name, or a recipe from a YAML file.
 
     Args:
         name_or_path: of the recipe.
-        kind: of recipe.
-        overrides: settings in place of the recipe's, such as ``steps``; one that is ``None`` leaves the recipe's.
+        kind: of the recipe.
+        overrides: settings to replace, such as ``steps``; those that are ``None`` are ignored.
 
     Raises:
-        InputError: there is no such recipe, it has unknown or wrong settings, or there is nothing to start from.
+        InputError: there is no such recipe, it has unknown or invalid settings, or it names nothing to start from.
     """
     path = resource("recipes", f"{name_or_path}.yaml")
     if not path.exists():
         path = Path(name_or_path)
         if not path.exists():
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
-            raise InputError(f"there is no recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
+            raise InputError(f"unknown recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     settings = read_yaml(path)
     trains = settings.pop("train", None) if isinstance(settings, dict) else None
-    if trains and trains != (wanted := KINDS[kind]):
-        raise InputError(f"is a recipe of train {trains}, not of train {wanted}", path=path)
+    if trains and trains != KINDS[kind]:
+        raise InputError(f"is a recipe of train {trains}, not of train {KINDS[kind]}", path=path)
     recipe = parse(kind, settings, path)
     recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
-        raise InputError("names neither a model to start from nor an architecture", path=path)
+        raise InputError("needs a model to start from or an architecture", path=path)
     return recipe
 
 
 def model_card(template: str, recipe: Recipe, **facts: Any) -> str:
-    """The README of a model folder: how it was made, what was measured, how to use it.
+    """The README of a model folder: how the model was made, how good it is and how to use it.
 
     Args:
         template: file of ``resources/templates``.
-        recipe: named and repeated in full.
-        facts: what else the template speaks of.
+        recipe: listed in full.
+        facts: further variables of the template.
     """
     import jinja2
 

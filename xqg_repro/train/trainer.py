@@ -1,13 +1,13 @@
-"""transformers' ``Trainer`` as all trainings use it: it stops at a loss that is no number, and keeps checkpoints whole.
+"""transformers' ``Trainer`` as all trainings use it: it stops at infinite or NaN losses and keeps checkpoints complete.
 
-Imported only where a training starts, as transformers takes seconds to import.
+Import this module only when a training starts, as transformers takes seconds to import.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,133 +15,249 @@ import torch
 import transformers
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.models.settings import Precision
 from xqg_repro.train import checkpoints, distributed
+from xqg_repro.train.curve import Point, curve_points
+from xqg_repro.train.loop import CHECKPOINTS
+from xqg_repro.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
 QUESTIONS = "questions"
-"""Key of a collated batch: its questions as messages name them; the model does not see them."""
+"""Key of a collated batch: labels of its questions, for messages. The model does not get them."""
 
 
 class RecipeTrainer(transformers.Trainer):
-    """Trains on batches that name their questions, with a collator and a batch size of its own for evaluation."""
+    """A trainer with a recipe's settings, for one stage of a training.
 
-    def __init__(self, *, eval_collator: Callable[[Any], dict[str, Any]] | None = None, **settings: Any) -> None:
-        super().__init__(**settings)
-        # T5 takes Trainer's number of tokens and ignores it: left to itself, Trainer would add up the losses of
-        # accumulated batches where their mean is meant
+    Args:
+        recipe: what is trained.
+        folder: the unfinished model folder.
+        stage: name of the stage; its checkpoints are in a folder of that name.
+        model: trained in place.
+        examples: the training data, see ``collator``.
+        held_out: the data to measure the loss on.
+        collator: list of examples → batch.
+        held_out_collator: the same for held-out data; ``None`` uses ``collator``.
+        steps: optimiser steps; 0 uses the recipe's epochs.
+        sizes: batch sizes and accumulation, arguments of ``TrainingArguments``; ``None`` for data of whole batches.
+        optimizers: optimiser and schedule; ``None`` for AdamW and the linear schedule.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        stage: str,
+        model: Any,
+        *,
+        examples: Sequence[Any],
+        held_out: Sequence[Any],
+        collator: Callable[[Any], dict[str, Any]],
+        held_out_collator: Callable[[Any], dict[str, Any]] | None = None,
+        steps: int,
+        sizes: dict[str, Any] | None = None,
+        optimizers: tuple[Any, Any] = (None, None),
+    ) -> None:
+        if recipe.frozen_embeddings:
+            model.get_input_embeddings().weight.requires_grad_(False)
+        sizes = whole_batches(recipe) if sizes is None else sizes
+        super().__init__(
+            model=model,
+            args=training_arguments(recipe, folder, stage, steps=steps, evaluate=bool(held_out), **sizes),
+            train_dataset=examples,
+            eval_dataset=held_out,
+            data_collator=collator,
+            optimizers=optimizers,
+        )
+        # T5's forward takes the number of tokens and ignores it; Trainer would then add up the losses of accumulated
+        # batches instead of averaging them
         self.model_accepts_loss_kwargs = False
-        self.eval_collator = eval_collator or settings["data_collator"]
-        self.asked: list[str] = []  # since the last step
+        self.held_out, self.held_out_collator = held_out, held_out_collator or collator
+        self.checkpoint_steps = recipe.checkpoint_steps
+        self.stage, self.folder = stage, folder / CHECKPOINTS / stage
+        self.step_questions: list[str] = []  # labels of the questions since the last step
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *more: Any, **others: Any) -> torch.Tensor:
+    def train_or_resume(self) -> tuple[int, list[Point]]:
+        """Train from the last complete checkpoint on; return all optimiser steps and losses, the earlier ones included.
+
+        An interrupted training ends with the same weights as one that was not interrupted.
+
+        Raises:
+            InputError: a loss, gradient or weight is infinite or NaN.
+        """
+        steps = self._train_steps()
+        return steps, curve_points(self.stage, self.state.log_history)
+
+    def _train_steps(self) -> int:
+        if distributed.get_rank() == 0:
+            checkpoints.drop_incomplete(self.folder)
+        distributed.barrier()
+        self.remove_callback(transformers.PrinterCallback)
+        self.add_callback(Progress(self))
+        start = checkpoints.last_complete(self.folder)
+        if start:
+            checkpoints.check_processes(start, distributed.world_size())
+            state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
+            logger.info(f"train: resumes from step {state.global_step} of {state.max_steps}")
+            if state.global_step >= state.max_steps:
+                self._load_finished(start, state)
+                return int(state.global_step)
+        try:
+            steps = int(self.train(resume_from_checkpoint=str(start) if start else None).global_step)
+        except InputError:
+            if distributed.get_rank() == 0 and checkpoints.last_complete(self.folder) is None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                if not any(self.folder.parent.iterdir()):
+                    self.folder.parent.rmdir()
+            raise
+        distributed.barrier()  # until every process has read the best checkpoint
+        return steps
+
+    def _load_finished(self, checkpoint: Path, state: transformers.TrainerState) -> None:
+        """Load the weights of a stage whose last step was saved: the best ones or the last ones."""
+        self.state = state
+        best = state.best_model_checkpoint
+        self._load_from_checkpoint(str(checkpoint.with_name(Path(best).name) if best else checkpoint))
+        distributed.barrier()
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Loss and gradient of a batch.
 
         Raises:
-            InputError: the loss is infinite or no number.
+            InputError: the loss is infinite or NaN.
         """
-        self.asked += inputs.pop(QUESTIONS)
-        loss = super().training_step(model, inputs, *more, **others)
+        self.step_questions += inputs.pop(QUESTIONS)
+        loss = super().training_step(model, inputs, *args, **kwargs)
         if not torch.isfinite(loss):
             self.stop(f"the loss is {loss.item()}", self.state.global_step + 1)
         return loss
 
     def stop(self, problem: str, step: int) -> None:
-        """Raise :class:`InputError` with the step and its questions, and say where the last good state is."""
-        kept = checkpoints.last_whole(Path(self.args.output_dir))
-        raise InputError(
-            f"{problem} at step {step} of {self.state.max_steps}, with these questions: " + ", ".join(self.asked),
-            hint="mend the questions, or lower the learning rate"
-            + (
-                f" and choose another --output, which leaves the last good checkpoint, {kept}, where it is"
-                if kept
-                else "; no checkpoint was saved before"
-            ),
-        )
+        """Raise :class:`InputError` with the step, its questions and the last good checkpoint."""
+        checkpoint = checkpoints.last_complete(self.folder)
+        questions = ", ".join(self.step_questions)
+        hint = "correct the questions, or lower the learning rate"
+        if checkpoint:
+            hint += f" and choose another --output to keep the last good checkpoint, {checkpoint}"
+        else:
+            hint += "; no checkpoint was saved before"
+        raise InputError(f"{problem} at step {step} of {self.state.max_steps}, on the questions {questions}", hint=hint)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
         """Held-out loss of a batch; nothing else is measured."""
         inputs.pop(QUESTIONS)
         with torch.no_grad():
-            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
+            loss: Any = self.compute_loss(model, self._prepare_inputs(inputs))
+        return loss.detach(), None, None
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Batches of the held-out questions, all of them, in their order."""
-        return self.accelerator.prepare(
-            torch.utils.data.DataLoader(
-                self.eval_dataset,
-                batch_size=self.args.eval_batch_size,
-                collate_fn=self.eval_collator,
-                generator=torch.Generator(),  # a loader draws a number when it starts: not one that dropout would draw
-            )
+        """Batches of all held-out questions, in order."""
+        held_out: Any = self.held_out
+        loader = torch.utils.data.DataLoader(
+            held_out,
+            batch_size=self.args.eval_batch_size,
+            collate_fn=self.held_out_collator,
+            generator=torch.Generator(),  # a starting loader draws a number, which must not be one of dropout's
         )
+        return self.accelerator.prepare(loader)
+
+    def weights(self) -> list[torch.nn.Parameter]:
+        """The model's weights."""
+        assert self.model is not None
+        return list(self.model.parameters())
+
+
+def whole_batches(recipe: Recipe) -> dict[str, Any]:
+    """Sizes for data whose items are whole batches, which are used in order."""
+    return {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
+        "train_sampling_strategy": "sequential",
+    }
+
+
+def training_arguments(
+    recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluate: bool, **sizes: Any
+) -> transformers.TrainingArguments:
+    """transformers' arguments for a stage: a linear schedule, no reports, one device per process.
+
+    Raises:
+        InputError: the GPU does not support the recipe's precision.
+    """
+    bfloat16 = recipe.precision is Precision.BFLOAT16
+    if bfloat16 and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        raise InputError("this GPU does not support bfloat16", hint="set precision: float32 in the recipe")
+    settings: dict[str, Any] = {
+        "output_dir": str(folder / CHECKPOINTS / stage),
+        "learning_rate": recipe.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": recipe.warmup_steps,
+        "weight_decay": recipe.weight_decay,
+        "max_steps": steps or -1,
+        "num_train_epochs": recipe.epochs,
+        "seed": recipe.seed,
+        "data_seed": recipe.seed,
+        "bf16": bfloat16,
+        "use_cpu": not torch.cuda.is_available(),
+        "ddp_broadcast_buffers": False,  # it would change them between the passes over questions and passages
+        "dataloader_pin_memory": False,
+        "remove_unused_columns": False,
+        "logging_steps": 50,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+    evaluate = evaluate and recipe.evaluation_steps > 0
+    if evaluate:
+        settings |= {"eval_strategy": "steps", "eval_steps": recipe.evaluation_steps}
+    keep_best = evaluate and recipe.keep_best
+    save_steps = recipe.evaluation_steps if keep_best else recipe.checkpoint_steps
+    if save_steps:
+        settings |= {"save_strategy": "steps", "save_steps": save_steps, "load_best_model_at_end": keep_best}
+    arguments = transformers.TrainingArguments(**settings, **sizes)
+    # a single process uses one GPU even if there are several: transformers would multiply the batch by their number
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
 
 
 class Progress(transformers.TrainerCallback):
-    """Logs losses, asks for checkpoints and marks them, and looks for numbers that are none."""
+    """Logs losses, schedules and marks checkpoints, and stops at infinite or NaN gradients and weights."""
 
-    def __init__(self, trainer: RecipeTrainer, checkpoint_steps: int) -> None:
-        self.trainer, self.checkpoint_steps = trainer, checkpoint_steps
+    def __init__(self, trainer: RecipeTrainer) -> None:
+        self.trainer = trainer
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
         """Forget the last step's questions."""
-        self.trainer.asked.clear()
+        self.trainer.step_questions.clear()
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
-        """Pass the losses on."""
-        for name, what in (("loss", "loss"), ("eval_loss", "held-out loss")):
-            if name in logs:
-                logger.info(f"train: step {state.global_step} of {state.max_steps}, {what} {float(logs[name]):.3f}")
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Log the losses."""
+        for key, name in (("loss", "loss"), ("eval_loss", "held-out loss")):
+            if key in kwargs["logs"]:
+                value = float(kwargs["logs"][key])
+                logger.info(f"train: step {state.global_step} of {state.max_steps}, {name} {value:.3f}")
 
     def on_pre_optimizer_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
-        """Stop before a gradient that is infinite or no number goes into the weights."""
-        gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
+        """Stop before an infinite or NaN gradient changes the weights."""
+        gradients = [weight.grad for weight in self.trainer.weights() if weight.grad is not None]
         if not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
-            self.trainer.stop("the gradient is infinite or not a number", state.global_step + 1)
+            self.trainer.stop("the gradient is infinite or NaN", state.global_step + 1)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Ask for what is due; behind a checkpoint the mean of the loss starts anew, as in a training that resumes."""
-        if self.checkpoint_steps and state.global_step % self.checkpoint_steps == 0:
+        """Schedule a checkpoint and, with it, a log entry, so that the mean loss restarts where a resumed run would."""
+        every = self.trainer.checkpoint_steps
+        if every and state.global_step % every == 0:
             control.should_save = True
         if control.should_save or control.should_training_stop:
             control.should_log = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark the checkpoint as whole, unless its weights are spoilt."""
-        if not all(torch.isfinite(weight).all() for weight in self.trainer.model.parameters()):
-            self.trainer.stop("weights became infinite or not a number", state.global_step)
-        distributed.barrier()  # each process has written its part
+        """Mark the checkpoint as complete, unless its weights are infinite or NaN."""
+        if not all(torch.isfinite(weight).all() for weight in self.trainer.weights()):
+            self.trainer.stop("weights became infinite or NaN", state.global_step)
+        distributed.barrier()  # every process has written its part
         if distributed.get_rank() == 0:
-            checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            checkpoints.finish(checkpoint, state.best_model_checkpoint, distributed.world_size())
-
-
-def run(trainer: RecipeTrainer, checkpoint_steps: int) -> int:
-    """Train, from the last whole checkpoint on; return the number of optimiser steps, those before it included."""
-    folder = Path(trainer.args.output_dir)
-    if distributed.get_rank() == 0:
-        checkpoints.drop_broken(folder)
-    distributed.barrier()
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(Progress(trainer, checkpoint_steps))
-    start = checkpoints.last_whole(folder)
-    if start:
-        checkpoints.check_processes(start, distributed.world_size())
-        state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
-        logger.info(f"train: goes on from step {state.global_step} of {state.max_steps}")
-        if state.global_step >= state.max_steps:
-            trainer.state = state
-            best = state.best_model_checkpoint
-            trainer._load_from_checkpoint(str(folder / Path(best).name if best else start))
-            distributed.barrier()
-            return int(state.global_step)
-    try:
-        steps = int(trainer.train(resume_from_checkpoint=str(start) if start else None).global_step)
-    except InputError:
-        if distributed.get_rank() == 0 and checkpoints.last_whole(folder) is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            if not any(folder.parent.iterdir()):
-                folder.parent.rmdir()
-        raise
-    distributed.barrier()  # until each process has read the best checkpoint
-    return steps
+            checkpoint = self.trainer.folder / f"checkpoint-{state.global_step}"
+            checkpoints.complete(checkpoint, state.best_model_checkpoint, distributed.world_size())

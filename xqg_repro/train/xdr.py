@@ -1,6 +1,6 @@
 """Trains a dual encoder (xDR) contrastively: one shared encoder for questions and passages.
 
-The loss is that of :mod:`xqg_repro.train.contrastive`.
+The loss is in :mod:`xqg_repro.train.contrastive`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xqg_repro.collection.records import Passage
 from xqg_repro.core.files import digest
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder, passage_text
-from xqg_repro.models.loading import check_length, load_model, model_fingerprint, resolve_model
+from xqg_repro.models.loading import check_length, load_model, resolve_model
 from xqg_repro.train import distributed
-from xqg_repro.train.checks import counted
+from xqg_repro.train.checks import count_faults
 from xqg_repro.train.curve import Point
-from xqg_repro.train.data import Chosen, Example, Split, TevatronFile, TrainingPassage, load_names, load_split
-from xqg_repro.train.loop import arguments, check_installed, curve_of, finish, fit, freeze, save, train_folder
+from xqg_repro.train.data import Example, Selection, Split, TevatronFile, load_split
+from xqg_repro.train.loop import Trained, folder_identity, train_folder
 from xqg_repro.train.mini import scratch
+from xqg_repro.train.mini.names import load_names
 from xqg_repro.train.recipe import EncoderRecipe
 
 if TYPE_CHECKING:
@@ -33,56 +35,50 @@ logger = logging.getLogger(__name__)
 def train(recipe: EncoderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
     """Train an encoder and write a model folder: weights (safetensors), tokenizer, configuration and model card.
 
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused. A training that was
-    killed goes on from its last checkpoint, if the recipe has any.
+    The same recipe on the same machine gives the same bytes. A folder that matches is reused. An interrupted training
+    resumes from its last checkpoint, if the recipe saves any.
 
     Raises:
-        InputError: unknown data, a training file with a bad line, a model that cannot be had, or a loss that is no
-            number.
+        InputError: the data is unknown, a line of the training file is malformed, the model is unavailable, or a loss
+            is infinite or NaN.
     """
-    check_installed()
-    return train_folder(recipe, plan(recipe), _build, output, force=force)
+    return train_folder(recipe, plan, _train, "encoder_card.md", output, force=force)
 
 
 def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
-    """The training examples of a recipe, and the identity of the model folder that it makes of them."""
+    """The questions of a recipe, and the identity of the model folder that it makes from them."""
     split = load_split(recipe)
-    inputs = {
-        "data": split.version,
-        "model": model_fingerprint(recipe.model) if recipe.model else "",
-        "names": digest([name[:3] for name in load_names()]) if recipe.names_steps else "",  # languages are not read
-    }
-    return split, Manifest("train-xdr", {"recipe": dataclasses.asdict(recipe)}, inputs)
+    # the pairs' languages do not matter here, so they are left out
+    names = digest([name[:3] for name in load_names()]) if recipe.names_steps else ""
+    return split, folder_identity(recipe, split, names=names)
 
 
-def _build(recipe: EncoderRecipe, split: Split, inputs: dict[str, str], folder: Path) -> dict[str, int]:
-    kept, held_out = split.kept, split.held_out
-    tokenizer, model = _start(recipe, kept)
-    freeze(model, recipe)
+def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
+    tokenizer, model = _start(recipe, split.kept)
+    settings = recipe.encoder("")
 
-    def read(example: Example) -> tuple[str, str]:
-        settings = recipe.encoder("")
+    def texts(example: Example) -> tuple[str, str]:
         passage = passage_text(example.positive.title, example.positive.text, settings)
         return settings.query_prefix + example.query, passage
 
-    found = counted(recipe, split, tokenizer, read, (recipe.query_max_length, recipe.passage_max_length))
+    faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.passage_max_length))
     curve: list[Point] = []
     if recipe.names_steps:
         logger.info(f"train: {recipe.names_steps} steps on multilingual names")
-        names = dataclasses.replace(recipe, steps=recipe.names_steps)
-        curve += _fit(names, "names", model, tokenizer, load_names(), (), folder)[1]
-    logger.info(f"train: {len(kept)} questions, {len(held_out)} held out")
-    steps, losses = _fit(recipe, "questions", model, tokenizer, kept, held_out, folder)
-    if distributed.get_rank():
-        return {}
-    save(model, tokenizer, folder, recipe, [*curve, *losses])
-    score = held_out_accuracy(recipe, folder, split) if held_out else None
-    if score is not None:
-        logger.info(f"train: held-out questions that rank their own passage first: {score:.3f}")
-    facts = {"parameters": model.num_parameters(), "trained": len(kept), "held_out": len(held_out), "score": score}
-    finish(folder, "encoder_card.md", recipe, inputs, found=found, **facts)
-    counts = {"parameters": model.num_parameters(), "questions": len(kept), "held_out": len(held_out), "steps": steps}
-    return counts | found
+        first = dataclasses.replace(recipe, steps=recipe.names_steps)
+        curve += _train_stage(first, "names", model, tokenizer, load_names(), (), folder)[1]
+    logger.info(f"train: {len(split.kept)} questions, {len(split.held_out)} held out")
+    steps, points = _train_stage(recipe, "questions", model, tokenizer, split.kept, split.held_out, folder)
+    return Trained(
+        tokenizer,
+        model,
+        steps,
+        [*curve, *points],
+        questions=len(split.kept),
+        held_out=len(split.held_out),
+        measure=lambda saved: {"rank their own passage first": held_out_accuracy(recipe, saved, split)},
+        counts=faults,
+    )
 
 
 def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
@@ -95,16 +91,16 @@ def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any
         tokenizer, model = load_model(folder, torch.float32)
         check_length(tokenizer, model, longest, folder)
         return tokenizer, model
-    shape = recipe.architecture
-    assert shape is not None
-    sources = [*examples, *(load_names() if recipe.names_steps else ())]
-    texts = dict.fromkeys(
-        text for e in sources for text in (e.query, *(f"{p.title} {p.text}" for p in (e.positive, *e.negatives)))
-    )
-    return scratch.encoder(shape, list(texts), longest)
+
+    assert recipe.architecture is not None
+    texts: dict[str, None] = {}
+    for example in (*examples, *(load_names() if recipe.names_steps else ())):
+        passages = (example.positive, *example.negatives)
+        texts |= dict.fromkeys([example.query, *(passage.default_text() for passage in passages)])
+    return scratch.encoder(recipe.architecture, list(texts), longest)
 
 
-def _fit(
+def _train_stage(
     recipe: EncoderRecipe,
     stage: str,
     model: Any,
@@ -113,49 +109,55 @@ def _fit(
     held_out: Sequence[Example],
     folder: Path,
 ) -> tuple[int, list[Point]]:
-    """Train ``model`` in place; with evaluation, end with the best checkpoint. Returns steps and losses."""
+    """Train ``model`` in place; return optimiser steps and losses."""
     from xqg_repro.train.contrastive import contrastive_loss
     from xqg_repro.train.trainer import RecipeTrainer
 
     class ContrastiveTrainer(RecipeTrainer):
-        def compute_loss(self, model: Any, inputs: dict, *_: Any, **__: Any) -> torch.Tensor:
+        def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
             return contrastive_loss(model, inputs, recipe)
 
-    collator = Collator(recipe, tokenizer)
+    collator = ContrastiveCollator(recipe, tokenizer)
     size = distributed.per_process(recipe.batch_size, "batch_size")
-    sizes = {
-        "per_device_train_batch_size": size,
-        "per_device_eval_batch_size": size,
-        "gradient_accumulation_steps": recipe.accumulation,
-        "dataloader_drop_last": len(examples) >= recipe.batch_size,
-    }
     trainer = ContrastiveTrainer(
-        model=model,
-        args=arguments(recipe, folder, stage, steps=recipe.steps, evaluated=bool(held_out), **sizes),
-        train_dataset=examples,
-        eval_dataset=shuffled(held_out, recipe.seed),
-        data_collator=collator,
-        eval_collator=Collator(recipe, tokenizer),  # with the same negatives each time
+        recipe,
+        folder,
+        stage,
+        model,
+        examples=examples,
+        held_out=shuffle(held_out, recipe.seed),
+        collator=collator,
+        held_out_collator=ContrastiveCollator(recipe, tokenizer),  # stays at epoch 0: the same negatives each time
+        steps=recipe.steps,
+        sizes={
+            "per_device_train_batch_size": size,
+            "per_device_eval_batch_size": size,
+            "gradient_accumulation_steps": recipe.accumulation,
+            "dataloader_drop_last": len(examples) >= recipe.batch_size,
+        },
     )
     collator.epoch = lambda: int(trainer.state.epoch or 0)
-    return fit(trainer, recipe.checkpoint_steps), curve_of(trainer)
+    return trainer.train_or_resume()
 
 
-def shuffled(examples: Sequence[Example], seed: int) -> Sequence[Example]:
-    """The examples in an order that depends on ``seed`` alone.
+def shuffle(examples: Sequence[Example], seed: int) -> Sequence[Example]:
+    """The examples in an order that depends only on ``seed``.
 
-    A file's neighbours are often about one passage. In a batch of such there would be nothing to tell apart, and the
-    loss would be next to 0.
+    Neighbours in a file are often about the same passage. A batch of them would have no negatives to tell apart, and
+    its loss would be close to 0.
     """
     order = random.Random(seed).sample(range(len(examples)), len(examples))
-    return Chosen([(examples, position) for position in order])
+    return Selection([(examples, position) for position in order])
 
 
-class Collator:
-    """Examples → one batch of token ids: all positives first, then the negatives drawn for this epoch.
+class ContrastiveCollator:
+    """Collates examples into one batch of token ids: all positives first, then the negatives drawn for this epoch.
 
-    Of the positives that a training file gives a question, each epoch takes the next, from one that the seed decides,
-    as in Tevatron.
+    If a training file has several positives for a question, each epoch uses the next one, starting from one that the
+    seed decides, as in Tevatron.
+
+    Attributes:
+        epoch: returns the current epoch.
     """
 
     def __init__(self, recipe: EncoderRecipe, tokenizer: Any) -> None:
@@ -163,30 +165,31 @@ class Collator:
         self.epoch: Callable[[], int] = lambda: 0
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """Tokenise a batch; see :func:`~xqg_repro.train.contrastive.contrastive_loss` for what is returned."""
-        passages = [self._positive(e) for e in examples] + [p for e in examples for p in self._negatives(e)]
-        docids = [p.doc_id for p in passages]
+        """Tokenise a batch, as :func:`~xqg_repro.train.contrastive.contrastive_loss` expects it."""
         settings = self.recipe.encoder("")
+        passages = [self._positive(example) for example in examples]
+        for example in examples:
+            passages += self._negatives(example)
+        questions = [settings.query_prefix + example.query for example in examples]
+        texts = [passage_text(passage.title, passage.text, settings) for passage in passages]
         return {
-            "query": self._tokenize([settings.query_prefix + e.query for e in examples], settings.query_max_length),
-            "passage": self._tokenize(
-                [passage_text(p.title, p.text, settings) for p in passages], settings.passage_max_length
-            ),
-            "docids": docids,
-            "questions": [e.label for e in examples],
+            "query": self._tokenize(questions, settings.query_max_length),
+            "passage": self._tokenize(texts, settings.passage_max_length),
+            "docids": [passage.doc_id for passage in passages],
+            "questions": [example.label for example in examples],
         }
 
-    def _positive(self, example: Example) -> TrainingPassage:
+    def _positive(self, example: Example) -> Passage:
         positives = (example.positive, *example.other_positives)
         first = random.Random(f"{self.recipe.seed}|{example.query}").randrange(len(positives))
         return positives[(first + self.epoch()) % len(positives)]
 
-    def _negatives(self, example: Example) -> Sequence[TrainingPassage]:
+    def _negatives(self, example: Example) -> Sequence[Passage]:
         count = min(self.recipe.negatives, len(example.negatives))
         return random.Random(f"{self.recipe.seed}|{self.epoch()}|{example.query}").sample(example.negatives, count)
 
     def _tokenize(self, texts: Sequence[str], max_length: int) -> dict[str, torch.Tensor]:
-        found = self.tokenizer(
+        tokens = self.tokenizer(
             list(texts),
             truncation=True,
             max_length=max_length,
@@ -194,20 +197,21 @@ class Collator:
             return_tensors="pt",
             return_token_type_ids=False,
         )
-        return {"input_ids": found["input_ids"], "attention_mask": found["attention_mask"]}
+        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
 
 
 def held_out_accuracy(recipe: EncoderRecipe, model: str | Path, split: Split) -> float:
     """Share of held-out questions whose own passage scores highest among all passages of the examples.
 
-    Of a training file, which may hold millions of passages, only those of the held-out questions compete.
+    If the examples are a training file, which may have millions of passages, only the passages of the held-out
+    questions compete.
     """
     import numpy as np
 
     encoder = TextEncoder(recipe.encoder(str(model)))
-    competing = split.held_out if isinstance(split.examples, TevatronFile) else (*split.kept, *split.held_out)
-    passages = {p.doc_id: p for e in competing for p in (e.positive, *e.negatives)}
+    examples = split.held_out if isinstance(split.examples, TevatronFile) else (*split.kept, *split.held_out)
+    passages = {p.doc_id: p for example in examples for p in (example.positive, *example.negatives)}
     vectors = encoder.encode_passages([p.title for p in passages.values()], [p.text for p in passages.values()])
-    scores = encoder.encode_queries([e.query for e in split.held_out]) @ vectors.T
-    first = np.array(list(passages))[scores.argmax(1)]
-    return float(np.mean(first == np.array([e.positive.doc_id for e in split.held_out])))
+    scores = encoder.encode_queries([example.query for example in split.held_out]) @ vectors.T
+    best = np.array(list(passages))[scores.argmax(1)]
+    return float(np.mean(best == np.array([example.positive.doc_id for example in split.held_out])))
