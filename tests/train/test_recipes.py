@@ -566,7 +566,7 @@ def test_the_counts_are_in_the_log_the_manifest_and_the_card(
         f"train: {path}: 3 repeated negatives (line 3); 1 positives among negatives (line 3); 1 cut "
     )
     card = " ".join((tmp_path / "model" / "README.md").read_text().split())
-    assert "3 repeated negatives and 1 positives among the negatives" in card
+    assert "3 repeated negatives and 1 positives among the negatives were dropped" in card
     inputs = Manifest.read(tmp_path / "model").inputs
     assert f"`{recipe.model}`, fingerprint `{inputs['model'][:16]}`" in card
     assert f"`{path}`, fingerprint `{inputs['data'][:16]}`" in card

@@ -473,10 +473,10 @@ def test_the_card_says_how_the_model_must_be_used(trained: Path, mini_data: Mini
         " ".join((folder / "README.md").read_text().partition("Recipe:")[0].split())
         for folder in (trained, tmp_path / "model")
     )
-    told = "at most 128 tokens; a question is at most 32 tokens."
-    assert f"A passage is its title, `' '` and its text, {told} Made from" in plain
-    prefixes = "Before each question stands `'ban: '`, before each passage `'kon: '`; they count among the tokens."
-    assert f"A passage is its text without its title, {told} {prefixes} Made from" in prefixed
+    lengths = "cut after 128 tokens; a question is cut after 32 tokens."
+    assert f"A passage is its title, `' '` and its text, {lengths} Made from" in plain
+    prefixes = "Questions start with `'ban: '` and passages with `'kon: '`, which count as tokens."
+    assert f"A passage is its text without its title, {lengths} {prefixes} Made from" in prefixed
 
 
 # recipes

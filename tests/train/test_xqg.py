@@ -803,7 +803,7 @@ def test_names_stand_between_the_questions(few_names: None, turku: Path, fitted:
     assert (steps, len(batches), rate) == (12, 12, 0.0)
     assert [batch[0].is_name for batch in batches].count(True) == 6
     assert counts["steps"] == 12 and counts["questions"] == 6
-    assert "(CLDR): 2 names" in " ".join((tmp_path / "model" / "README.md").read_text().split())
+    assert "(from CLDR): 2 names" in " ".join((tmp_path / "model" / "README.md").read_text().split())
 
 
 @pytest.mark.parametrize("setting", ["names_epochs", "exchanged"])
@@ -898,7 +898,10 @@ def test_quality_is_measured_on_what_is_held_out_and_told(
     (line,) = [line for line in caplog.messages if "in the requested language" in line]
     share = float(line.rpartition(" ")[2])
     assert f"| in the requested language | {share:.1%} |" in card
-    assert f"the passages of {counts['held_out']} held-out questions, all questions of 40% of" in " ".join(card.split())
+    assert (
+        f"the passages of {counts['held_out']} held-out questions (all questions about 40% of the passages)"
+        in " ".join(card.split())
+    )
 
 
 # the models of the package

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.core.templates import template
 from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Pooling, Precision, ReaderConfig
 
 
@@ -270,17 +271,17 @@ def load_recipe(
     return recipe
 
 
-def model_card(template: str, recipe: Recipe, **facts: Any) -> str:
+def model_card(name: str, recipe: Recipe, **facts: Any) -> str:
     """The README of a model folder: how the model was made, how good it is and how to use it.
 
     Args:
-        template: file of ``resources/templates``.
+        name: of the template.
         recipe: listed in full.
         facts: further variables of the template.
     """
-    import jinja2
-
-    source = resource("templates", template).read_text(encoding="utf-8")
-    settings = {key: value for key, value in json.loads(json.dumps(dataclasses.asdict(recipe))).items() if value != ""}
-    page = jinja2.Template(source, keep_trailing_newline=True, undefined=jinja2.StrictUndefined)
-    return page.render(recipe=recipe, settings=settings, version=__version__, **facts)
+    settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    settings = {key: value for key, value in settings.items() if value != ""}
+    share = f"all questions about {recipe.held_out:.0%} of the passages"
+    held_out_source = f"`{recipe.held_out_data}`" if recipe.held_out_data else share
+    page = template(name)
+    return page.render(recipe=recipe, settings=settings, held_out_source=held_out_source, version=__version__, **facts)
