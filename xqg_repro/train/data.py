@@ -163,13 +163,9 @@ def to_passage(doc: Any) -> Passage:
 
 
 class CheckedExample(NamedTuple):
-    """An example of a training file, with its line number and the numbers of negatives dropped from its line.
+    """An example of a training file with its line number, and how many negatives were dropped from it.
 
-    Attributes:
-        number: of the line, from 1.
-        example: without the dropped negatives.
-        repeated: negatives that repeat an earlier one of the line: the same docid, or the same title and text.
-        positive: negatives that are one of the line's positives in the same sense.
+    They were ``repeated``, or they were a ``positive`` of the line: the same docid, or the same title and text.
     """
 
     number: int
@@ -309,14 +305,7 @@ def concatenate(*parts: Sequence[Example]) -> Selection:
 
 
 class Split(NamedTuple):
-    """The questions of a recipe.
-
-    Attributes:
-        kept: the questions to train on.
-        held_out: the questions to measure on.
-        version: fingerprint of both.
-        examples: all questions of the recipe's ``data``.
-    """
+    """Questions to train on and to measure on, the fingerprint of both, and all questions of the recipe's ``data``."""
 
     kept: Sequence[Example]
     held_out: Sequence[Example]

@@ -77,12 +77,9 @@ def train_folder(
         recipe: what to train.
         plan: recipe → its questions and the folder's identity.
         train: recipe, questions and unfinished folder → the trained model.
-        card: template of the model card, a file of ``resources/templates``.
+        card: template of the model card.
         output: the model folder.
         force: train again even if the folder matches.
-
-    Raises:
-        InputError: accelerate is not installed, or as ``plan`` and ``train`` raise it.
     """
     if importlib.util.find_spec("accelerate") is None:
         raise InputError("training needs the package accelerate", hint="pip install 'xqg_repro[train]'")

@@ -73,15 +73,14 @@ def _train(recipe: ReaderRecipe, split: Split, folder: Path) -> Trained:
     logger.info(f"train: {len(kept)} questions, {left_out} without an answer in the passage, {len(held_out)} held out")
 
     batches = take_batches(recipe, draw_batches(kept, recipe), per_epoch=ceil(len(kept) / recipe.batch_size))
-    positions = range(len(held_out))
     trainer = RecipeTrainer(
         recipe,
         folder,
         "questions",
-        model,
-        examples=batches,
-        held_out=[Batch(tuple(part), 0) for part in in_parts(positions, recipe.batch_size)],
-        collator=SpanCollator(recipe, tokenizer, kept),
+        model=model,
+        train_dataset=batches,
+        eval_dataset=[Batch(tuple(part), 0) for part in in_parts(range(len(held_out)), recipe.batch_size)],
+        data_collator=SpanCollator(recipe, tokenizer, kept),
         held_out_collator=SpanCollator(recipe, tokenizer, held_out),
         steps=len(batches) // recipe.accumulation,
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,12 @@ class RecipeTrainer(transformers.Trainer):
     Args:
         recipe: what is trained.
         folder: the unfinished model folder.
-        stage: name of the stage; its checkpoints are in a folder of that name.
-        model: trained in place.
-        examples: the training data, see ``collator``.
-        held_out: the data to measure the loss on.
-        collator: list of examples → batch.
-        held_out_collator: the same for held-out data; ``None`` uses ``collator``.
+        stage: name of the stage, and of the folder of its checkpoints.
         steps: optimiser steps; 0 uses the recipe's epochs.
-        sizes: batch sizes and accumulation, arguments of ``TrainingArguments``; ``None`` for data of whole batches.
-        optimizers: optimiser and schedule; ``None`` for AdamW and the linear schedule.
+        sizes: batch sizes and accumulation, as arguments of ``TrainingArguments``; ``None`` if each item of the data is
+            a whole batch.
+        held_out_collator: for the held-out data; ``None`` uses ``data_collator``.
+        settings: ``Trainer``'s arguments: model, datasets, collator, optimizers.
     """
 
     def __init__(
@@ -49,31 +46,22 @@ class RecipeTrainer(transformers.Trainer):
         recipe: Recipe,
         folder: Path,
         stage: str,
-        model: Any,
         *,
-        examples: Sequence[Any],
-        held_out: Sequence[Any],
-        collator: Callable[[Any], dict[str, Any]],
-        held_out_collator: Callable[[Any], dict[str, Any]] | None = None,
         steps: int,
         sizes: dict[str, Any] | None = None,
-        optimizers: tuple[Any, Any] = (None, None),
+        held_out_collator: Callable[[Any], dict[str, Any]] | None = None,
+        **settings: Any,
     ) -> None:
         if recipe.frozen_embeddings:
-            model.get_input_embeddings().weight.requires_grad_(False)
+            settings["model"].get_input_embeddings().weight.requires_grad_(False)
+        evaluate = len(settings["eval_dataset"]) > 0
         sizes = whole_batches(recipe) if sizes is None else sizes
-        super().__init__(
-            model=model,
-            args=training_arguments(recipe, folder, stage, steps=steps, evaluate=bool(held_out), **sizes),
-            train_dataset=examples,
-            eval_dataset=held_out,
-            data_collator=collator,
-            optimizers=optimizers,
-        )
+        arguments = training_arguments(recipe, folder, stage, steps=steps, evaluate=evaluate, **sizes)
+        super().__init__(args=arguments, **settings)
         # T5's forward takes the number of tokens and ignores it; Trainer would then add up the losses of accumulated
         # batches instead of averaging them
         self.model_accepts_loss_kwargs = False
-        self.held_out, self.held_out_collator = held_out, held_out_collator or collator
+        self.held_out_collator = held_out_collator or settings["data_collator"]
         self.checkpoint_steps = recipe.checkpoint_steps
         self.stage, self.folder = stage, folder / CHECKPOINTS / stage
         self.step_questions: list[str] = []  # labels of the questions since the last step
@@ -148,24 +136,17 @@ class RecipeTrainer(transformers.Trainer):
         """Held-out loss of a batch; nothing else is measured."""
         inputs.pop(QUESTIONS)
         with torch.no_grad():
-            loss: Any = self.compute_loss(model, self._prepare_inputs(inputs))
-        return loss.detach(), None, None
+            return self.compute_loss(model, self._prepare_inputs(inputs)).detach(), None, None
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """Batches of all held-out questions, in order."""
-        held_out: Any = self.held_out
         loader = torch.utils.data.DataLoader(
-            held_out,
+            self.eval_dataset,
             batch_size=self.args.eval_batch_size,
             collate_fn=self.held_out_collator,
             generator=torch.Generator(),  # a starting loader draws a number, which must not be one of dropout's
         )
         return self.accelerator.prepare(loader)
-
-    def weights(self) -> list[torch.nn.Parameter]:
-        """The model's weights."""
-        assert self.model is not None
-        return list(self.model.parameters())
 
 
 def whole_batches(recipe: Recipe) -> dict[str, Any]:
@@ -241,7 +222,7 @@ class Progress(transformers.TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, *_: Any, **__: Any) -> None:
         """Stop before an infinite or NaN gradient changes the weights."""
-        gradients = [weight.grad for weight in self.trainer.weights() if weight.grad is not None]
+        gradients = [weight.grad for weight in self.trainer.model.parameters() if weight.grad is not None]
         if not torch.isfinite(torch.nn.utils.get_total_norm(gradients)):
             self.trainer.stop("the gradient is infinite or NaN", state.global_step + 1)
 
@@ -255,7 +236,7 @@ class Progress(transformers.TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark the checkpoint as complete, unless its weights are infinite or NaN."""
-        if not all(torch.isfinite(weight).all() for weight in self.trainer.weights()):
+        if not all(torch.isfinite(weight).all() for weight in self.trainer.model.parameters()):
             self.trainer.stop("weights became infinite or NaN", state.global_step)
         distributed.barrier()  # every process has written its part
         if distributed.get_rank() == 0:

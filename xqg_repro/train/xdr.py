@@ -123,10 +123,10 @@ def _train_stage(
         recipe,
         folder,
         stage,
-        model,
-        examples=examples,
-        held_out=shuffle(held_out, recipe.seed),
-        collator=collator,
+        model=model,
+        train_dataset=examples,
+        eval_dataset=shuffle(held_out, recipe.seed),
+        data_collator=collator,
         held_out_collator=ContrastiveCollator(recipe, tokenizer),  # stays at epoch 0: the same negatives each time
         steps=recipe.steps,
         sizes={
