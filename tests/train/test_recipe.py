@@ -1,64 +1,124 @@
 from __future__ import annotations
 
-import pytest
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
 
+import pytest
+import yaml
+
+from xqg_repro.collection.files import data_files
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import resource
-from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
-from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe
+from xqg_repro.core.stages import Manifest
+from xqg_repro.models.settings import Precision, load_preset
+from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
+CLASSES = {name: kind for kind, name in KINDS.items()}
+ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
 
-def kind_of(recipe: str) -> type[Recipe]:
-    kinds = {"xqg": GeneratorRecipe, "reader": ReaderRecipe}
-    return kinds.get(recipe.partition("-")[0], EncoderRecipe)
-
-
-def test_an_unknown_recipe_names_the_others() -> None:
-    with pytest.raises(InputError, match=r"'nope' .*xdr-mbert, xdr-mini"):
-        load_recipe("nope")
-
-
-@pytest.mark.parametrize(("name", "kind"), [("xqg-mini", EncoderRecipe), ("xdr-mini", GeneratorRecipe)])
-def test_a_recipe_of_another_kind_of_model_is_refused(name: str, kind: type[Recipe]) -> None:
-    with pytest.raises(InputError, match=r"is a recipe of train .*, not of train") as caught:
-        load_recipe(name, kind)
-    assert caught.value.path == resource("recipes", f"{name}.yaml")
+@pytest.mark.parametrize(
+    ("kind", "settings", "problem"),
+    [
+        (EncoderRecipe, {"batch_size": 0}, "batch_size is 0"),
+        (EncoderRecipe, {"steps": -5}, "steps is -5"),
+        (EncoderRecipe, {"passage_max_length": 2}, "passage_max_length is 2 .*at least 3"),
+        (EncoderRecipe, {"temperature": 0.0}, "temperature is 0.0"),
+        (EncoderRecipe, {"learning_rate": float("nan")}, "learning_rate is nan"),
+        (EncoderRecipe, {"held_out": 1.5}, "held_out is 1.5 .*share"),
+        (EncoderRecipe, {"precision": Precision.FLOAT16}, "float16"),
+        (GeneratorRecipe, {"shortened": -0.1}, "shortened is -0.1 .*share"),
+        (GeneratorRecipe, {"names_epochs": -1}, "names_epochs is -1"),
+        (ReaderRecipe, {"negatives": -1}, "negatives is -1"),
+        (ReaderRecipe, {"max_length": 50}, "50 tokens leave no room"),
+    ],
+)
+def test_invalid_settings_are_refused(kind: type[Recipe], settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(InputError, match=problem):
+        kind(name="a", data="b", **{"learning_rate": 0.1, **settings})
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_shipped_model_is_used_as_its_recipe_trains_it(name: str) -> None:
-    recipe = load_recipe(name, kind_of(name))
-    assert recipe.name == name
-    if name in ("xdr-xlmr", "zs-mbert"):
-        assert isinstance(recipe, EncoderRecipe) and load_preset(name) == recipe.encoder(f"./models/{name}")
-    if not name.endswith("-mini"):
-        return
+def test_packaged_recipes_are_of_the_kind_that_they_name(name: str) -> None:
+    kind = CLASSES[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
+    assert load_recipe(name, kind).name == name
+    other = ReaderRecipe if kind is EncoderRecipe else EncoderRecipe
+    with pytest.raises(InputError, match=f"{name}.yaml: .*train {KINDS[kind]}, not"):
+        load_recipe(name, other)
+
+
+@pytest.mark.parametrize("name", [*ENCODERS, *GENERATORS])
+def test_recipes_have_the_references_settings_and_published_data(name: str) -> None:
+    recipe = load_recipe(name, GeneratorRecipe if name in GENERATORS else EncoderRecipe)
+    assert recipe.batch_size * recipe.accumulation == 128 and recipe.warmup_steps == 0
+    assert recipe.checkpoint_steps and recipe.precision is Precision.BFLOAT16
+    assert recipe.data in data_files("training")
     if isinstance(recipe, EncoderRecipe):
-        assert load_preset(name) == recipe.encoder(f"package:{name}")
-    elif isinstance(recipe, ReaderRecipe):
-        assert load_reader(name) == recipe.reader(f"package:{name}")
+        assert (recipe.learning_rate, recipe.epochs, recipe.negatives, recipe.temperature) == (1e-5, 40, 7, 1)
+        assert not (recipe.normalize or recipe.keep_best)
+        assert (recipe.held_out, recipe.evaluation_steps) == (0.01, 200)  # to measure the loss; the last step is kept
     else:
         assert isinstance(recipe, GeneratorRecipe)
-        preset = load_generator(name)
-        assert (preset.model, preset.prompt) == (f"package:{name}", recipe.prompt)
-        assert preset.prompt_max_length == recipe.prompt_max_length
+        assert (recipe.learning_rate, recipe.steps, recipe.evaluation_steps) == (1e-4, 2000, 100)
+        assert recipe.held_out > 0 and recipe.prompt_max_length == recipe.query_max_length == 128
 
 
-def test_the_papers_generator_is_trained_as_the_paper_does() -> None:
-    recipe = load_recipe("xqg-mt5-base", GeneratorRecipe)
-    assert recipe == GeneratorRecipe(
-        name="xqg-mt5-base",
-        data="gp_squad_train_data.json",
-        model="google/mt5-base",
-        steps=2000,
-        batch_size=128 // recipe.accumulation,
-        accumulation=recipe.accumulation,
-        evaluation_steps=100,
-        checkpoint_steps=recipe.checkpoint_steps,
-        held_out=recipe.held_out,
-        learning_rate=1e-4,
-        precision=Precision.BFLOAT16,
-    )
-    assert recipe.batch_size * recipe.accumulation == 128 and 0 < recipe.held_out < 0.2
+def test_the_recipe_for_e5_uses_it_as_the_preset_does() -> None:
+    recipe, preset = load_recipe("xdr-e5-xquad"), load_preset("e5-small")
+    assert recipe.encoder(recipe.model) == dataclasses.replace(preset, query_max_length=64)
+    assert recipe.frozen_embeddings and not recipe.keep_best and recipe.evaluation_steps > 0
+
+
+def test_overrides_replace_settings(tmp_path: Path) -> None:
+    own = {"model": "some/folder", "data": "a.json", "held_out_data": "b.json", "steps": 7, "seed": 1}
+    recipe = load_recipe("xdr-e5-xquad", **own, batch_size=None)
+    assert dataclasses.replace(load_recipe("xdr-e5-xquad"), **own) == recipe
+    (tmp_path / "recipe.yaml").write_text("name: a\ndata: b\n")  # names no model
+    assert load_recipe(str(tmp_path / "recipe.yaml"), model="some/folder").model == "some/folder"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: a\ndata: b\n", "a model to start from or an architecture"),
+        ("name: a\ndata: b\nmodle: c\n", "modle"),
+        ("data: b\nmodel: c\n", "name"),
+        ("name: a\ndata: b\nmodel: c\nsteps: many\n", "steps.*many"),
+    ],
+)
+def test_bad_recipe_files_are_refused(tmp_path: Path, text: str, problem: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=problem) as caught:
+        load_recipe(str(path))
+    assert caught.value.path == path
+
+
+def test_unknown_recipes_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"unknown recipe 'nothing' .*xdr-mini"):
+        load_recipe("nothing")
+
+
+@pytest.mark.parametrize("model", sorted(path.parent.name for path in resource("models").glob("*/manifest.json")))
+def test_shipped_cards_are_what_the_template_makes_of_their_manifests(model: str) -> None:
+    folder = resource("models", model)
+    card, manifest = (folder / "README.md").read_text(encoding="utf-8"), Manifest.read(folder)
+    kind = manifest.stage.removeprefix("train-")
+    template, measures = {
+        "xdr": ("encoder_card.md", ("rank their own passage first",)),
+        "xqg": ("generator_card.md", ("in the requested language", "naming the passage's entity")),
+        "reader": ("reader_card.md", ("EM", "F1")),
+    }[kind]
+    measured = [float(share) / 100 for share in re.findall(r"(\d+\.\d)%", card)]
+    (commit,) = re.findall(r"\| commit \| `(\w+)` \|", card)
+    names = re.search(r"\(from CLDR\): ([\d,]+)", card)
+    facts = {"names": int(names[1].replace(",", ""))} if names else {}
+    recipe = load_recipe(model, CLASSES[kind])
+    quality = dict(zip(measures, measured, strict=True))
+    assert json.loads(json.dumps(dataclasses.asdict(recipe))) == manifest.parameters["recipe"]
+    settings = {"inputs": manifest.inputs, "counts": manifest.counts, "commit": commit, "quality": quality}
+    assert model_card(template, recipe, **settings, **facts) == card

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train.samples import write_lines
+from xqg_repro.collection.records import Passage
+from xqg_repro.core.errors import InputError
+from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
+
+TURKU = {"docid": "1", "title": "Turku", "text": "On täällä."}
+LINE = {"query": "missä?", "positive_passages": [TURKU], "negative_passages": [{**TURKU, "docid": 2}]}
+KEYS = ("query", "positive_passages", "negative_passages")
+
+
+def parse(item: Any, required: tuple[str, ...] = KEYS) -> TevatronLine:
+    line = item if isinstance(item, str) else json.dumps(item)
+    return parse_line(line.encode(), Path("train.jsonl"), 7, required)
+
+
+def test_lines_are_parsed_and_written() -> None:
+    turku = Passage("1", "Turku", "On täällä.")
+    line = TevatronLine("", "missä?", "", (), (turku,), (turku._replace(doc_id="2"),))
+    assert parse(LINE) == line
+    full = line._replace(qid="q1", lang="fi", answers=("1229",))
+    written = full.to_json()
+    assert written.endswith("\n") and "missä" in written and parse(written) == full
+    assert json.loads(written).keys() == {"query_id", "lang", "answers", *KEYS}
+    assert "answers" not in line.to_json()
+    assert parse({**LINE, "query_id": 5, "lang": " ar", "answers": [1229]})[:4] == ("5", "missä?", "ar", ("1229",))
+
+
+def test_negatives_that_are_not_required_are_not_read() -> None:
+    item = {**LINE, "negative_passages": "anything"}
+    assert parse(item, ("query", "positive_passages")).negatives == ()
+
+
+@pytest.mark.parametrize(
+    ("item", "problem"),
+    [
+        ('{"query": ', "JSONDecodeError"),
+        ("[]", "TypeError"),
+        *(({k: v for k, v in LINE.items() if k != key}, f"'{key}'") for key in KEYS),
+        ({**LINE, "positive_passages": [{"docid": "1", "text": "no title"}]}, "'title'"),
+        ({**LINE, "query": 5}, "a text is not a string"),
+        ({**LINE, "negative_passages": [{**TURKU, "text": None}]}, "a text is not a string"),
+        *(({**LINE, "lang": lang}, "not a training example") for lang in (None, 5, ["fi"])),
+    ],
+)
+def test_bad_lines_are_named(item: Any, problem: str) -> None:
+    with pytest.raises(InputError, match=problem) as caught:
+        parse(item)
+    assert (caught.value.path, caught.value.line) == (Path("train.jsonl"), 7)
+
+
+def test_blank_lines_are_skipped_and_offsets_counted_in_bytes(tmp_path: Path) -> None:
+    path = write_lines(tmp_path / "train.jsonl", "ä", "", " ", "b")
+    assert list(numbered_lines(path)) == [(1, 0, "ä\n".encode()), (4, 6, b"b\n")]
+    with pytest.raises(InputError, match="no such training file"):
+        list(numbered_lines(tmp_path / "none.jsonl"))
