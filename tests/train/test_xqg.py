@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-import regex
 import torch
 from conftest import Mini
 

@@ -23,8 +23,11 @@ TOKENS_PER_BATCH = 65_536
 class Document(Protocol):
     """What a model reads: an ir-datasets document; it may also have a ``title``."""
 
-    doc_id: str
-    text: str
+    @property
+    def doc_id(self) -> str: ...  # noqa: D102
+
+    @property
+    def text(self) -> str: ...  # noqa: D102
 
 
 class PassageQueries(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.collection.records import Passage
-from xqg_repro.core.errors import InputError, shown
-from xqg_repro.core.files import digest, file_digest, read_text
+from xqg_repro.collection.squad import parse_squad
+from xqg_repro.core.errors import InputError, quote
+from xqg_repro.core.files import digest, file_digest
 from xqg_repro.train.recipe import Recipe
 from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
 
@@ -31,13 +31,9 @@ class Example(NamedTuple):
     """A training question with a passage that answers it and passages that do not.
 
     Attributes:
-        query: the question.
-        positive: the passage that answers it.
-        negatives: passages that do not answer it.
-        lang: the question's language (ISO 639-1), or "" if unknown.
+        lang: the question's language (ISO 639-1); empty if unknown.
         answers: its short answers, if known.
         starts: position of each answer's first character in the positive; -1 if unknown.
-        qid: the question's id, or "".
         other_positives: further passages that answer the question; only Tevatron's files have them.
     """
 
@@ -249,26 +245,20 @@ def _squad_examples(path: Path) -> list[Example]:
 
     Of several questions with the same id, only the first is used, as DSI-QG does with XOR-TyDi's gold paragraphs.
     """
-    examples, seen = [], set()
-    try:
-        for article in json.loads(read_text(path, "training file"))["data"]:
-            title, paragraphs = article.get("title", "").strip(), article["paragraphs"]
-            title = gold.group(1) if (gold := _GOLD_TITLE.fullmatch(title)) else title
-            texts = [paragraph["context"] for paragraph in paragraphs]
-            passages = [Passage(digest([title, text]), title, text) for text in texts]
-            for paragraph, own in zip(paragraphs, passages, strict=True):
-                others = tuple(passage for passage in passages if passage != own)
-                for qa in paragraph["qas"]:
-                    qid = str(qa.get("id", ""))
-                    if qid and qid in seen:
-                        continue
-                    seen.add(qid)
-                    answers = {(a["text"], int(a.get("answer_start", -1))): None for a in qa.get("answers", ())}
-                    found = tuple(zip(*answers, strict=True)) or ((), ())
-                    lang = qa.get("lang", "").strip()
-                    examples.append(Example(qa["question"].strip(), own, others, lang, *found, qid))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path) from None
+    examples: list[Example] = []
+    seen: set[str] = set()
+    for article in parse_squad(path, "training file"):
+        gold = _GOLD_TITLE.fullmatch(article.title)
+        title = gold.group(1) if gold else article.title
+        passages = [Passage(digest([title, paragraph.text]), title, paragraph.text) for paragraph in article.paragraphs]
+        for paragraph, positive in zip(article.paragraphs, passages, strict=True):
+            negatives = tuple(passage for passage in passages if passage != positive)
+            for qid, text, lang, answers in paragraph.questions:
+                if qid and qid in seen:
+                    continue
+                seen.add(qid)
+                texts, starts = tuple(a.text for a in answers), tuple(a.start for a in answers)
+                examples.append(Example(text, positive, negatives, lang, texts, starts, qid))
     return examples
 
 

@@ -20,7 +20,7 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
 from xqg_repro.models.loading import load_model, resolve_model
-from xqg_repro.models.reader import FIRST, SEEN, SpanReader, check_reads, padded, windows
+from xqg_repro.models.reader import FIRST, SEEN, SpanReader, check_reader, pad_windows, windows
 from xqg_repro.train import distributed
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
@@ -69,7 +69,7 @@ def _train(recipe: ReaderRecipe, split: Split, folder: Path) -> Trained:
     tokenizer, model = load_model(
         start, torch.float32, "AutoModelForQuestionAnswering", "an encoder", untrained=("qa_outputs.",)
     )
-    check_reads(tokenizer, model, recipe.reader(""), start)
+    check_reader(tokenizer, model, recipe.reader(""), start)
     logger.info(f"train: {len(kept)} questions, {left_out} without an answer in the passage, {len(held_out)} held out")
 
     batches = take_batches(recipe, draw_batches(kept, recipe), per_epoch=ceil(len(kept) / recipe.batch_size))
@@ -174,7 +174,8 @@ class SpanCollator:
             answer = answers[window.pair]
             spans.append(window.locate(*answer) if answer else (FIRST, FIRST))
         first, last = torch.tensor(spans).T
-        return padded(self.tokenizer, parts) | {"start_positions": first, "end_positions": last, "questions": labels}
+        targets = {"start_positions": first, "end_positions": last}
+        return pad_windows(self.tokenizer, parts) | targets | {"questions": labels}
 
     def _negatives(self, example: Example, epoch: int) -> list[str]:
         """Texts of negatives that do not contain the answer, drawn for this epoch."""
