@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
-from conftest import Mini
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.train.data import Example
 from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, GeneratorRecipe, Recipe, Seq2SeqArchitecture
+
+if TYPE_CHECKING:
+    from conftest import Mini
 
 ENCODER = EncoderRecipe(
     name="tiny",
@@ -60,6 +63,12 @@ def write_recipe(recipe: Recipe, path: Path) -> Path:
     return path
 
 
+def tevatron_item(query: str, **keys: Any) -> dict[str, Any]:
+    """A line of Tevatron's format without negatives."""
+    positive = {"docid": "1", "title": "", "text": query}
+    return {"query": query, "positive_passages": [positive], "negative_passages": []} | keys
+
+
 def tevatron_items(mini: Mini, count: int = 12) -> list[dict[str, Any]]:
     """Lines as in the files of Tevatron's data sets."""
 
@@ -87,6 +96,21 @@ def squad(articles: dict[str, list[tuple[str, list[dict[str, Any]]]]]) -> dict[s
             for title, paragraphs in articles.items()
         ]
     }
+
+
+def cosine(a: dict[str, np.ndarray], b: dict[str, np.ndarray], start: dict[str, np.ndarray]) -> float:
+    """Cosine of the ways that two trainings moved the weights."""
+    moved = [np.concatenate([(after[key] - start[key]).ravel() for key in sorted(start)]) for after in (a, b)]
+    return float(moved[0] @ moved[1] / np.linalg.norm(moved[0]) / np.linalg.norm(moved[1]))
+
+
+def without_dropout(model: str | Path, folder: Path) -> Path:
+    """A copy of a model folder without dropout."""
+    shutil.copytree(model, folder)
+    config = json.loads((folder / "config.json").read_text())
+    changed = {key: 0.0 if "dropout" in key and value else value for key, value in config.items()}
+    (folder / "config.json").write_text(json.dumps(changed))
+    return folder
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from train.samples import ENCODER, write_lines
+from train.samples import ENCODER, tevatron_item, write_lines
 from xqg_repro.core.errors import InputError
 from xqg_repro.train.checks import count_faults, examine
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split
@@ -18,7 +18,7 @@ def passage(docid: str, text: str = "") -> dict[str, str]:
 
 
 def line(*negatives: dict[str, str], query: str = "q") -> dict[str, Any]:
-    return {"query": query, "positive_passages": [passage("1")], "negative_passages": list(negatives)}
+    return tevatron_item(query, positive_passages=[passage("1")], negative_passages=list(negatives))
 
 
 class Words:
@@ -44,13 +44,7 @@ def test_faults_are_counted_with_their_lines(tmp_path: Path) -> None:
         {**line(), "positive_passages": [passage("1", "a b c d e"), passage("5", "other words")]},
     )
     faults = examine(TevatronFile(path), Words(), texts, (5, 6))
-    assert faults.counts == {
-        "repeated_negatives": 2,
-        "positives_among_negatives": 2,
-        "cut_questions": 1,
-        "cut_passages": 1,
-    }
-    assert list(faults.lines.values()) == [[3], [4], [4], [6]]
+    assert list(faults.counts.values()) == [2, 2, 1, 1]
     parts = "2 repeated negatives (line 3); 2 positives among negatives (line 4)"
     assert str(faults) == f"{parts}; 1 cut questions (line 4); 1 cut passages (line 6)"
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from train.samples import ENCODER
-from xqg_repro.models.settings import Pooling
 from xqg_repro.train.contrastive import contrastive_loss, embed_in_chunks, find_copies
 
 TABLE = torch.tensor([[1.0, 0.0], [0.0, 1.0], [2.0, 0.0], [1.0, 1.0]])
@@ -48,21 +47,6 @@ def test_copies_of_the_positive_are_left_out_of_the_sum() -> None:
     marked = find_copies(range(3), ["1", "1", "3", "9", "8", "1"]).tolist()
     copies = [True, True, False, False, False, True]
     assert marked == [[False, *copies[1:]], [True, False, *copies[2:]], [False] * 6]
-
-
-@pytest.mark.parametrize(
-    ("change", "expected"),
-    # one question (token 0, then 1), one passage (token 2, then 1) and one negative (token 1 twice)
-    [
-        ({"pooling": Pooling.CLS}, math.log(math.exp(2) + math.exp(0)) - 2),
-        ({"pooling": Pooling.MEAN}, math.log(math.exp(0.75) + math.exp(0.5)) - 0.75),
-        ({"pooling": Pooling.CLS, "normalize": True}, math.log(math.exp(1) + math.exp(0)) - 1),
-    ],
-)
-def test_loss_follows_the_recipes_pooling(change: dict[str, Any], expected: float) -> None:
-    inputs = token_batch([[0, 1]], [[2, 1], [1, 1]], "ab")
-    loss = contrastive_loss(model, inputs, dataclasses.replace(ENCODER, **change))
-    assert loss.item() == pytest.approx(expected, abs=1e-6)
 
 
 # chunks

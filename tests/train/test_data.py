@@ -39,40 +39,29 @@ def test_negatives_are_the_other_passages_of_the_positives_title(mini_data: Mini
         assert {negative.doc_id for negative in found.negatives} == same_title - {docid}
 
 
-def judged(monkeypatch: pytest.MonkeyPatch, *judgements: tuple[str, str, int]) -> None:
-    """An ir-datasets dataset ``judged`` with two questions and three documents without titles."""
-    docs = [SimpleNamespace(doc_id=docid, text=f"text {docid}") for docid in "abc"]
-    questions = [SimpleNamespace(query_id=qid, default_text=lambda qid=qid: f"question {qid}") for qid in ("1", "2")]
-    qrels = [SimpleNamespace(query_id=q, doc_id=d, relevance=r) for q, d, r in judgements]
-    dataset = SimpleNamespace(
-        dataset_id=lambda: "judged",
-        has=lambda part: True,
-        docs_iter=lambda: iter(docs),
-        queries_iter=lambda: iter(questions),
-        qrels_iter=lambda: iter(qrels),
-        docs_handler=lambda: SimpleNamespace(fingerprint=lambda: "docs"),
-        queries_handler=lambda: SimpleNamespace(fingerprint=lambda: "queries"),
-    )
-    monkeypatch.setattr(ir_datasets, "load", lambda name: dataset)
+def test_positives_are_the_passages_judged_relevant(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*judgements: tuple[str, str, int]) -> Any:
+        """Examples of a dataset with two questions and three passages without titles."""
+        parts = {
+            "docs": [SimpleNamespace(doc_id=docid, text=f"text {docid}") for docid in "abc"],
+            "queries": [SimpleNamespace(query_id=qid, default_text=lambda: "question") for qid in ("1", "2")],
+            "qrels": [SimpleNamespace(query_id=q, doc_id=d, relevance=r) for q, d, r in judgements],
+        }
+        iterators = {f"{part}_iter": lambda rows=rows: iter(rows) for part, rows in parts.items()}
+        handlers = {f"{part}_handler": lambda: SimpleNamespace(fingerprint=lambda: "version") for part in parts}
+        dataset = SimpleNamespace(has=lambda part: True, **iterators, **handlers)
+        monkeypatch.setattr(ir_datasets, "load", lambda name: dataset)
+        return load_examples("judged")[0]
 
-
-def test_only_passages_judged_relevant_are_positives(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(monkeypatch, ("1", "a", 0), ("1", "b", 1), ("1", "c", 2), ("2", "a", 1))
-    examples, _ = load_examples("judged")
-    assert [(e.qid, e.query, e.lang, e.positive) for e in examples] == [
-        ("1", "question 1", "", Passage("b", "", "text b")),
-        ("2", "question 2", "", Passage("a", "", "text a")),
+    a, b = Passage("a", "", "text a"), Passage("b", "", "text b")
+    assert load(("1", "a", 0), ("1", "b", 1), ("1", "c", 2), ("2", "a", 1)) == [
+        Example("question", b, (a,), qid="1"),
+        Example("question", a, (b, Passage("c", "", "text c")), qid="2"),
     ]
-    assert [p.doc_id for p in examples[0].negatives] == ["a"]
-
-
-def test_questions_without_a_relevant_or_known_passage_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    judged(monkeypatch, ("1", "a", 0), ("2", "a", 1))
     with pytest.raises(InputError, match="question 1 of judged has no relevant passage"):
-        load_examples("judged")
-    judged(monkeypatch, ("1", "z", 1), ("2", "a", 1))
+        load(("1", "a", 0), ("2", "a", 1))
     with pytest.raises(InputError, match="judged judges the passage 'z'"):
-        load_examples("judged")
+        load(("1", "z", 1), ("2", "a", 1))
 
 
 @pytest.mark.parametrize("name", ["xor-tydi", "xor-tydi/test"])
@@ -137,52 +126,30 @@ def test_files_are_found_by_path_then_among_the_published_ones(
 # SQuAD's format
 
 
-def test_squad_files_are_examples(tmp_path: Path) -> None:
-    path = tmp_path / "train.json"
+def test_squad_files_are_examples_with_each_id_once_and_the_articles_own_titles(tmp_path: Path) -> None:
     answers = [{"text": "city", "answer_start": 11}] * 2
     turku = [
-        (
-            "Turku is a city.",
-            [{"id": 1, "question": "Где Турку?"}, {"id": 2, "question": " Mikä?\n", "lang": " fi", "answers": answers}],
-        ),
-        ("It is old.", [{"id": 3, "question": "Milloin?", "lang": "fi"}]),
+        ("Turku is a city.", [{"id": 1, "question": " Mikä?\n", "lang": " fi", "answers": answers}]),
+        ("It is old.", [{"id": 2, "question": "Milloin?"}]),
     ]
-    path.write_text(json.dumps(squad({"Turku": turku, "": [("Untitled.", [])]})), encoding="utf-8")
+    oulu = [("Text.", [{"id": 1, "question": "Mikä?"}, *[{"question": "Missä?"}] * 2])]
+    gold = {"Title_Turku_parentSection_History_of_parentSection": turku, "Title Deeds": oulu}
+    path = tmp_path / "train.json"
+    path.write_text(json.dumps(squad(gold)), encoding="utf-8")
     examples, version = load_examples(str(path))
-    first, _, third = (found.positive for found in examples)
-    assert (first[1:], third[1:]) == (("Turku", "Turku is a city."), ("Turku", "It is old."))
-    assert examples == [
-        Example("Где Турку?", first, (third,), qid="1"),
-        Example("Mikä?", first, (third,), "fi", ("city",), (11,), "2"),
-        Example("Milloin?", third, (first,), "fi", qid="3"),
+    first, second, third = load_passages(str(path))
+    assert [first[1:], second[1:], third[1:]] == [
+        ("Turku", "Turku is a city."),
+        ("Turku", "It is old."),
+        ("Title Deeds", "Text."),
     ]
-    assert load_passages(str(path)) == [first, third]
+    assert examples == [
+        Example("Mikä?", first, (second,), "fi", ("city",), (11,), "1"),
+        Example("Milloin?", second, (first,), qid="2"),
+        *[Example("Missä?", third)] * 2,
+    ]
     path.write_text('{"data": []}')
     assert load_examples(str(path))[1] != version
-    path.write_text('{"data": [')
-    with pytest.raises(InputError, match="not in SQuAD's format") as caught:
-        load_examples(str(path))
-    assert caught.value.path == path
-
-
-def test_gold_paragraphs_have_their_articles_titles_and_each_question_once(tmp_path: Path) -> None:
-    def article(*questions: tuple[str, str]) -> list[tuple[str, list[dict[str, Any]]]]:
-        return [("Text.", [{"id": qid, "question": text} for qid, text in questions])]
-
-    articles = {
-        "Title_Turku_parentSection_History_of_parentSection": article(("1", "Missä?")),
-        "Title_Oulu_parentSection": article(("1", "Missä?"), ("", "Mikä?"), ("", "Mikä?")),
-        "Title Deeds": article(),
-        "Titles": article(("2", "Kuka?")),
-    }
-    (tmp_path / "train.json").write_text(json.dumps(squad(articles)))
-    examples, _ = load_examples(str(tmp_path / "train.json"))
-    assert [(e.qid, e.query, e.positive.title) for e in examples] == [
-        ("1", "Missä?", "Turku"),
-        ("", "Mikä?", "Oulu"),
-        ("", "Mikä?", "Oulu"),
-        ("2", "Kuka?", "Titles"),
-    ]
 
 
 # what is trained and measured on

@@ -45,12 +45,9 @@ def test_a_model_folder_has_no_pickle_and_no_leftover(trained: Path) -> None:
     assert [path.name for path in trained.parent.iterdir()] == ["model"]
 
 
-def test_the_same_recipe_gives_the_same_bytes_and_another_seed_others(trained: Path, tmp_path: Path) -> None:
+def test_the_same_recipe_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
     xdr.train(ENCODER, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(trained)
-    xdr.train(dataclasses.replace(ENCODER, seed=6), tmp_path / "other")
-    assert contents(tmp_path / "other")["model.safetensors"] != contents(trained)["model.safetensors"]
-    assert contents(tmp_path / "other")["tokenizer.json"] == contents(trained)["tokenizer.json"]
 
 
 def test_a_folder_is_reused_until_the_recipe_changes(trained: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,24 +2,23 @@ from __future__ import annotations
 
 import importlib
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from conftest import Mini, contents
 
-from train.samples import write_lines
-from xqg_repro import cli, collection
+from train.samples import tevatron_item, write_lines
+from xqg_repro import collection
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Hit
-from xqg_repro.train.data import Example, load_examples
+from xqg_repro.train.data import load_examples
 from xqg_repro.train.mine import Mined, bm25_index, contains_answer, mine
 
 Mine = Callable[..., tuple[Mined, dict[str, dict[str, Any]]]]
@@ -33,29 +32,19 @@ def index(embeddings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def searched(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Replaces Pyserini's searcher, which takes ten seconds to import, by numpy; the indexes searched, in order."""
-    opened: list[Path] = []
+def searched(mini_data: Mini, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Replaces the search of an index, whose searcher takes ten seconds to import; the indexes searched, in order."""
+    opened: list[Any] = []
 
-    def open_brute(index: Path, encoder: Any) -> Any:
-        import faiss
+    def search(index: Any, questions: dict[str, str], depth: int, device: str | None) -> dict[str, list[Hit]]:
+        opened.append(index)
+        run = {}
+        for qid in questions:
+            docids = random.Random(qid).sample([docid for docid, _, _ in mini_data.passages], depth)
+            run[qid] = [Hit(docid, -float(place)) for place, docid in enumerate(docids)]
+        return run
 
-        opened.append(Path(index))
-        docids = (Path(index) / "docid").read_text().splitlines()
-        stored = faiss.read_index(str(Path(index) / "index"))
-        vectors = stored.reconstruct_n(0, stored.ntotal)
-
-        def batch_search(queries: list[str], qids: list[str], k: int, threads: int) -> dict[str, list[Hit]]:
-            scores = encoder.encode_batch(queries) @ vectors.T
-            best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-            return {
-                qid: [Hit(docids[i], float(row[i])) for i in top]
-                for qid, row, top in zip(qids, scores, best, strict=True)
-            }
-
-        return SimpleNamespace(batch_search=batch_search)
-
-    monkeypatch.setattr(importlib.import_module("xqg_repro.retrieval.search"), "open_searcher", open_brute)
+    monkeypatch.setattr(importlib.import_module("xqg_repro.train.mine"), "_dense_run", search)
     return opened
 
 
@@ -78,13 +67,7 @@ def ids(item: dict[str, Any], kind: str = "negative") -> list[str]:
 
 def question(**changes: Any) -> dict[str, Any]:
     """A question in Tevatron's format: its positive is passage 1 of the small collection."""
-    item = {
-        "query_id": "t1",
-        "query": "ban der?",
-        "positive_passages": [{"docid": "1", "title": "Place 0", "text": "any"}],
-        "negative_passages": [{"docid": "old", "title": "", "text": "is replaced"}],
-    }
-    return item | changes
+    return tevatron_item("ban der?", query_id="t1") | changes
 
 
 # what is dropped
@@ -93,14 +76,10 @@ def question(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("answers", "contained"),
     [
-        (["1229"], True),
         (["TURKU founded"], True),
-        (["in 1229"], True),
-        (["22"], True),
-        (["1230", "AURA"], True),
+        (["1230", "in 12"], True),
         (["Aura-joki"], False),
-        (["yes", "No"], False),
-        (["", " "], False),
+        (["yes", "No", "", " "], False),
         ([], False),
     ],
 )
@@ -167,16 +146,6 @@ def test_the_first_negatives_are_kept_or_a_sample_in_rank_order(mined: Mine, tmp
     assert (note["parameters"]["sample"], note["parameters"]["negatives"]) == (2, 5)
 
 
-def test_training_reads_the_file(mini_data: Mini, mined: Mine, tmp_path: Path) -> None:
-    _, lines = mined(negatives=3)
-    examples = list(load_examples(str(tmp_path / "train.jsonl"))[0])
-    passages = {docid: Passage(docid, title, text) for docid, title, text in mini_data.passages}
-    item = mini_data.questions[0]
-    negatives, answers = tuple(passages[docid] for docid in ids(lines["q0"])), tuple(item["answers"])
-    assert examples[0] == Example(item["question"], passages["1"], negatives, "ar", answers, (-1,), "q0")
-    assert len(examples) == 14
-
-
 def test_a_matching_file_is_reused(
     mined: Mine, searched: list[Path], index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,15 +161,6 @@ def test_a_matching_file_is_reused(
     assert (len(searched), path.read_bytes()) == (3, before)
 
 
-def test_the_command_prints_the_counts(
-    mini_data: Mini, index: Path, searched: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = str(tmp_path / "train.jsonl")
-    command = ["train", "mine", "--data", mini_data.topics, "--index", str(index), "--output", output, "--sample", "1"]
-    assert cli.main([*command, "--depth", "9", "--negatives", "2", "--device", "cpu"]) == 0
-    assert "dropped, contain an answer" in capsys.readouterr().out
-
-
 # what is refused
 
 
@@ -208,7 +168,6 @@ def test_the_command_prints_the_counts(
     ("settings", "message"),
     [
         ({"data": "xor-mini/nothing"}, "no dataset"),
-        ({"data": "xor-mini"}, "xor-mini has no questions"),
         ({"data": "xor-tydi/dev"}, "no relevance judgements"),
         ({"index": None}, "no retriever"),
         ({"bm25": "folder"}, "two retrievers"),
@@ -218,25 +177,18 @@ def test_the_command_prints_the_counts(
         ({"data": "some.jsonl", "passages": "xor-tydi"}, "some.jsonl: no such training file"),
         ({"data": "train.jsonl", "passages": "xor-tydi"}, "would be replaced"),
         ({"depth": 5, "negatives": 6}, "cannot keep 6 negatives of 5"),
-        ({"negatives": 0}, "cannot keep 0 negatives"),
-        ({"index": "nowhere"}, "nowhere: is not the output of a stage"),
+        ({"index": "nowhere"}, "nowhere: "),
     ],
 )
 def test_bad_settings_are_refused(
     mined: Mine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if settings.get("data") == "train.jsonl":
-        write_lines(Path("train.jsonl"), question())
+    write_lines(Path("train.jsonl"), question())
     with pytest.raises(InputError, match=message):
         mined(**settings)
-
-
-def test_other_folders_and_names_are_refused(mini_data: Mini, embeddings: Path, mined: Mine, index: Path) -> None:
-    with pytest.raises(InputError, match="is not an index"):
-        mined(index=embeddings)
     with pytest.raises(InputError, match=r"must end in \.jsonl"):
-        mine(mini_data.topics, "train.json", index=index)
+        mine("xor-mini/train", "train.json", index="index")
 
 
 @pytest.mark.parametrize(

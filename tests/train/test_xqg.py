@@ -9,14 +9,14 @@ from itertools import islice
 from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import Mini
 
-from train.samples import GENERATOR, NAMES, SENTENCES, about, weights, write_lines
+from train.samples import GENERATOR, NAMES, SENTENCES, about, tevatron_item, weights, write_lines
 from xqg_repro.collection.records import Passage
 from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
@@ -129,23 +129,17 @@ def draw_epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[
 
 
 def test_an_epoch_has_each_question_once_and_each_name_twice_with_similar_lengths_in_a_batch() -> None:
-    for number, epoch in enumerate(draw_epochs(3)):
+    epochs = draw_epochs(3)
+    for number, epoch in enumerate(epochs):
         wanted = [Item(position, number) for position in range(10)]
         wanted += [Item(i, 2 * number + again, is_name=True) for again in range(2) for i in range(7)]
         assert sorted(item for batch in epoch for item in batch) == sorted(wanted)
         assert all(len({item[1:] for item in batch}) == 1 for batch in epoch)
         lengths = Counter(tuple(item.position % 4 for item in batch) for batch in epoch if batch[0].is_name)
         assert lengths == {(0, 0, 1, 1): 2, (2, 2, 3): 2}
-
-
-def test_batches_differ_by_epoch_and_seed_only() -> None:
-    def positions(epoch: list[list[Item]]) -> list[list[int]]:
-        return [[item.position for item in batch] for batch in epoch]
-
-    first, second = draw_epochs(2)
-    (other,) = draw_epochs(1, dataclasses.replace(RECIPE, seed=6))
-    assert draw_epochs(2) == [first, second]
-    assert positions(first) != positions(second) and positions(first) != positions(other)
+    other = draw_epochs(1, dataclasses.replace(RECIPE, seed=6))
+    orders = [[[item.position for item in batch] for batch in epoch] for epoch in (*epochs, *other)]
+    assert draw_epochs(3) == epochs and all(orders.count(order) == 1 for order in orders)
 
 
 def test_labels_are_the_target_without_padding(tokenizer: Any) -> None:
@@ -190,18 +184,20 @@ def test_an_item_of_a_name_is_a_lesson() -> None:
 @pytest.fixture(scope="module")
 def trained(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained") / "model"
-    train(GENERATOR, folder)
+    train(dataclasses.replace(GENERATOR, held_out=0.4, query_max_length=9), folder)
     return folder
 
 
-def test_a_trained_folder_is_a_generator(trained: Path) -> None:
-    manifest = verify(trained, checksums=True)
+def test_a_trained_folder_is_a_generator_measured_on_held_out_questions(trained: Path) -> None:
+    counts = verify(trained, checksums=True).counts
     parameters = sum(array.size for array in weights(trained).values())
-    assert manifest.counts == {"parameters": parameters, "questions": 14, "held_out": 0, "steps": 3}
+    assert counts == {"parameters": parameters, "questions": 7, "held_out": 7, "steps": 3}
     config = GeneratorConfig(str(trained), ("fi", "ru"), 2, query_max_length=6, precision=Precision.FLOAT32)
     (generated,) = QueryGenerator(config, "cpu").generate([SimpleNamespace(doc_id="1", title="Place", text="ban der")])
     assert {language: len(queries) for language, queries in generated.queries.items()} == {"fi": 2, "ru": 2}
-    assert any(query for queries in generated.queries.values() for query in queries)
+    card = " ".join((trained / "README.md").read_text(encoding="utf-8").split())
+    assert re.search(r"\| in the requested language \| \d+\.\d% \|", card)
+    assert "7 held-out questions (all questions about 40% of the passages)" in card
 
 
 def loss(folder: Path, examples: Sequence[Example]) -> float:
@@ -216,31 +212,22 @@ def loss(folder: Path, examples: Sequence[Example]) -> float:
         return model(**batch).loss.item()
 
 
-def test_training_brings_the_loss_down(trained: Path, tmp_path: Path) -> None:
+def test_training_brings_the_loss_down(trained: Path, quick: None, tmp_path: Path) -> None:
     train(dataclasses.replace(GENERATOR, steps=25), tmp_path / "model")
     examples = load_examples(GENERATOR.data)[0]
     assert loss(tmp_path / "model", examples) < 0.85 * loss(trained, examples)
 
 
-@pytest.mark.parametrize("adafactor", [False, True])
-def test_a_step_from_a_given_model_is_relative_to_its_weights_with_adafactor(
-    mini_data: Mini, quick: None, tiny_generator: Path, tmp_path: Path, adafactor: bool
+def test_a_step_of_adafactor_is_relative_to_the_weights_of_the_given_model(
+    mini_data: Mini, quick: None, tiny_generator: Path, tmp_path: Path
 ) -> None:
-    recipe = dataclasses.replace(GENERATOR, model=str(tiny_generator), architecture=None, adafactor=adafactor, steps=1)
+    recipe = dataclasses.replace(GENERATOR, model=str(tiny_generator), architecture=None, adafactor=True, steps=1)
     train(recipe, tmp_path / "model")
     before, after = weights(tiny_generator), weights(tmp_path / "model")
     for key in (f"encoder.block.0.layer.0.SelfAttention.{name}.weight" for name in "qkvo"):
         size, moved = (np.sqrt(np.square(a).mean()) for a in (before[key], after[key] - before[key]))
-        step = recipe.learning_rate * (size if adafactor else 1)
-        assert 0.5 * step < moved < 1.1 * step
-
-
-def test_mixed_precision_and_half_precision_weights_change_the_numbers_little(trained: Path, tmp_path: Path) -> None:
-    train(dataclasses.replace(GENERATOR, precision=Precision.BFLOAT16, half_precision_weights=True), tmp_path / "model")
-    single, half = weights(trained), weights(tmp_path / "model")
-    assert {array.dtype for array in half.values()} == {np.dtype(np.float16)}
-    difference = [np.abs(np.float32(half[key]) - np.float32(np.float16(single[key]))).max() for key in single]
-    assert 0 < max(difference) < 0.1
+        assert 0.5 < moved / (recipe.learning_rate * size) < 1.1
+        assert not 0.8 < size < 1.2  # with AdamW, it moves by the learning rate
 
 
 @pytest.mark.parametrize(
@@ -251,8 +238,7 @@ def test_what_cannot_be_trained_is_refused(
     mini_data: Mini, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, problem: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    passages = {"positive_passages": [{"docid": "1", "title": "", "text": ""}], "negative_passages": []}
-    write_lines(Path("train.jsonl"), *({"query": query, **passages} for query in ("Где?", "1812?")))
+    write_lines(Path("train.jsonl"), tevatron_item("Где?"), tevatron_item("1812?"))
     model = {"model": str(tiny_model)} if "architecture" in changes else {}
     with pytest.raises(InputError, match=problem):
         train(dataclasses.replace(GENERATOR, **changes, **model), tmp_path / "model")
@@ -274,14 +260,8 @@ def test_names_are_mixed_with_the_questions_and_part_of_the_identity(
         return result
 
     monkeypatch.setattr(RecipeTrainer, "train_or_resume", recording)
-    items = [
-        {
-            "query": f"Турку {number}?",
-            "positive_passages": [{"docid": str(number), "title": "Turku", "text": f"Fact {number}."}],
-            "negative_passages": [],
-        }
-        for number in range(6)
-    ]
+    turku = {"positive_passages": [{"docid": "1", "title": "Turku", "text": "Fact."}]}
+    items = [tevatron_item(f"Турку {number}?", **turku) for number in range(6)]
     plain = dataclasses.replace(GENERATOR, data=str(write_lines(tmp_path / "turku.jsonl", *items)), adafactor=True)
     named = dataclasses.replace(plain, names_epochs=2, steps=0, epochs=3, batch_size=5)
     counts = train(named, tmp_path / "model").counts
@@ -294,39 +274,28 @@ def test_names_are_mixed_with_the_questions_and_part_of_the_identity(
     inputs = [xqg.plan(recipe)[1].inputs for recipe in (plain, named)]
     assert inputs[0]["names"] == "" != inputs[1]["names"]
     monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES[:1])
-    assert [xqg.plan(recipe)[1].inputs == old for recipe, old in zip((plain, named), inputs, strict=True)] == [
-        True,
-        False,
-    ]
+    assert xqg.plan(plain)[1].inputs == inputs[0] and xqg.plan(named)[1].inputs != inputs[1]
 
 
 # quality
 
 
-class MadeUp:
-    """Stands in for the generator: writes these queries for a title and language, else Finnish ones."""
-
-    texts: ClassVar = {
+def test_quality_is_the_share_of_correct_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {
         ("Turku", "ru"): ("Где Турку?", "Где Оулу?"),
         ("Port of Turku", "ru"): ("Turku?", "Как назван Турку?"),
         ("Guinea", "ru"): ("Гвинея?", "Оулу где?"),
         ("Guinea", "fi"): ("Гвинея?", "Missä Guinea?"),
     }
 
-    def __init__(self, config: GeneratorConfig) -> None:
-        assert (config.queries, config.prompt, config.model) == (2, GENERATOR.prompt, "model")
-
-    def generate(self, passages: Sequence[Passage]) -> list[PassageQueries]:
+    def generate(passages: Sequence[Passage]) -> list[PassageQueries]:
+        finnish = ("Mikä?", "Kuka?")
         return [
-            PassageQueries(
-                p.doc_id, {code: self.texts.get((p.title, code), ("Mikä?", "Kuka?")) for code in ("ru", "fi")}
-            )
+            PassageQueries(p.doc_id, {code: written.get((p.title, code), finnish) for code in ("ru", "fi")})
             for p in passages
         ]
 
-
-def test_quality_is_the_share_of_correct_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xqg, "QueryGenerator", MadeUp)
+    monkeypatch.setattr(xqg, "QueryGenerator", lambda config: SimpleNamespace(generate=generate))
     monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES if held_out else [])
     passages = [Passage(title, title, "") for title in ("Turku", "Port of Turku", "Guinea", "Nowhere")]
     held_out = [Example(question, passage) for passage in passages for question in ("a", "b")]
@@ -337,15 +306,3 @@ def test_quality_is_the_share_of_correct_queries(monkeypatch: pytest.MonkeyPatch
         "naming the passage's entity": 4 / 8,
     }
     assert measure_queries(GENERATOR, Path("model"), held_out[-2:]) == {"in the requested language": 1 / 2}
-
-
-def test_quality_is_measured_on_held_out_questions(
-    mini_data: Mini, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    recipe = dataclasses.replace(GENERATOR, held_out=0.4, steps=1, query_max_length=5)
-    counts = train(recipe, tmp_path / "model").counts
-    assert counts["held_out"] > 0 and counts["questions"] + counts["held_out"] == 14
-    card = " ".join((tmp_path / "model" / "README.md").read_text(encoding="utf-8").split())
-    (line,) = [line for line in caplog.messages if "in the requested language" in line]
-    assert f"| in the requested language | {float(line.rpartition(' ')[2]):.1%} |" in card
-    assert f"{counts['held_out']} held-out questions (all questions about 40% of the passages)" in card

@@ -35,8 +35,7 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
             positive of question i; ``docids`` of the passages.
         recipe: pooling, temperature and chunk size.
     """
-    settings = recipe.encoder("")
-    no_sync = getattr(model, "no_sync", nullcontext)
+    settings, no_sync = recipe.encoder(""), getattr(model, "no_sync", nullcontext)
 
     def embed(texts: Texts) -> torch.Tensor:
         return pool(model(**texts).last_hidden_state, texts["attention_mask"], settings)
@@ -85,14 +84,14 @@ def embed_in_chunks(
     """Embed ``size`` texts at a time; the backward pass embeds them again with the same random numbers (dropout).
 
     Args:
-        embed: texts → vectors.
-        texts: tokenised texts, (N, T).
+        embed: tokenised texts, (N, T) → vectors.
+        texts: what to embed.
         size: texts per chunk.
         no_sync: context in which processes do not exchange gradients. Only the last chunk's backward pass runs outside
             it, because processes may have different numbers of chunks.
     """
-    rows = range(0, len(texts["input_ids"]), size)
-    chunks = [{name: tensor[at : at + size] for name, tensor in texts.items()} for at in rows]
+    starts = range(0, len(texts["input_ids"]), size)
+    chunks = [{name: tensor[start : start + size] for name, tensor in texts.items()} for start in starts]
     states, parts = [], []
     with torch.no_grad():
         for chunk in chunks:

@@ -107,4 +107,3 @@ def test_pieces_are_learnt_from_the_texts_beside_the_bytes() -> None:
     assert 256 + 15 < len(tokenizer) <= 280
     assert len(tokenizer("kissa")["input_ids"]) == 2  # one piece and the end
     assert tokenizer.tokenize("2024")[-3:] == [f"<0x{ord(digit):02X}>" for digit in "024"]  # never seen: bytes
-    assert train_byte_fallback_tokenizer(["year 2024 2024 2024"], 280).tokenize("2024")[-3:] == ["0", "2", "4"]
