@@ -12,20 +12,23 @@ import pytest
 from conftest import Mini
 
 from train.processes import start, train_as_rank
-from train.samples import cosine, tevatron_items, weights, without_dropout, write_lines, write_recipe
+from train.samples import ENCODER, cosine, tevatron_items, weights, without_dropout, write_lines, write_recipe
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import Precision
 from xqg_repro.train import distributed, xdr, xqg
 from xqg_repro.train.recipe import Recipe
 
 
-def test_processes_share_numbers_evenly_and_only_rank_0_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_share_numbers_evenly_and_only_rank_0_reports(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     logger = logging.getLogger("xqg_repro")
     monkeypatch.setattr(logger, "level", logging.INFO)
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, level in (("0", logging.INFO), ("1", logging.WARNING)):
         monkeypatch.setenv("RANK", rank)
-        distributed.silence_other_ranks()
+        with pytest.raises(InputError, match="systems are compared on"):  # while it reads the data
+            xdr.train(dataclasses.replace(ENCODER, data="xor-mini/dev"), tmp_path / "model")
         assert logger.level == level
     assert distributed.per_process(6, "batch_size") == 3
     with pytest.raises(InputError, match="batch_size is 5, which 2 processes cannot share evenly"):

@@ -8,7 +8,6 @@ Ranks count from 0. Only rank 0 reports and writes the stage folder; all ranks t
 from __future__ import annotations
 
 import json
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,12 +30,6 @@ def get_rank() -> int:
     return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
-def silence_other_ranks() -> None:
-    """Let only rank 0 report progress; the other ranks log warnings and errors."""
-    if get_rank():
-        logging.getLogger("xqg_repro").setLevel(logging.WARNING)
-
-
 def per_process(number: int, name: str) -> int:
     """Each process's share of a recipe's number, which is for all processes together.
 
@@ -44,10 +37,8 @@ def per_process(number: int, name: str) -> int:
         InputError: the processes cannot share it evenly.
     """
     if number % world_size():
-        raise InputError(
-            f"{name} is {number}, which {world_size()} processes cannot share evenly",
-            hint=f"start a number of processes that divides {number}, or change the recipe",
-        )
+        problem = f"{name} is {number}, which {world_size()} processes cannot share evenly"
+        raise InputError(problem, hint=f"start a number of processes that divides {number}, or change the recipe")
     return number // world_size()
 
 
@@ -76,18 +67,17 @@ def build_stage_together(
 
 def _lead(output: str | Path, wanted: Manifest, build: Callable[[Path], dict[str, int]], force: bool) -> Manifest:
     """Build the stage as rank 0: send the other ranks the folder to build in, or "" if there is nothing to do."""
-    building = False
+    sent: list[Path] = []
 
     def build_together(partial: Path) -> dict[str, int]:
-        nonlocal building
-        building = True
+        sent.append(partial)
         gather(str(partial))
         return build(partial)
 
     try:
         return build_stage(output, wanted, build_together, force=force)
     finally:
-        if not building:
+        if not sent:
             gather("")
 
 
@@ -126,8 +116,7 @@ def gather_rows(rows: torch.Tensor) -> torch.Tensor:
         @staticmethod
         def forward(ctx: Any, own: torch.Tensor) -> torch.Tensor:
             sizes = gather(len(own))
-            padding = max(sizes) - len(own)
-            padded = torch.nn.functional.pad(own, (0, 0, 0, padding)).contiguous()
+            padded = torch.nn.functional.pad(own, (0, 0, 0, max(sizes) - len(own))).contiguous()
             parts = [torch.empty_like(padded) for _ in sizes]
             torch.distributed.all_gather(parts, padded)
             start = sum(sizes[: get_rank()])

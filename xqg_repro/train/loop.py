@@ -83,7 +83,8 @@ def train_folder(
     """
     if importlib.util.find_spec("accelerate") is None:
         raise InputError("training needs the package accelerate", hint="pip install 'xqg_repro[train]'")
-    distributed.silence_other_ranks()
+    if distributed.get_rank():  # only rank 0 reports progress
+        logging.getLogger("xqg_repro").setLevel(logging.WARNING)
     split, wanted = plan(recipe)
 
     def build(folder: Path) -> dict[str, int]:
