@@ -250,10 +250,8 @@ def bm25_index(docs: Any, output: str | Path, *, force: bool = False) -> Path:
     def build(folder: Path) -> dict[str, int]:
         for path in folder.glob("[!.]*"):  # of an interrupted run, which Lucene cannot resume
             path.unlink()
-        jvm.ready()
-        from pyserini.index.lucene import LuceneIndexer
-
-        indexer, count = LuceneIndexer(str(folder), threads=1), 0  # one thread, as the order of passages breaks ties
+        indexer_class = jvm.load("pyserini.index.lucene", "LuceneIndexer")
+        indexer, count = indexer_class(str(folder), threads=1), 0  # one thread, as the order of passages breaks ties
         try:
             for doc in track(docs.docs_iter(), docs.docs_count(), "bm25", "passages"):
                 indexer.add_doc_dict({"id": doc.doc_id, "contents": to_passage(doc).default_text()})
@@ -267,10 +265,7 @@ def bm25_index(docs: Any, output: str | Path, *, force: bool = False) -> Path:
 
 
 def _bm25_run(index: Path, questions: Mapping[str, str], depth: int) -> Run:
-    jvm.ready()
-    from pyserini.search.lucene import LuceneSearcher
-
-    searcher = LuceneSearcher(str(index))
+    searcher = jvm.load("pyserini.search.lucene", "LuceneSearcher")(str(index))
     searcher.set_bm25(BM25["k1"], BM25["b"])
     run: Run = {}
     qids = list(questions)
