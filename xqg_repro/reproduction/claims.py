@@ -157,11 +157,11 @@ def claims_table(evidence: Evidence) -> Table:
 
 
 def claims_text(evidence: Evidence) -> str:
-    """The claims for a terminal, one per line."""
+    """The claims for a terminal, one per line; details are in :func:`claims_table`."""
     width = max(len(status) for status in Status)
     lines = [f"The paper's claims on {evidence.benchmark.name}"]
     for claim, (status, measured) in evidence.findings:
-        lines.append(f"  {status:{width}}  {claim.text} [{measured}]")
+        lines.append(f"  {status:{width}}  {claim.text} [{measured.partition(';')[0]}]")
     return "\n".join(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -106,10 +107,11 @@ class Report:
             table = self.comparison.table(measure)
             by_language = Table(table.header[:-1], [row[:-1] for row in table.rows])  # averages have their own table
             parts.append(by_language.text(bold=bold))
-        parts += [self.averages().text(bold=bold), self.comparison.legend(bold=bold), self._verdict_lines()]
+        legend = textwrap.fill(self.comparison.legend(bold=bold), 100)
+        parts += [self.averages().text(bold=bold), legend, self._verdict_lines()]
         if self.has_claims:
             parts.append(claims_text(self.evidence))
-        return "\n\n".join(["", *filter(None, parts)])
+        return "\n\n".join(filter(None, parts))
 
     def averages(self) -> Table:
         """Systems × measures: averages over languages, with what is significant."""
