@@ -1,4 +1,7 @@
-"""Plots as SVG: equal numbers give equal bytes. They need matplotlib, from the extra ``plots``."""
+"""Plots as SVG: equal numbers give equal bytes.
+
+They need matplotlib, from the extra ``plots``, and raise :class:`InputError` if it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +65,11 @@ def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[
     """Draw panels side by side over the same x positions and write them to an SVG file.
 
     Args:
-        path: the file.
+        path: the file; :class:`InputError` if it cannot be written.
         x: label of the x axis.
         ticks: labels of the x positions, which are equally spaced.
         panels: the panels; each line has its name at its right end.
         bold: name of the line that is thick and black; the others are thin and coloured.
-
-    Raises:
-        InputError: matplotlib is not installed, or the file cannot be written.
     """
 
     def draw(figure: Figure) -> None:
@@ -91,9 +91,6 @@ def bars(columns: Sequence[str], systems: Sequence[tuple[str, Sequence[Bar]]], l
         columns: labels of the groups.
         systems: name, for the legend, and one bar per column.
         label: label of the y axis.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
     width = 0.84 / len(systems)
     looks = cycle([(colour, hatch) for hatch in ("", "///", "...") for colour in _COLOURS])
@@ -126,9 +123,6 @@ def heat_map(
         values: one per row and column, at least 0; the cell of a NaN is grey with a dash.
         label: title above the map.
         digits: decimals.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
 
     def draw(figure: Figure) -> None:
@@ -157,9 +151,6 @@ def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float
     Args:
         x: label of the x axes.
         panels: label of the y axis → name of the line → points.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
 
     def draw(figure: Figure) -> None:

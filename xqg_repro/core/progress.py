@@ -22,7 +22,7 @@ SECONDS_BETWEEN_LINES = 60.0
 
 @contextmanager
 def progress_bar(total: int | None, name: str, unit: str) -> Iterator[tqdm]:
-    """Show the progress of long-running work.
+    """Show the progress of long-running work: a tqdm bar, whose ``update(n)`` is to be called after every n items.
 
     Without a terminal there is no bar; instead, :func:`progress_line` is logged every minute.
 
@@ -30,9 +30,6 @@ def progress_bar(total: int | None, name: str, unit: str) -> Iterator[tqdm]:
         total: number of items; ``None`` if unknown.
         name: label, usually the stage.
         unit: plural noun for the items.
-
-    Yields:
-        a tqdm bar; call ``update(n)`` after every n items.
     """
     from tqdm import tqdm
 

@@ -81,11 +81,10 @@ class TextEncoder:
         return self._encode(passages, self.config.passage_max_length)
 
     def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Embed any number of questions without keeping the vectors.
+        """Embed any number of questions without keeping the vectors, in an order that depends only on the questions.
 
         Yields:
-            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension). Each question
-            occurs once; the order depends only on the questions.
+            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension).
         """
         return self._batches((self.config.query_prefix + query for query in queries), self.config.query_max_length)
 

@@ -62,14 +62,8 @@ def generate(
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
         config: the generator; the manifest records the precision that ``None`` resolved to.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
-        tokens_per_batch: see :class:`QueryGenerator`.
-        device: a torch device; ``None`` takes a GPU if available.
-        force: generate again even if the folder matches.
-
-    Raises:
-        InputError: unknown dataset, collection without passages, model folder without weights or with another kind of
-            model, invalid prompt, unusable device, full disk.
+        tokens_per_batch: see :class:`QueryGenerator`, which also lists errors.
+        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
     """
     check_shard_size(shard_size)
     check_generator(config)

@@ -62,11 +62,7 @@ def _download(dataset: str) -> Path:
 
 
 def queries_fingerprint(source: str | Path) -> str:
-    """Fingerprint of a source of queries as a stage's input: of its manifest, or of its files' names and bytes.
-
-    Raises:
-        InputError: as :func:`query_files`; or a file of a stage folder is missing.
-    """
+    """Fingerprint of :func:`query_files` as a stage's input: of their manifest, or of the files' names and bytes."""
     files = query_files(source)
     folder = Path(source)
     if (folder / MANIFEST).exists():
@@ -78,18 +74,15 @@ def queries_fingerprint(source: str | Path) -> str:
 def read_queries(
     source: str | Path, languages: Sequence[str], count: int, *, allow_missing: bool = False
 ) -> Iterator[PassageQueries]:
-    """Read the first ``count`` queries per language of each line; memory holds one line.
+    """Read the first ``count`` queries in each of ``languages`` from each line; memory holds one line.
 
     Args:
         source: see :func:`query_files`.
-        languages: the languages to read; others are ignored.
-        count: queries per language.
-        allow_missing: accept lines that lack a language or some of its queries. A language without queries is left
-            out.
+        languages, count: what to read; other languages and queries are ignored.
+        allow_missing: accept lines that lack queries. A language without queries is left out.
 
     Raises:
-        InputError: names file and line; the line is malformed or truncated, lacks a language, or has fewer queries
-            than ``count``.
+        InputError: a line is malformed or truncated, or lacks queries; file and line are named.
     """
     for path in query_files(source):
         with open(path, "rb") as file:

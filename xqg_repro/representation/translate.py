@@ -56,14 +56,11 @@ def translate(
         languages: ISO 639-1 codes of the target languages.
         config: the translator.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        shard_size: passages per shard; an interrupted run loses at most one shard.
         tokens_per_batch: see :class:`Translator`.
-        device: a torch device; ``None`` takes a GPU if available.
-        force: translate again even if the folder matches.
+        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
-        InputError: unknown dataset, dataset without passages or in another language, full disk; see also
-            :func:`check_translator` and :class:`Translator`.
+        InputError: a dataset in another language; also as :func:`check_translator` and :class:`Translator`.
     """
     check_shard_size(shard_size)
     check_translator(config, languages)
@@ -83,19 +80,20 @@ def translate(
         },
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
+
+    def load() -> Callable[[Sequence[Document], tqdm], list[PassageTranslations]]:
+        translator = Translator(config, languages, device, tokens_per_batch)
+        return lambda passages, progress: translator.translate(passages, progress.update)
+
     stage = LineStage(
         name=STAGE,
         unit="translations",
         per_passage=len(languages),
-        load=lambda: _load(Translator(config, languages, device, tokens_per_batch)),
+        load=load,
         read=_read_file,
         count=_count,
     )
     return build_stage(output, wanted, lambda folder: stage.write(dataset, folder, shard_size), force=force)
-
-
-def _load(translator: Translator) -> Callable[[Sequence[Document], tqdm], list[PassageTranslations]]:
-    return lambda passages, progress: translator.translate(passages, progress.update)
 
 
 def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
@@ -111,11 +109,7 @@ def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
 
 
 def read_translations(folder: str | Path) -> Iterator[PassageTranslations]:
-    """The translations in a folder that :func:`translate` wrote, in the collection's order.
-
-    Raises:
-        InputError: a line is truncated or malformed; names file and line.
-    """
+    """The translations in a folder that :func:`translate` wrote; :class:`InputError` names the line if one is bad."""
     for path in sorted(Path(folder).glob("*.jsonl")):
         yield from _read_file(path)
 
