@@ -62,8 +62,7 @@ def _input_digest(path: Path, algorithm: str, *version: int) -> str:
 def read_text(path: Path, what: str = "file") -> str:
     """The text of a UTF-8 file, which messages call ``what``; a name in ``.gz`` is decompressed.
 
-    Raises:
-        InputError: the file is missing, truncated, not UTF-8 or unreadable.
+    :class:`InputError` if the file is missing, truncated, not UTF-8 or unreadable.
     """
     try:
         opener = gzip.open if path.suffix == ".gz" else open
@@ -80,8 +79,7 @@ def read_text(path: Path, what: str = "file") -> str:
 def read_json(path: Path, what: str = "file", hint: str = "") -> Any:
     """The content of a JSON file, read by :func:`read_text`; ``hint`` tells users what the file should contain.
 
-    Raises:
-        InputError: the file cannot be read or is not JSON, or an object in it repeats a key.
+    :class:`InputError` if the file cannot be read or is not JSON, or an object in it repeats a key.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -54,15 +54,8 @@ def read_yaml(path: Path) -> Any:
 def parse(cls: type[T], data: Any, source: str | Path) -> T:
     """Build a dataclass from YAML data.
 
-    Nested dataclasses, tuples, mappings, enums, ``| None`` and plain types are supported.
-
-    Args:
-        cls: the dataclass; its own checks run too.
-        data: field name → value.
-        source: where the data come from, for messages.
-
-    Raises:
-        InputError: an unknown or missing key, or a value of another type; the key is named.
+    Nested dataclasses, tuples, mappings, enums, ``| None`` and plain types are supported. The dataclass's own checks
+    run too. :class:`InputError` names ``source`` and the key that is unknown, missing or of another type.
     """
     if not isinstance(data, dict):
         raise InputError(f"{cls.__name__} must be a mapping, not {type(data).__name__}", path=source)

@@ -34,11 +34,7 @@ class PassageQueries(NamedTuple):
     queries: dict[str, tuple[str, ...]]
 
     def line(self) -> str:
-        """The JSON line, without its end.
-
-        >>> PassageQueries("7", {"fi": ("Missä Turku on?",)}).line()
-        '{"docid": "7", "generated_queries": {"fi": ["Missä Turku on?"]}}'
-        """
+        """The JSON line, without its end; see :mod:`xqg_repro.representation.queries`."""
         return json.dumps({"docid": self.docid, "generated_queries": self.queries}, ensure_ascii=False)
 
 

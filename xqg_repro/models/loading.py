@@ -35,8 +35,7 @@ _MODEL_FILES = (
 def resolve_model(model: str) -> Path:
     """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
 
-    Raises:
-        InputError: no such folder, a folder without weights, or a model that is neither cached nor downloadable.
+    :class:`InputError` for no such folder, one without weights, or a model that is neither cached nor downloadable.
     """
     if model.startswith(PACKAGED):
         folder = resource("models", model.removeprefix(PACKAGED))
@@ -94,10 +93,8 @@ def load_model(
 ) -> tuple[Any, Any]:
     """Load the tokenizer and the model of a folder with one of transformers' auto classes, without its messages.
 
-    Weights whose names start with one of ``untrained`` may be missing; they are then random.
-
-    Raises:
-        InputError: the folder holds no such ``kind`` of model, or lacks weights.
+    Weights whose names start with one of ``untrained`` may be missing; they are then random. :class:`InputError` if the
+    folder holds no such ``kind`` of model, or lacks other weights.
     """
     from pickle import UnpicklingError  # how the weights-only reader refuses anything else
 

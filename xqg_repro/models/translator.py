@@ -27,11 +27,7 @@ class PassageTranslations(NamedTuple):
     unfinished: list[str]
 
     def line(self) -> str:
-        """The JSON line, without its end.
-
-        >>> PassageTranslations("7", {"fi": "Turku on kaupunki."}, []).line()
-        '{"docid": "7", "translations": {"fi": "Turku on kaupunki."}}'
-        """
+        """The JSON line, without its end; see :mod:`xqg_repro.representation.translate`."""
         item: dict[str, Any] = {"docid": self.docid, "translations": self.texts}
         if self.unfinished:
             item["unfinished"] = self.unfinished

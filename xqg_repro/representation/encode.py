@@ -32,14 +32,10 @@ def encode(
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
         config: the encoder.
-        output: the stage folder.
         shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
         dtype: ``float32`` or ``float16``; applies to the files only.
         device: a torch device; ``None`` takes a GPU if available.
         force: encode again even if the folder matches.
-
-    Raises:
-        InputError: unknown dataset, collection without passages, model folder without weights, full disk.
     """
     check_shard_size(shard_size)
     check_dtype(dtype)

@@ -33,7 +33,7 @@ from xqg_repro.models.generator import (
 )
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import GeneratorConfig
-from xqg_repro.representation.lines import LineStage
+from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
 
 if TYPE_CHECKING:
@@ -75,15 +75,21 @@ def generate(
         {"collection": dataset_id, "generator": dataclasses.asdict(config), "shard_size": shard_size},
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
-    stage = LineStage(
-        name="generate",
-        unit="queries",
-        per_passage=len(config.languages) * config.queries,
-        load=lambda: _load(QueryGenerator(config, device, tokens_per_batch)),
-        read=lambda path: read_queries(path, config.languages, config.queries),
-        count=_count,
-    )
-    return build_stage(output, wanted, lambda folder: stage.write(dataset, folder, shard_size), force=force)
+
+    def build(folder: Path) -> dict[str, int]:
+        return write_lines(
+            dataset,
+            folder,
+            shard_size,
+            name="generate",
+            unit="queries",
+            per_passage=len(config.languages) * config.queries,
+            write=_load(QueryGenerator(config, device, tokens_per_batch)),
+            read=lambda path: read_queries(path, config.languages, config.queries),
+            count=_count,
+        )
+
+    return build_stage(output, wanted, build, force=force)
 
 
 def _keep_precision(config: GeneratorConfig, output: Path) -> GeneratorConfig:

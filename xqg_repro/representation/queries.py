@@ -21,12 +21,8 @@ from xqg_repro.representation.lines import parse_line
 def query_files(source: str | Path) -> list[Path]:
     """The files of a source of queries, in numeric order (``shard_10`` after ``shard_9``).
 
-    Args:
-        source: a ``.jsonl`` file; a folder with such files, or with ``data/*.jsonl``; otherwise the id of a dataset on
-            the Hugging Face hub (``owner/name``), which is downloaded unless cached.
-
-    Raises:
-        InputError: the source does not exist, has no queries, or cannot be downloaded.
+    A source is a ``.jsonl`` file; a folder with such files, or with ``data/*.jsonl``; otherwise the id of a dataset on
+    the Hugging Face hub (``owner/name``), which is downloaded unless cached. :class:`InputError` if it has no queries.
     """
     path = Path(source)
     if path.is_file():
@@ -64,10 +60,9 @@ def _download(dataset: str) -> Path:
 def queries_fingerprint(source: str | Path) -> str:
     """Fingerprint of :func:`query_files` as a stage's input: of their manifest, or of the files' names and bytes."""
     files = query_files(source)
-    folder = Path(source)
-    if (folder / MANIFEST).exists():
-        verify(folder)
-        return fingerprint(folder)
+    if (Path(source) / MANIFEST).exists():
+        verify(Path(source))
+        return fingerprint(Path(source))
     return digest({path.name: input_digest(path) for path in files})
 
 

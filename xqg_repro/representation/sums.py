@@ -96,7 +96,6 @@ def sum_queries(
     Args:
         queries: see :func:`~xqg_repro.representation.queries.query_files`.
         config: the encoder; queries are encoded as questions are.
-        output: the stage folder.
         languages, count, per_language, every_rank: see :class:`Layout`.
         dtype: one of :data:`~xqg_repro.representation.sumstore.DTYPES`; applies to the files only, sums are computed
             in float32.
@@ -106,9 +105,7 @@ def sum_queries(
     Returns:
         the manifest, which counts the passages, their queries, and the missing queries.
 
-    Raises:
-        InputError: unknown language, passage that occurs twice or has too few queries (without ``allow_missing``),
-            malformed line, sum beyond float16's range, model folder without weights, full disk.
+    :class:`InputError` if a passage occurs twice, or has too few queries and not ``allow_missing``.
     """
     check_shard_size(shard_size)
     check_dtype(dtype, "sums", DTYPES)
@@ -244,11 +241,9 @@ class Sums:
         return np.concatenate([shard[:, groups, rank].any(axis=1) for shard in counts])
 
     def take(self, places: np.ndarray, groups: Sequence[int], rank: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of some passages over some groups at one rank.
+        """The sums of the passages at ``places`` over the groups and at the rank that :meth:`select` returned.
 
-        Args:
-            places: int64, shape (n,), in any order; -1 for a passage without sums.
-            groups, rank: as :meth:`select` returns them.
+        Places are int64, shape (n,), in any order; -1 for a passage without sums.
 
         Returns:
             sums, float32, shape (n, dimension), and the number of queries in each, int64, shape (n,).

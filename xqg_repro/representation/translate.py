@@ -12,23 +12,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import Manifest, build_stage
-from xqg_repro.models.generator import Document
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, Translator, check_translator
-from xqg_repro.representation.lines import LineStage, parse_line
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from xqg_repro.representation.lines import parse_line, write_lines
 
 STAGE = "translate"
 SHARD_SIZE = 50
@@ -81,19 +76,21 @@ def translate(
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
 
-    def load() -> Callable[[Sequence[Document], tqdm], list[PassageTranslations]]:
+    def build(folder: Path) -> dict[str, int]:
         translator = Translator(config, languages, device, tokens_per_batch)
-        return lambda passages, progress: translator.translate(passages, progress.update)
+        return write_lines(
+            dataset,
+            folder,
+            shard_size,
+            name=STAGE,
+            unit="translations",
+            per_passage=len(languages),
+            write=lambda passages, progress: translator.translate(passages, progress.update),
+            read=_read_file,
+            count=_count,
+        )
 
-    stage = LineStage(
-        name=STAGE,
-        unit="translations",
-        per_passage=len(languages),
-        load=load,
-        read=_read_file,
-        count=_count,
-    )
-    return build_stage(output, wanted, lambda folder: stage.write(dataset, folder, shard_size), force=force)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
