@@ -4,13 +4,12 @@ import sys
 import pytest
 
 import xqg_repro.retrieval
-from xqg_repro.core.errors import InputError
 
 
 def test_public_names_are_imported_on_first_use() -> None:
     code = (
-        "import sys, xqg_repro.core as core; assert 'xqg_repro.core.stages' not in sys.modules;"
-        "assert 'Manifest' in dir(core); core.Manifest; assert 'xqg_repro.core.stages' in sys.modules"
+        "import sys, xqg_repro.models as models; assert 'xqg_repro.models.encoder' not in sys.modules;"
+        "assert 'QueryEncoder' in dir(models); models.QueryEncoder; assert 'xqg_repro.models.encoder' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -24,5 +23,4 @@ def test_a_public_name_takes_precedence_over_the_module_of_that_name() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing"):
-        xqg_repro.core.nothing  # noqa: B018
-    assert xqg_repro.core.InputError is InputError
+        xqg_repro.retrieval.nothing  # noqa: B018

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import choose, convert_enums, parse, read_yaml
+from xqg_repro.core.settings import convert_enums, parse, read_yaml
 
 
 class Colour(StrEnum):
@@ -96,12 +96,6 @@ def test_plain_strings_become_members() -> None:
     assert Whole("w", colour="blue").colour is Colour.BLUE  # type: ignore[arg-type]
     with pytest.raises(InputError, match="colour is 'green'"):
         Whole("w", colour="green")  # type: ignore[arg-type]
-
-
-def test_an_unknown_preset_names_the_others() -> None:
-    assert choose({"a": 1, "b": 2}, "b", "thing") == 2
-    with pytest.raises(InputError, match=r"unknown thing 'c' .choose from: a, b"):
-        choose({"a": 1, "b": 2}, "c", "thing")
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,8 @@ def together(folder: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 def decoded(folder: Path) -> np.ndarray:
     """All sums as they are read back: float32, (passages, groups, ranks, dimension)."""
     sums = read_sums(folder)
-    (groups, ranks), places = sums.layout.shape, np.arange(sums.manifest.counts["passages"])
+    groups, ranks = len(sums.layout.groups), len(sums.layout.ranks)
+    places = np.arange(sums.manifest.counts["passages"])
     taken = [[sums.take(places, [group], rank)[0] for rank in range(ranks)] for group in range(groups)]
     return np.moveaxis(np.array(taken), 2, 0)
 

@@ -36,12 +36,7 @@ def register() -> None:
 def load(dataset_id: str, needs: Sequence[str] = ()) -> ir_datasets.Dataset:
     """The dataset with that id, from this package or ir-datasets.
 
-    Args:
-        dataset_id: ir-datasets id.
-        needs: parts that it must have: ``docs``, ``queries``, ``qrels``.
-
-    Raises:
-        InputError: the id is unknown (similar ids are named), or the dataset lacks a part.
+    :class:`InputError` if the id is unknown or the dataset lacks a part of ``needs``: ``docs``, ``queries``, ``qrels``.
     """
     import ir_datasets
 
@@ -72,11 +67,7 @@ def fingerprint(dataset: Any, kind: str) -> str:
 
 
 def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
-    """Docid → text, without the title, of a run's passages.
-
-    Raises:
-        InputError: the collection does not have one of the passages.
-    """
+    """Docid → text, without the title, of a run's passages; :class:`InputError` if the collection lacks one."""
     docs = dataset.docs_store().get_many(sorted(docids))
     if unknown := set(docids) - docs.keys():
         raise InputError(
@@ -87,11 +78,7 @@ def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
 
 
 def file_path(name: str, file: str) -> Path | None:
-    """Path of a collection's data file, which is downloaded if necessary; ``None`` for an unknown file.
-
-    Raises:
-        InputError: the file cannot be downloaded, or its checksum is wrong.
-    """
+    """:meth:`~xqg_repro.collection.files.DataFile.path` of a collection's data file; ``None`` for an unknown file."""
     from xqg_repro.collection.files import data_files
 
     data_file = data_files(name).get(file)
@@ -99,11 +86,7 @@ def file_path(name: str, file: str) -> Path | None:
 
 
 def file_checksum(name: str, file: str) -> str:
-    """MD5 of a data file of one of this package's collections, which is downloaded if necessary.
-
-    Raises:
-        InputError: the file cannot be downloaded, or its checksum is wrong.
-    """
+    """MD5 of a data file of one of this package's collections, which is downloaded if necessary."""
     from xqg_repro.collection.files import PackagedFile, data_files
     from xqg_repro.collection.xor_mini import FOLDER, NAME
 

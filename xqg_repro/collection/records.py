@@ -40,10 +40,7 @@ def read_questions(file: DataFile) -> tuple[list[Question], str]:
     """Questions in XOR-TyDi's JSON lines (``id``, ``question``, ``lang``, ``answers``), and the file's fingerprint.
 
     Language labels are stripped, as XOR-TyDi's training file labels every Arabic question ``" ar"``. Answers may be
-    missing, as in the test file.
-
-    Raises:
-        InputError: a line is not JSON, lacks a field or repeats an id; file and line are named.
+    missing, as in the test file. :class:`InputError` names the line that is not JSON, lacks a field or repeats an id.
     """
     return _read_questions(file.path(), file.fingerprint()), file.fingerprint()
 

@@ -46,12 +46,7 @@ def parse_squad(path: Path, what: str = "file") -> list[Article]:
     Repeated answers to a question are dropped. Titles, ids, languages (``lang``), answers and their positions
     (``answer_start``) may be missing, as in XOR-TyDi's gold paragraphs.
 
-    Args:
-        path: the file.
-        what: what messages call it.
-
-    Raises:
-        InputError: the file is missing or in another format.
+    :class:`InputError`, which calls the file ``what``, if it is missing or in another format.
     """
     try:
         return [_article(item) for item in json.loads(read_text(path, what))["data"]]

@@ -11,13 +11,9 @@ from xqg_repro.core.ids import check_id
 
 
 def read_topics(topics: str) -> tuple[dict[str, str], str]:
-    """Questions by id, and their fingerprint.
+    """Questions by id, and their fingerprint; ``topics`` is an ir-datasets id, or a TSV file (``qid<TAB>text``).
 
-    Args:
-        topics: an ir-datasets id, or a TSV file (``qid<TAB>text``).
-
-    Raises:
-        InputError: the topics are unknown or empty, or a line does not have two columns or repeats an id.
+    :class:`InputError` if the topics are unknown or empty, or a line does not have two columns or repeats an id.
     """
     path = Path(topics)
     if path.suffix in (".tsv", ".txt") or path.is_file():
@@ -51,8 +47,7 @@ def _read_topics_file(path: Path) -> dict[str, str]:
 def write_topics(queries: dict[str, str], path: str | Path) -> int:
     """Write questions as ``qid<TAB>text``, with single spaces as white space; return their number.
 
-    Raises:
-        InputError: an id does not fit into a TREC run, or a text is blank.
+    :class:`InputError` if an id does not fit into a TREC run, or a text is blank.
     """
     for qid, text in queries.items():
         check_id(qid, path)

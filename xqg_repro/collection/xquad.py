@@ -48,11 +48,7 @@ def datasets() -> dict[str, Dataset]:
 
 
 def located_answers(language: str) -> dict[str, tuple[Answer, ...]]:
-    """Question id → the answers and their positions in the documents of ``xquad/<language>``.
-
-    Raises:
-        InputError: an answer is not at its position; the file and the question are named.
-    """
+    """Question id → answers and their positions in ``xquad/<language>``; :class:`InputError` if one is not there."""
     file = data_files(NAME)[f"xquad.{language}.json"]
     docs, rows = _parse(file.path(), file.fingerprint())
     texts = {doc.doc_id: doc.text for doc in docs}

@@ -26,11 +26,7 @@ class InputError(Exception):
 
 
 def exit_status(action: Callable[[], int]) -> int:
-    """Run a command; print an error as one line on stderr and turn it into an exit status.
-
-    Returns:
-        the status that ``action`` returns; 2 after an input error; 130 after an interrupt.
-    """
+    """Run a command and return its exit status: 2 after an error, printed as one line, and 130 after an interrupt."""
     try:
         return action()
     except InputError as error:

@@ -60,14 +60,9 @@ def _input_digest(path: Path, algorithm: str, *version: int) -> str:
 
 
 def read_text(path: Path, what: str = "file") -> str:
-    """The text of a UTF-8 file; a name in ``.gz`` is decompressed.
+    """The text of a UTF-8 file, which messages call ``what``; a name in ``.gz`` is decompressed.
 
-    Args:
-        path: the file.
-        what: what messages call it.
-
-    Raises:
-        InputError: the file is missing, truncated, not UTF-8 or unreadable.
+    :class:`InputError` if the file is missing, truncated, not UTF-8 or unreadable.
     """
     try:
         opener = gzip.open if path.suffix == ".gz" else open
@@ -82,15 +77,9 @@ def read_text(path: Path, what: str = "file") -> str:
 
 
 def read_json(path: Path, what: str = "file", hint: str = "") -> Any:
-    """The content of a JSON file; a name in ``.gz`` is decompressed.
+    """The content of a JSON file, read by :func:`read_text`; ``hint`` tells users what the file should contain.
 
-    Args:
-        path: the file.
-        what: what messages call it.
-        hint: what the file should contain, for messages.
-
-    Raises:
-        InputError: as :func:`read_text`; or the file is not JSON, or an object in it repeats a key.
+    :class:`InputError` if the file cannot be read or is not JSON, or an object in it repeats a key.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -42,26 +42,19 @@ def check_languages(codes: Iterable[str]) -> None:
 
 
 _MARKS = r"\u0300-\u036f"  # accents that decomposed text writes as separate characters
-_LATIN = rf"\p{{Latin}}{_MARKS}"
 
 SCRIPTS = {
     "ar": r"\p{Script_Extensions=Arabic}",  # with the vowel marks, which Arabic shares with Syriac
     "bn": r"\p{Bengali}",
-    "de": _LATIN,
     "el": rf"\p{{Greek}}{_MARKS}",
-    "en": _LATIN,
-    "es": _LATIN,
-    "fi": _LATIN,
     "hi": r"\p{Devanagari}",
     "ja": r"\p{Hiragana}\p{Katakana}\p{Han}〆ーｰ゛゜ﾞﾟ\u3099\u309a",  # signs that both kana share have no script
     "ko": r"\p{Hangul}",
-    "ro": _LATIN,
     "ru": rf"\p{{Cyrillic}}{_MARKS}",
     "te": r"\p{Telugu}",
     "th": r"\p{Thai}",
-    "tr": _LATIN,
-    "vi": _LATIN,
     "zh": r"\p{Han}",
+    **dict.fromkeys(("de", "en", "es", "fi", "ro", "tr", "vi"), rf"\p{{Latin}}{_MARKS}"),
 }
 """ISO 639-1 code → the characters of the language's script, for a set ``[…]`` of the module ``regex``."""
 
@@ -85,18 +78,16 @@ SHORTEST_SENTENCE = 20
 """Characters; a shorter piece usually ends in an abbreviation, so it is joined to its neighbour."""
 
 _SENTENCE_ENDS = r"(?<=[.!?؟])\s+|(?<=[।。！？])\s*"
-# Thai does not mark the ends of sentences; spaces separate sentences or clauses
-_ENDS = {"th": r"\s+"}
 
 
 def split_sentences(text: str, language: str) -> list[str]:
-    """A paragraph's sentences; in Thai, which does not mark their ends, the text between spaces.
+    """A paragraph's sentences; in Thai, which does not mark their ends, the sentences or clauses between spaces.
 
     >>> split_sentences("It is by Dr. Who of Gallifrey. He came late! Why did he come so late?", "en")
     ['It is by Dr. Who of Gallifrey. He came late!', 'Why did he come so late?']
     """
     sentences: list[str] = []
-    for piece in re.split(_ENDS.get(language, _SENTENCE_ENDS), text.strip()):
+    for piece in re.split(r"\s+" if language == "th" else _SENTENCE_ENDS, text.strip()):
         if sentences and min(len(sentences[-1]), len(piece)) < SHORTEST_SENTENCE:
             sentences[-1] = f"{sentences[-1]} {piece}".strip()
         elif piece:

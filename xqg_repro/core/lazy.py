@@ -34,12 +34,7 @@ class LazyPackage(ModuleType):
 
 
 def export(package: str, **names: Sequence[str]) -> None:
-    """Declare a package's public names.
-
-    Args:
-        package: the package, ``__name__`` in its ``__init__``.
-        names: module → the names that it provides.
-    """
+    """Declare a package's public names, by the module that provides them; a package passes its ``__name__``."""
     module = sys.modules[package]
     module.__dict__["_homes"] = {name: home for home, public in names.items() for name in public}
     module.__class__ = LazyPackage

@@ -1,4 +1,7 @@
-"""Plots as SVG: equal numbers give equal bytes. They need matplotlib, from the extra ``plots``."""
+"""Plots as SVG: equal numbers give equal bytes.
+
+They need matplotlib, from the extra ``plots``, and raise :class:`InputError` if it is not installed.
+"""
 
 from __future__ import annotations
 
@@ -62,14 +65,11 @@ def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[
     """Draw panels side by side over the same x positions and write them to an SVG file.
 
     Args:
-        path: the file.
+        path: the file; :class:`InputError` if it cannot be written.
         x: label of the x axis.
         ticks: labels of the x positions, which are equally spaced.
         panels: the panels; each line has its name at its right end.
         bold: name of the line that is thick and black; the others are thin and coloured.
-
-    Raises:
-        InputError: matplotlib is not installed, or the file cannot be written.
     """
 
     def draw(figure: Figure) -> None:
@@ -87,13 +87,7 @@ def plot_lines(path: str | Path, x: str, ticks: Sequence[str], panels: Sequence[
 def bars(columns: Sequence[str], systems: Sequence[tuple[str, Sequence[Bar]]], label: str) -> str:
     """Grouped bars with intervals, as SVG text: one group per column, one colour per system.
 
-    Args:
-        columns: labels of the groups.
-        systems: name, for the legend, and one bar per column.
-        label: label of the y axis.
-
-    Raises:
-        InputError: matplotlib is not installed.
+    Each system has a name, for the legend, and one bar per column; ``label`` is that of the y axis.
     """
     width = 0.84 / len(systems)
     looks = cycle([(colour, hatch) for hatch in ("", "///", "...") for colour in _COLOURS])
@@ -122,13 +116,10 @@ def heat_map(
     """A heat map with the numbers in its cells, as SVG text.
 
     Args:
-        rows, columns: names of the rows, from the top, and of the columns.
+        rows, columns: their names; the first row is at the top.
         values: one per row and column, at least 0; the cell of a NaN is grey with a dash.
         label: title above the map.
         digits: decimals.
-
-    Raises:
-        InputError: matplotlib is not installed.
     """
 
     def draw(figure: Figure) -> None:
@@ -154,12 +145,7 @@ def heat_map(
 def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> str:
     """Lines through points (x, y), as SVG text; the panels are side by side, each with its own scales.
 
-    Args:
-        x: label of the x axes.
-        panels: label of the y axis → name of the line → points.
-
-    Raises:
-        InputError: matplotlib is not installed.
+    ``panels`` has, for the label of each y axis and the name of each line, the points; ``x`` labels the x axes.
     """
 
     def draw(figure: Figure) -> None:

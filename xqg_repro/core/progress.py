@@ -22,17 +22,10 @@ SECONDS_BETWEEN_LINES = 60.0
 
 @contextmanager
 def progress_bar(total: int | None, name: str, unit: str) -> Iterator[tqdm]:
-    """Show the progress of long-running work.
+    """Show the progress of long-running work: a tqdm bar, whose ``update(n)`` is to be called after every n items.
 
-    Without a terminal there is no bar; instead, :func:`progress_line` is logged every minute.
-
-    Args:
-        total: number of items; ``None`` if unknown.
-        name: label, usually the stage.
-        unit: plural noun for the items.
-
-    Yields:
-        a tqdm bar; call ``update(n)`` after every n items.
+    Without a terminal there is no bar; instead, :func:`progress_line` is logged every minute. The total is ``None`` if
+    unknown, the name is usually the stage, and the unit is a plural noun for the items.
     """
     from tqdm import tqdm
 

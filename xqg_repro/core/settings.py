@@ -32,11 +32,7 @@ def resource(*parts: str) -> Path:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        InputError: the file cannot be parsed or repeats a key; the line is named.
-    """
+    """The content of a YAML file; :class:`InputError` with the line if it cannot be parsed or repeats a key."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -58,15 +54,8 @@ def read_yaml(path: Path) -> Any:
 def parse(cls: type[T], data: Any, source: str | Path) -> T:
     """Build a dataclass from YAML data.
 
-    Nested dataclasses, tuples, mappings, enums, ``| None`` and plain types are supported.
-
-    Args:
-        cls: the dataclass; its own checks run too.
-        data: field name → value.
-        source: where the data come from, for messages.
-
-    Raises:
-        InputError: an unknown or missing key, or a value of another type; the key is named.
+    Nested dataclasses, tuples, mappings, enums, ``| None`` and plain types are supported. The dataclass's own checks
+    run too. :class:`InputError` names ``source`` and the key that is unknown, missing or of another type.
     """
     if not isinstance(data, dict):
         raise InputError(f"{cls.__name__} must be a mapping, not {type(data).__name__}", path=source)
@@ -123,14 +112,10 @@ def convert_enums(settings: Any, **kinds: type[StrEnum]) -> None:
         object.__setattr__(settings, name, to_member(kind, getattr(settings, name), name))
 
 
-def read_presets(cls: type[T], file: str) -> dict[str, T]:
-    """The named settings in a YAML file of ``resources``."""
+def read_preset(cls: type[T], file: str, name: str, what: str) -> T:
+    """Named settings from a YAML file of ``resources``; :class:`InputError` lists all names if the name is unknown."""
     path = resource(file)
-    return {name: parse(cls, data, path) for name, data in read_yaml(path).items()}
-
-
-def choose(presets: Mapping[str, T], name: str, what: str) -> T:
-    """The preset of that name; :class:`InputError` with the known names if there is none."""
+    presets = read_yaml(path)
     if name not in presets:
         raise InputError(f"unknown {what} {name!r}", hint=f"choose from: {', '.join(presets)}")
-    return presets[name]
+    return parse(cls, presets[name], path)

@@ -96,8 +96,7 @@ def read_docids(path: Path) -> list[str]:
 def read_shards(folder: str | Path) -> Iterator[tuple[list[str], np.ndarray]]:
     """The shards of a folder of embeddings, in order: docids and memory-mapped vectors (float, (n, dimension)).
 
-    Raises:
-        InputError: the folder has no shard, or a shard differs in the numbers of docids and vectors; names the file.
+    :class:`InputError` if the folder has no shard, or a shard differs in the numbers of docids and vectors.
     """
     paths = sorted(Path(folder).glob("*.npy"))
     if not paths:

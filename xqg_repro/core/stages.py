@@ -115,18 +115,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def verify(folder: Path, *, checksums: bool = False) -> Manifest:
-    """Check a stage folder's files against its manifest.
-
-    Args:
-        folder: the stage folder.
-        checksums: compare SHA-256 as well as sizes.
-
-    Returns:
-        the manifest.
-
-    Raises:
-        InputError: a file is missing or has changed.
-    """
+    """A stage folder's manifest; :class:`InputError` if a file is missing or has another size (or SHA-256)."""
     manifest = Manifest.read(folder)
     for name, expected in manifest.files.items():
         path = folder / name
@@ -139,11 +128,7 @@ def verify(folder: Path, *, checksums: bool = False) -> Manifest:
 
 
 def open_stage(folder: str | Path, *stages: str) -> Manifest:
-    """The manifest of a folder that one of these stages wrote, after a check of its files.
-
-    Raises:
-        InputError: another stage wrote it, or a file is missing or has changed.
-    """
+    """The manifest of a folder that one of these stages wrote; :class:`InputError` otherwise, or as :func:`verify`."""
     stage, expected = Manifest.read(folder).stage, " or ".join(stages)
     if stage not in stages:
         hint = f"name a folder that xqg-repro {expected} wrote"
@@ -195,11 +180,7 @@ def build_file(
 ) -> Manifest:
     """Write a single file with its manifest beside it, or reuse an existing file that matches.
 
-    Args:
-        file: the final file.
-        wanted: stage, parameters and inputs; this function adds counts and the checksum.
-        write: writes the file, atomically, and returns counts.
-        force: rewrite a file that matches, too.
+    Like :func:`build_stage`; ``write`` writes the file, atomically, and returns counts.
     """
     file = Path(file)
     if not force and (manifest := matching_manifest(file, wanted)):

@@ -41,11 +41,7 @@ class Table:
     left: int = 1
 
     def text(self, *, bold: bool = False) -> str:
-        """Aligned columns with a rule under the header.
-
-        Args:
-            bold: print bold cells with the terminal's escape codes.
-        """
+        """Aligned columns with a rule under the header; ``bold`` prints bold cells with the terminal's escape codes."""
         rows = [[_cell(cell) for cell in row] for row in (self.header, *self.rows)]
         columns = list(zip(*rows, strict=True))
         blocks = [_align_left(column) for column in columns[: self.left]]

@@ -5,30 +5,21 @@ from typing import TYPE_CHECKING
 from xqg_repro.core.lazy import export
 
 if TYPE_CHECKING:
-    from xqg_repro.models.encoder import DocumentEncoder as DocumentEncoder
     from xqg_repro.models.encoder import QueryEncoder as QueryEncoder
-    from xqg_repro.models.encoder import TextEncoder as TextEncoder
-    from xqg_repro.models.generator import QueryGenerator as QueryGenerator
-    from xqg_repro.models.reader import SpanReader as SpanReader
     from xqg_repro.models.settings import EncoderConfig as EncoderConfig
     from xqg_repro.models.settings import GeneratorConfig as GeneratorConfig
-    from xqg_repro.models.settings import Pooling as Pooling
-    from xqg_repro.models.settings import Precision as Precision
     from xqg_repro.models.settings import ReaderConfig as ReaderConfig
     from xqg_repro.models.settings import TranslatorConfig as TranslatorConfig
     from xqg_repro.models.settings import load_generator as load_generator
     from xqg_repro.models.settings import load_preset as load_preset
     from xqg_repro.models.settings import load_reader as load_reader
     from xqg_repro.models.settings import load_translator as load_translator
-    from xqg_repro.models.translator import Translator as Translator
 
 export(
     __name__,
     settings=[
         "EncoderConfig",
         "GeneratorConfig",
-        "Pooling",
-        "Precision",
         "ReaderConfig",
         "TranslatorConfig",
         "load_generator",
@@ -36,8 +27,5 @@ export(
         "load_reader",
         "load_translator",
     ],
-    encoder=["DocumentEncoder", "QueryEncoder", "TextEncoder"],
-    generator=["QueryGenerator"],
-    translator=["Translator"],
-    reader=["SpanReader"],
+    encoder=["QueryEncoder"],
 )

@@ -1,11 +1,11 @@
-"""Dense encoders over any Hugging Face encoder, as plug-ins for Pyserini's dense searcher.
+"""Dense encoders over any Hugging Face encoder, and a plug-in for Pyserini's dense searcher.
 
 ``p = pool(LM(passage_prefix + title + title_separator + text))`` and ``q = pool(LM(query_prefix + question))`` with
 one shared language model; the score of a passage is their inner product. The default
 :class:`~xqg_repro.models.settings.EncoderConfig` is Tevatron's encoding, which the paper uses.
 
-Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``). The classes here have both, but do
-not import Pyserini, so encoding needs no Java.
+Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``). :class:`QueryEncoder` has both,
+but does not import Pyserini, so encoding needs no Java.
 """
 
 from __future__ import annotations
@@ -55,8 +55,7 @@ class TextEncoder:
             ``None`` takes a default that suits the device.
 
     Raises:
-        InputError: model folder without weights or with another kind of model, unusable device, maximum length beyond
-            the model's.
+        InputError: as :func:`~xqg_repro.models.loading.open_model`; or a maximum length is beyond the model's.
     """
 
     def __init__(self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int | None = None) -> None:
@@ -81,11 +80,10 @@ class TextEncoder:
         return self._encode(passages, self.config.passage_max_length)
 
     def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Embed any number of questions without keeping the vectors.
+        """Embed any number of questions without keeping the vectors, in an order that depends only on the questions.
 
         Yields:
-            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension). Each question
-            occurs once; the order depends only on the questions.
+            positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension).
         """
         return self._batches((self.config.query_prefix + query for query in queries), self.config.query_max_length)
 
@@ -147,17 +145,3 @@ class QueryEncoder:
     def encode_batch(self, queries: Sequence[str]) -> np.ndarray:
         """Embed questions; float32, shape (len(queries), dimension)."""
         return self._encoder.encode_queries(queries)
-
-
-class DocumentEncoder:
-    """Passages → vectors, with the signature of Pyserini's document encoders."""
-
-    def __init__(self, config: EncoderConfig, device: str | None = None) -> None:
-        self._encoder = TextEncoder(config, device)
-
-    def encode(self, texts: Sequence[str], titles: Sequence[str] | None = None, **_: object) -> np.ndarray:
-        """Embed passages, with or without titles; float32, shape (len(texts), dimension).
-
-        Pyserini's ``fp16``, ``max_length`` and ``add_sep`` are accepted but ignored; the configuration determines them.
-        """
-        return self._encoder.encode_passages([None] * len(texts) if titles is None else titles, texts)

@@ -37,20 +37,12 @@ class PassageQueries(NamedTuple):
     queries: dict[str, tuple[str, ...]]
 
     def line(self) -> str:
-        """The JSON line, without its end.
-
-        >>> PassageQueries("7", {"fi": ("Missä Turku on?",)}).line()
-        '{"docid": "7", "generated_queries": {"fi": ["Missä Turku on?"]}}'
-        """
+        """The JSON line, without its end; see :mod:`xqg_repro.representation.queries`."""
         return json.dumps({"docid": self.docid, "generated_queries": self.queries}, ensure_ascii=False)
 
 
 def check_generator(config: GeneratorConfig) -> None:
-    """Check the prompt, without the model.
-
-    Raises:
-        InputError: the prompt has an unknown placeholder, or is the same in two languages.
-    """
+    """Raise :class:`InputError` if the prompt has an unknown placeholder, or is the same in two languages."""
     filled = (config.prompt_for(language, "", "") for language in config.languages)
     if count_prompts(config.prompt, filled, "{language}, {title} and {text}") < len(config.languages):
         raise InputError(
@@ -94,8 +86,7 @@ class QueryGenerator:
             length; affects only speed and memory.
 
     Raises:
-        InputError: see :func:`check_generator`; model folder without weights or with another kind of model, unusable
-            device.
+        InputError: as :func:`check_generator` and :func:`~xqg_repro.models.loading.open_model`.
     """
 
     def __init__(
@@ -118,9 +109,7 @@ class QueryGenerator:
     ) -> list[PassageQueries]:
         """Write ``config.queries`` queries for each passage in each of ``config.languages``.
 
-        Args:
-            passages: objects with ``doc_id``, ``text`` and optionally ``title``.
-            report: receives the numbers of queries and tokens of each batch.
+        ``report`` receives the numbers of queries and tokens of each batch.
         """
         results = [PassageQueries(passage.doc_id, {}) for passage in passages]
         for language in self.config.languages if passages else ():
@@ -173,15 +162,12 @@ class QueryGenerator:
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
 
     def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
-        """Sample token by token. Finished rows leave the batch, so nothing is computed for them.
+        """The tokens of each row, including the end token. Finished rows leave the batch, so cost nothing.
 
         Args:
             states: the encoder's output, shape (rows, tokens, hidden size).
             mask: of the prompts, shape (rows, tokens).
             draws: numbers in (0, 1], float32, shape (rows, steps).
-
-        Returns:
-            the tokens of each row, including the end token.
         """
         import torch
         from transformers.modeling_outputs import BaseModelOutput
@@ -212,19 +198,13 @@ class QueryGenerator:
 
 
 def sample_tokens(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:
-    """Sample a token for each row by inverting the cumulative distribution.
+    """Sample a token for each row by inverting the cumulative distribution; token ids, int64, shape (rows,).
 
     Args:
-        scores: logits, shape (rows, vocabulary).
+        scores: logits, shape (rows, vocabulary); :class:`InputError` if one is NaN or infinite.
         draws: numbers in (0, 1], shape (rows,). A draw picks the token where the cumulative probability, summed in
             the order of token ids, reaches it.
         config: temperature, top-k and top-p, applied in this order, as in transformers.
-
-    Returns:
-        token ids, int64, shape (rows,).
-
-    Raises:
-        InputError: a score is NaN or infinite.
     """
     import torch
 

@@ -35,8 +35,7 @@ _MODEL_FILES = (
 def resolve_model(model: str) -> Path:
     """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
 
-    Raises:
-        InputError: no such folder, a folder without weights, or a model that is neither cached nor downloadable.
+    :class:`InputError` for no such folder, one without weights, or a model that is neither cached nor downloadable.
     """
     if model.startswith(PACKAGED):
         folder = resource("models", model.removeprefix(PACKAGED))
@@ -94,10 +93,8 @@ def load_model(
 ) -> tuple[Any, Any]:
     """Load the tokenizer and the model of a folder with one of transformers' auto classes, without its messages.
 
-    Weights whose names start with one of ``untrained`` may be missing; they are then random.
-
-    Raises:
-        InputError: the folder holds no such ``kind`` of model, or lacks weights.
+    Weights whose names start with one of ``untrained`` may be missing; they are then random. :class:`InputError` if the
+    folder holds no such ``kind`` of model, or lacks other weights.
     """
     from pickle import UnpicklingError  # how the weights-only reader refuses anything else
 
@@ -143,13 +140,7 @@ def choose_device(device: str | None) -> str:
 def open_model(
     model: str, precision: str, device: str | None, auto_class: str = "AutoModel", kind: str = "an encoder"
 ) -> tuple[Path, Any, Any, str]:
-    """Load a model to compute with it.
-
-    Args:
-        model: see :func:`resolve_model`.
-        precision: name of a torch dtype.
-        device: see :func:`choose_device`.
-        auto_class, kind: see :func:`load_model`.
+    """Load a model to compute with it; the arguments are those of the other functions here.
 
     Returns:
         its folder, its tokenizer, the model in evaluation mode on the device, and the device.
@@ -176,17 +167,7 @@ def check_length(
     folder: Path,
     hint: str = "lower passage_max_length or query_max_length",
 ) -> None:
-    """Check that a model can read ``longest`` tokens.
-
-    Args:
-        tokenizer: its limit counts too, unless it is ``None``.
-        model: a transformers model.
-        longest: the maximum length in use, in tokens.
-        folder, hint: for the message.
-
-    Raises:
-        InputError: the maximum length exceeds the model's.
-    """
+    """Raise :class:`InputError` unless a model, and its tokenizer unless ``None``, can read ``longest`` tokens."""
     limit = getattr(model.config, "max_position_embeddings", longest)
     if tokenizer is not None:
         limit = min(limit, tokenizer.model_max_length)

@@ -63,10 +63,7 @@ def windows(
 ) -> Iterator[Window]:
     """The windows of pairs of a question and a passage, in the order of the pairs.
 
-    Args:
-        tokenizer: a fast one, because only these report the characters of tokens.
-        questions, passages: equally many; a question is cut after ``question_max_length`` tokens.
-        config: lengths, see :class:`~xqg_repro.models.settings.ReaderConfig`.
+    The tokenizer must be a fast one, because only these report the characters of tokens.
     """
     encoded = tokenizer(
         [cut(tokenizer, question, config.question_max_length) for question in questions],
@@ -120,7 +117,7 @@ class SpanReader:
         device: a torch device; ``None`` takes a GPU if available.
 
     Raises:
-        InputError: not a question-answering model, or one that reads fewer tokens than ``max_length``.
+        InputError: as :func:`~xqg_repro.models.loading.open_model` and :func:`check_reader`.
     """
 
     def __init__(self, config: ReaderConfig, device: str | None = None) -> None:
@@ -135,9 +132,7 @@ class SpanReader:
     ) -> list[Span | None]:
         """The best span of each pair; ``None`` for a passage without text.
 
-        Args:
-            questions, passages: equally many.
-            progress: receives the number of pairs in each block that was read.
+        ``progress`` receives the number of pairs in each block that was read.
         """
         spans: list[Span | None] = []
         for start in range(0, len(questions), PAIRS_AT_ONCE):

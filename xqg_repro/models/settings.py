@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, check_languages
-from xqg_repro.core.settings import choose, convert_enums, read_presets
+from xqg_repro.core.settings import convert_enums, read_preset
 
 
 class Pooling(StrEnum):
@@ -62,12 +62,7 @@ class EncoderConfig:
 def check_same_pooling(made: EncoderConfig, other: EncoderConfig, user: str, path: str | Path, hint: str) -> None:
     """Raise :class:`InputError` unless two encoders pool and normalise alike.
 
-    Args:
-        made: the encoder of the vectors at ``path``.
-        other: the encoder of the vectors that are to be compared with them.
-        user: what those are, such as ``the questions``.
-        path: the file or folder that the message names.
-        hint: how to fix it.
+    One ``made`` the vectors at ``path``, the ``other`` those of ``user`` (such as ``the questions``).
     """
     if (made.pooling, made.normalize) != (other.pooling, other.normalize):
         problem = f"was made with {_describe_pooling(made)}, but {user} use {_describe_pooling(other)}"
@@ -180,8 +175,7 @@ class TranslatorConfig:
 def count_prompts(prompt: str, filled: Iterable[str], placeholders: str) -> int:
     """The number of different texts in ``filled``, which are lazily made from the template ``prompt``.
 
-    Raises:
-        InputError: the template has another placeholder than ``placeholders``, which the message lists.
+    :class:`InputError` if the template has another placeholder than ``placeholders``, which the message lists.
     """
     try:
         return len({*filled})
@@ -225,26 +219,21 @@ class ReaderConfig:
             )
 
 
-def load_presets() -> dict[str, EncoderConfig]:
-    """Named encoder settings: ``resources/encoders.yaml``."""
-    return read_presets(EncoderConfig, "encoders.yaml")
-
-
 def load_preset(name: str) -> EncoderConfig:
-    """An encoder preset; :class:`InputError` lists all names if the name is unknown."""
-    return choose(load_presets(), name, "encoder preset")
+    """A preset of ``resources/encoders.yaml``; :class:`InputError` lists all names if the name is unknown."""
+    return read_preset(EncoderConfig, "encoders.yaml", name, "encoder preset")
 
 
 def load_generator(name: str) -> GeneratorConfig:
     """A preset of ``resources/generators.yaml``; :class:`InputError` lists all names if the name is unknown."""
-    return choose(read_presets(GeneratorConfig, "generators.yaml"), name, "generator preset")
+    return read_preset(GeneratorConfig, "generators.yaml", name, "generator preset")
 
 
 def load_translator(name: str) -> TranslatorConfig:
     """A preset of ``resources/translators.yaml``; :class:`InputError` lists all names if the name is unknown."""
-    return choose(read_presets(TranslatorConfig, "translators.yaml"), name, "translator preset")
+    return read_preset(TranslatorConfig, "translators.yaml", name, "translator preset")
 
 
 def load_reader(name: str) -> ReaderConfig:
     """A preset of ``resources/readers.yaml``; :class:`InputError` lists all names if the name is unknown."""
-    return choose(read_presets(ReaderConfig, "readers.yaml"), name, "reader preset")
+    return read_preset(ReaderConfig, "readers.yaml", name, "reader preset")

@@ -27,11 +27,7 @@ class PassageTranslations(NamedTuple):
     unfinished: list[str]
 
     def line(self) -> str:
-        """The JSON line, without its end.
-
-        >>> PassageTranslations("7", {"fi": "Turku on kaupunki."}, []).line()
-        '{"docid": "7", "translations": {"fi": "Turku on kaupunki."}}'
-        """
+        """The JSON line, without its end; see :mod:`xqg_repro.representation.translate`."""
         item: dict[str, Any] = {"docid": self.docid, "translations": self.texts}
         if self.unfinished:
             item["unfinished"] = self.unfinished
@@ -39,12 +35,10 @@ class PassageTranslations(NamedTuple):
 
 
 def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None:
-    """Check, without the model, that the settings can name each target language to it.
+    """Raise :class:`InputError` unless the settings can name each target language to the model.
 
-    Raises:
-        InputError: no language; an unknown or repeated one, or the source language; a language without a code, if
-            codes are used; an unknown placeholder in the prompt, or a prompt that is the same in two languages
-            although nothing else tells them apart.
+    Languages must be known, different, not the source, and have codes if codes are used. The prompt must have only
+    known placeholders and differ between languages, unless their codes tell them apart.
     """
     check_languages(languages)
     if not languages or len({*languages}) < len(languages) or config.source in languages:
@@ -52,10 +46,8 @@ def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None
             f"cannot translate from {config.source!r} into {' '.join(languages) or 'no language'}",
             hint="name each target language once, without the source language",
         )
-    coded: list[str] = []
-    if config.has_language_tokens:
-        coded = [config.source, *languages]
-    elif "{code}" in config.prompt:
+    coded = [config.source, *languages] if config.has_language_tokens else []
+    if "{code}" in config.prompt:
         coded = [*languages]
     if missing := [code for code in coded if code not in config.codes]:
         raise InputError(
@@ -82,8 +74,8 @@ class Translator:
             plus its translation's maximum length; affects only speed and memory.
 
     Raises:
-        InputError: see :func:`check_translator`; model folder without weights or with another kind of model, unusable
-            device, maximum length beyond the model's, language code that the tokenizer does not have.
+        InputError: as :func:`check_translator` and :func:`~xqg_repro.models.loading.open_model`; maximum length beyond
+            the model's, language code that the tokenizer does not have.
     """
 
     def __init__(
@@ -110,14 +102,9 @@ class Translator:
     def translate(
         self, passages: Sequence[Document], report: Callable[[int], object] = lambda translations: None
     ) -> list[PassageTranslations]:
-        """Translate each passage's text into each of the languages.
+        """Translate each passage's text into each of the languages; ``report`` receives the number of each language's.
 
-        Args:
-            passages: objects with ``doc_id`` and ``text``.
-            report: receives, after each language, the number of translations into it.
-
-        Raises:
-            InputError: the prompt alone exceeds the maximum length.
+        :class:`InputError` if the prompt alone exceeds the maximum length.
         """
         results = [PassageTranslations(passage.doc_id, {}, []) for passage in passages]
         for language in self.languages:

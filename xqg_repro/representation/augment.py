@@ -77,7 +77,6 @@ def augment(
         embeddings: output of ``encode``.
         sums: output of ``sum`` with the same encoder.
         output: the stage folder: the shards, docids and number format of ``embeddings``.
-        how: α, the aggregate, the languages and number of queries, and whether to normalise.
         allow_missing: leave passages without queries unchanged and count them.
         force: augment again even if the folder matches.
 
@@ -86,7 +85,7 @@ def augment(
 
     Raises:
         InputError: sums of another model or pooling, without a language or with too few queries; a passage without
-            queries (unless ``allow_missing``); a damaged folder or one of another stage; full disk.
+            queries (unless ``allow_missing``).
     """
     source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
@@ -230,8 +229,7 @@ def align_shards(
 ) -> Iterator[tuple[list[str], np.ndarray, np.ndarray]]:
     """The shards of embeddings, each with the places of its passages among the sums, or -1 without queries.
 
-    Raises:
-        InputError: a passage has no queries (unless ``allow_missing``).
+    :class:`InputError` if a passage has no queries, unless ``allow_missing``.
     """
     places = _find_places(embeddings, sums, groups, rank)
     missing = np.flatnonzero(places < 0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from xqg_repro import collection
 from xqg_repro.core.progress import progress_bar
@@ -33,14 +32,10 @@ def encode(
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
         config: the encoder.
-        output: the stage folder.
         shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
         dtype: ``float32`` or ``float16``; applies to the files only.
         device: a torch device; ``None`` takes a GPU if available.
         force: encode again even if the folder matches.
-
-    Raises:
-        InputError: unknown dataset, collection without passages, model folder without weights, full disk.
     """
     check_shard_size(shard_size)
     check_dtype(dtype)
@@ -53,25 +48,18 @@ def encode(
     )
 
     def build(folder: Path) -> dict[str, int]:
-        encoder = TextEncoder(config, device)
-        passages = _encode_shards(dataset, encoder, folder, shard_size, dtype)
-        return {"passages": passages, "dimension": encoder.dimension}
+        encoder, total = TextEncoder(config, device), 0
+        with progress_bar(dataset.docs_count(), "encode", "passages") as progress:
+            for path, shard in passage_shards(dataset, folder, shard_size):
+                if not path.exists():
+                    titles = [getattr(doc, "title", None) for doc in shard]
+                    vectors = encoder.encode_passages(titles, [doc.text for doc in shard])
+                    write_shard(path, [doc.doc_id for doc in shard], cast_finite(vectors, dtype, "the embeddings"))
+                total += len(shard)
+                progress.update(len(shard))
+        return {"passages": total, "dimension": encoder.dimension}
 
     return build_stage(output, wanted, build, force=force)
-
-
-def _encode_shards(dataset: Any, encoder: TextEncoder, folder: Path, shard_size: int, dtype: str) -> int:
-    """Write the missing shards; return the number of passages in all shards."""
-    total = 0
-    with progress_bar(dataset.docs_count(), "encode", "passages") as progress:
-        for path, shard in passage_shards(dataset, folder, shard_size):
-            if not path.exists():
-                titles = [getattr(doc, "title", None) for doc in shard]
-                vectors = encoder.encode_passages(titles, [doc.text for doc in shard])
-                write_shard(path, [doc.doc_id for doc in shard], cast_finite(vectors, dtype, "the embeddings"))
-            total += len(shard)
-            progress.update(len(shard))
-    return total
 
 
 def encoder_of(manifest: Manifest) -> EncoderConfig:

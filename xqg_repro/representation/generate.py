@@ -33,7 +33,7 @@ from xqg_repro.models.generator import (
 )
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import GeneratorConfig
-from xqg_repro.representation.lines import LineStage
+from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
 
 if TYPE_CHECKING:
@@ -62,14 +62,8 @@ def generate(
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
         config: the generator; the manifest records the precision that ``None`` resolved to.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
-        tokens_per_batch: see :class:`QueryGenerator`.
-        device: a torch device; ``None`` takes a GPU if available.
-        force: generate again even if the folder matches.
-
-    Raises:
-        InputError: unknown dataset, collection without passages, model folder without weights or with another kind of
-            model, invalid prompt, unusable device, full disk.
+        tokens_per_batch: see :class:`QueryGenerator`, which also lists errors.
+        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
     """
     check_shard_size(shard_size)
     check_generator(config)
@@ -81,15 +75,21 @@ def generate(
         {"collection": dataset_id, "generator": dataclasses.asdict(config), "shard_size": shard_size},
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
-    stage = LineStage(
-        name="generate",
-        unit="queries",
-        per_passage=len(config.languages) * config.queries,
-        load=lambda: _load(QueryGenerator(config, device, tokens_per_batch)),
-        read=lambda path: read_queries(path, config.languages, config.queries),
-        count=_count,
-    )
-    return build_stage(output, wanted, lambda folder: stage.write(dataset, folder, shard_size), force=force)
+
+    def build(folder: Path) -> dict[str, int]:
+        return write_lines(
+            dataset,
+            folder,
+            shard_size,
+            name="generate",
+            unit="queries",
+            per_passage=len(config.languages) * config.queries,
+            write=_load(QueryGenerator(config, device, tokens_per_batch)),
+            read=lambda path: read_queries(path, config.languages, config.queries),
+            count=_count,
+        )
+
+    return build_stage(output, wanted, build, force=force)
 
 
 def _keep_precision(config: GeneratorConfig, output: Path) -> GeneratorConfig:

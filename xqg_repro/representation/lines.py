@@ -6,9 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.progress import progress_bar
@@ -28,54 +27,45 @@ class Line(Protocol):
 L = TypeVar("L", bound=Line)
 
 
-@dataclass(frozen=True)
-class LineStage(Generic[L]):
-    """A stage that runs a model over a collection's passages and writes one line for each.
+def write_lines(
+    dataset: Any,
+    folder: Path,
+    shard_size: int,
+    *,
+    name: str,
+    unit: str,
+    per_passage: int,
+    write: Callable[[list[Any], tqdm], list[L]],
+    read: Callable[[Path], Iterable[L]],
+    count: Callable[[Iterable[L]], Counter[str]],
+) -> dict[str, int]:
+    """Write the missing shards, in the collection's order; return the counts over all shards.
 
-    Attributes:
-        name: the stage's name.
-        unit: plural noun for the texts, such as ``queries``.
-        per_passage: texts per passage.
-        load: loads the model; returns a function from a shard's passages to their lines, which advances the progress
-            bar that it is given.
+    Args:
+        name, unit, per_passage: the stage, a plural noun for the texts, such as ``queries``, and their number.
+        write: runs a model over a shard's passages and advances the progress bar that it is given.
         read: reads back a complete shard.
         count: what the manifest counts over the lines of a shard.
     """
-
-    name: str
-    unit: str
-    per_passage: int
-    load: Callable[[], Callable[[list[Any], tqdm], list[L]]]
-    read: Callable[[Path], Iterable[L]]
-    count: Callable[[Iterable[L]], Counter[str]]
-
-    def write(self, dataset: Any, folder: Path, shard_size: int) -> dict[str, int]:
-        """Write the missing shards, in the collection's order; return the counts over all shards.
-
-        Raises:
-            InputError: the collection has no passages.
-        """
-        write_texts = self.load()
-        counts: Counter[str] = Counter()
-        total = self.per_passage * (dataset.docs_count() or 0)
-        with progress_bar(total or None, self.name, self.unit) as progress:
-            for path, passages in passage_shards(dataset, folder, shard_size, ".jsonl"):
-                if path.exists():
-                    lines = list(self.read(path))
-                    progress.update(self.per_passage * len(lines))
-                else:
-                    lines = write_texts(passages, progress)
-                    with atomic_write(path) as file:
-                        file.writelines(f"{item.line()}\n" for item in lines)
-                counts.update(self.count(lines))
-        return dict(counts)
+    counts: Counter[str] = Counter()
+    total = per_passage * (dataset.docs_count() or 0)
+    with progress_bar(total or None, name, unit) as progress:
+        for path, passages in passage_shards(dataset, folder, shard_size, ".jsonl"):
+            if path.exists():
+                lines = list(read(path))
+                progress.update(per_passage * len(lines))
+            else:
+                lines = write(passages, progress)
+                with atomic_write(path) as file:
+                    file.writelines(f"{item.line()}\n" for item in lines)
+            counts.update(count(lines))
+    return dict(counts)
 
 
 def parse_line(line: bytes, key: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Parse a JSON line; return its docid, its mapping from language to texts under ``key``, and the whole object.
 
-    Raises:
-        ValueError: the line is truncated or malformed.
+    ``ValueError`` if the line is truncated or malformed.
     """
     try:
         item: Any = json.loads(line)

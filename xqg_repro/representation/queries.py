@@ -21,12 +21,8 @@ from xqg_repro.representation.lines import parse_line
 def query_files(source: str | Path) -> list[Path]:
     """The files of a source of queries, in numeric order (``shard_10`` after ``shard_9``).
 
-    Args:
-        source: a ``.jsonl`` file; a folder with such files, or with ``data/*.jsonl``; otherwise the id of a dataset on
-            the Hugging Face hub (``owner/name``), which is downloaded unless cached.
-
-    Raises:
-        InputError: the source does not exist, has no queries, or cannot be downloaded.
+    A source is a ``.jsonl`` file; a folder with such files, or with ``data/*.jsonl``; otherwise the id of a dataset on
+    the Hugging Face hub (``owner/name``), which is downloaded unless cached. :class:`InputError` if it has no queries.
     """
     path = Path(source)
     if path.is_file():
@@ -62,34 +58,26 @@ def _download(dataset: str) -> Path:
 
 
 def queries_fingerprint(source: str | Path) -> str:
-    """Fingerprint of a source of queries as a stage's input: of its manifest, or of its files' names and bytes.
-
-    Raises:
-        InputError: as :func:`query_files`; or a file of a stage folder is missing.
-    """
+    """Fingerprint of :func:`query_files` as a stage's input: of their manifest, or of the files' names and bytes."""
     files = query_files(source)
-    folder = Path(source)
-    if (folder / MANIFEST).exists():
-        verify(folder)
-        return fingerprint(folder)
+    if (Path(source) / MANIFEST).exists():
+        verify(Path(source))
+        return fingerprint(Path(source))
     return digest({path.name: input_digest(path) for path in files})
 
 
 def read_queries(
     source: str | Path, languages: Sequence[str], count: int, *, allow_missing: bool = False
 ) -> Iterator[PassageQueries]:
-    """Read the first ``count`` queries per language of each line; memory holds one line.
+    """Read the first ``count`` queries in each of ``languages`` from each line; memory holds one line.
 
     Args:
         source: see :func:`query_files`.
-        languages: the languages to read; others are ignored.
-        count: queries per language.
-        allow_missing: accept lines that lack a language or some of its queries. A language without queries is left
-            out.
+        languages, count: what to read; other languages and queries are ignored.
+        allow_missing: accept lines that lack queries. A language without queries is left out.
 
     Raises:
-        InputError: names file and line; the line is malformed or truncated, lacks a language, or has fewer queries
-            than ``count``.
+        InputError: a line is malformed or truncated, or lacks queries; file and line are named.
     """
     for path in query_files(source):
         with open(path, "rb") as file:

@@ -3,8 +3,7 @@
 A shard ``NNNNN`` is three files, or five with int8:
 
 - ``NNNNN.npy``, float32 or float16, shape (passages, groups, ranks, dimension): at [i, g, r] the sum over passage i's
-  first ``ranks[r]`` queries in each language of group g; with int8, only the last rank, and the others in
-  ``NNNNN.codes.npy`` and ``NNNNN.scales.npy`` as differences from it, see :mod:`xqg_repro.representation.sumstore`;
+  first ``ranks[r]`` queries in each language of group g; :mod:`xqg_repro.representation.sumstore` describes int8;
 - ``NNNNN.counts.npy``, uint16, shape (passages, groups, ranks): the number of queries in each of these sums;
 - ``NNNNN.docid``, one docid per line, in the same order.
 
@@ -76,11 +75,6 @@ class Layout:
         """The number of queries per language in each sum."""
         return tuple(range(1, self.count + 1)) if self.every_rank else (self.count,)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of groups and of ranks."""
-        return len(self.groups), len(self.ranks)
-
 
 def sum_queries(
     queries: str | Path,
@@ -102,21 +96,16 @@ def sum_queries(
     Args:
         queries: see :func:`~xqg_repro.representation.queries.query_files`.
         config: the encoder; queries are encoded as questions are.
-        output: the stage folder.
         languages, count, per_language, every_rank: see :class:`Layout`.
         dtype: one of :data:`~xqg_repro.representation.sumstore.DTYPES`; applies to the files only, sums are computed
             in float32.
         allow_missing: accept passages with fewer queries.
-        shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
-        device: a torch device; ``None`` takes a GPU if available.
-        force: sum again even if the folder matches.
+        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Returns:
         the manifest, which counts the passages, their queries, and the missing queries.
 
-    Raises:
-        InputError: unknown language, passage that occurs twice or has too few queries (without ``allow_missing``),
-            malformed line, sum beyond float16's range, model folder without weights, full disk.
+    :class:`InputError` if a passage occurs twice, or has too few queries and not ``allow_missing``.
     """
     check_shard_size(shard_size)
     check_dtype(dtype, "sums", DTYPES)
@@ -136,7 +125,19 @@ def sum_queries(
 
     def build(folder: Path) -> dict[str, int]:
         passages = _unique(read_queries(queries, layout.languages, count, allow_missing=allow_missing), queries)
-        return _sum_shards(passages, TextEncoder(config, device), layout, folder, dtype, shard_size)
+        encoder, total, present = TextEncoder(config, device), 0, 0
+        with progress_bar(None, "sum", "passages") as progress:
+            for path, shard in split_shards(passages, folder, shard_size):
+                if not path.exists():
+                    sums, counts = sum_shard(shard, encoder, layout)
+                    write_docids(path, [passage.docid for passage in shard])
+                    write_array(_counts_path(path), counts)
+                    write_sums(path, sums, dtype)  # last, because its file marks the shard as complete
+                total += len(shard)
+                present += sum(len(texts) for passage in shard for texts in passage.queries.values())
+                progress.update(len(shard))
+        missing = total * len(layout.languages) * layout.count - present
+        return {"passages": total, "queries": present, "missing": missing, "dimension": encoder.dimension}
 
     return build_stage(output, wanted, build, force=force)
 
@@ -153,25 +154,6 @@ def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[
         raise InputError("holds no generated queries", path=source)
 
 
-def _sum_shards(
-    passages: Iterator[PassageQueries], encoder: TextEncoder, layout: Layout, folder: Path, dtype: str, shard_size: int
-) -> dict[str, int]:
-    """Write the missing shards; return the counts over all shards."""
-    total, queries = 0, 0
-    with progress_bar(None, "sum", "passages") as progress:
-        for path, shard in split_shards(passages, folder, shard_size):
-            if not path.exists():
-                sums, counts = sum_shard(shard, encoder, layout)
-                write_docids(path, [passage.docid for passage in shard])
-                write_array(_counts_path(path), counts)
-                write_sums(path, sums, dtype)  # last, because its file marks the shard as complete
-            total += len(shard)
-            queries += sum(len(texts) for passage in shard for texts in passage.queries.values())
-            progress.update(len(shard))
-    missing = total * len(layout.languages) * layout.count - queries
-    return {"passages": total, "queries": queries, "missing": missing, "dimension": encoder.dimension}
-
-
 def sum_shard(
     passages: Sequence[PassageQueries], encoder: TextEncoder, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +163,7 @@ def sum_shard(
         sums, float32, shape (passages, groups, ranks, dimension), and the number of queries in each of them, uint16,
         shape (passages, groups, ranks).
     """
-    shape = (len(passages), *layout.shape)
+    shape = (len(passages), len(layout.groups), len(layout.ranks))
     sums = np.zeros((*shape, encoder.dimension), dtype=np.float32)
     counts = np.zeros(shape, dtype=np.uint16)
     cells: dict[str, list[tuple[int, int, int]]] = defaultdict(list)  # text → where it is added
@@ -209,14 +191,7 @@ def _counts_path(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class Sums:
-    """A folder that ``sum`` wrote; its arrays are read on demand.
-
-    A passage's *place* is its position in the whole folder.
-
-    Attributes:
-        folder: the stage folder.
-        manifest: what the sums were made from.
-    """
+    """A folder that ``sum`` wrote; its arrays are read on demand. A passage's *place* is its position in the folder."""
 
     folder: Path
     manifest: Manifest
@@ -228,11 +203,7 @@ class Sums:
         return Layout(**{**values, "languages": tuple(values["languages"])})
 
     def select(self, languages: Sequence[str] = (), queries: int = 0) -> tuple[list[int], int]:
-        """Find the sums over the first ``queries`` queries in these languages.
-
-        Args:
-            languages: whose queries, in any order; empty for all languages of the folder.
-            queries: how many per language; 0 for all.
+        """Find the sums over the first ``queries`` queries (0 for all) in these languages (none for all), in any order.
 
         Returns:
             positions of the groups, whose sums are to be added, and the position of the rank.
@@ -270,11 +241,9 @@ class Sums:
         return np.concatenate([shard[:, groups, rank].any(axis=1) for shard in counts])
 
     def take(self, places: np.ndarray, groups: Sequence[int], rank: int) -> tuple[np.ndarray, np.ndarray]:
-        """The sums of some passages over some groups at one rank.
+        """The sums of the passages at ``places`` over the groups and at the rank that :meth:`select` returned.
 
-        Args:
-            places: int64, shape (n,), in any order; -1 for a passage without sums.
-            groups, rank: as :meth:`select` returns them.
+        Places are int64, shape (n,), in any order; -1 for a passage without sums.
 
         Returns:
             sums, float32, shape (n, dimension), and the number of queries in each, int64, shape (n,).
@@ -302,9 +271,5 @@ class Sums:
 
 
 def read_sums(folder: str | Path) -> Sums:
-    """Open a folder that ``sum`` wrote.
-
-    Raises:
-        InputError: another stage wrote it, or one of its files is missing or truncated.
-    """
+    """Open a folder that ``sum`` wrote; :class:`InputError` if another stage did, or a file is missing or truncated."""
     return Sums(Path(folder), open_stage(folder, "sum"))

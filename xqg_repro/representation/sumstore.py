@@ -24,10 +24,8 @@ def write_sums(path: Path, sums: np.ndarray, dtype: str) -> None:
 
     With int8, ``path`` holds only the last rank, float16, shape (passages, groups, 1, dimension). If there are other
     ranks, their codes (int8, shape (passages, groups, ranks - 1, dimension)) and scales (float32, shape (passages,
-    groups, ranks - 1)) are in ``NNNNN.codes.npy`` and ``NNNNN.scales.npy`` beside it.
-
-    Raises:
-        InputError: a number is beyond float16's range, or the disk is full.
+    groups, ranks - 1)) are in ``NNNNN.codes.npy`` and ``NNNNN.scales.npy`` beside it. :class:`InputError` for a number
+    beyond float16's range.
     """
     if dtype != "int8":
         write_array(path, cast_finite(sums, dtype, "the sums"))
@@ -46,12 +44,7 @@ def write_sums(path: Path, sums: np.ndarray, dtype: str) -> None:
 
 @dataclass(frozen=True)
 class StoredSums:
-    """A shard's sums, memory-mapped: only the rows that are taken are read.
-
-    Attributes:
-        stored: the array in the file of the sums.
-        codes, scales: those of the ranks before the last, if these are stored as differences from it.
-    """
+    """A shard's arrays as :func:`write_sums` wrote them, memory-mapped: only the rows that are taken are read."""
 
     stored: np.ndarray
     codes: np.ndarray | None = None
@@ -59,7 +52,7 @@ class StoredSums:
 
     @classmethod
     def open(cls, path: Path) -> StoredSums:
-        """Map the files that :func:`write_sums` wrote, in any format."""
+        """Map the files of a shard in any format."""
         files = [path, *filter(Path.exists, (_beside(path, "codes"), _beside(path, "scales")))]
         return cls(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 

@@ -12,23 +12,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import Manifest, build_stage
-from xqg_repro.models.generator import Document
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, Translator, check_translator
-from xqg_repro.representation.lines import LineStage, parse_line
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from xqg_repro.representation.lines import parse_line, write_lines
 
 STAGE = "translate"
 SHARD_SIZE = 50
@@ -56,14 +51,11 @@ def translate(
         languages: ISO 639-1 codes of the target languages.
         config: the translator.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        shard_size: passages per shard; an interrupted run loses at most one shard.
         tokens_per_batch: see :class:`Translator`.
-        device: a torch device; ``None`` takes a GPU if available.
-        force: translate again even if the folder matches.
+        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
-        InputError: unknown dataset, dataset without passages or in another language, full disk; see also
-            :func:`check_translator` and :class:`Translator`.
+        InputError: a dataset in another language; also as :func:`check_translator` and :class:`Translator`.
     """
     check_shard_size(shard_size)
     check_translator(config, languages)
@@ -83,19 +75,22 @@ def translate(
         },
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
-    stage = LineStage(
-        name=STAGE,
-        unit="translations",
-        per_passage=len(languages),
-        load=lambda: _load(Translator(config, languages, device, tokens_per_batch)),
-        read=_read_file,
-        count=_count,
-    )
-    return build_stage(output, wanted, lambda folder: stage.write(dataset, folder, shard_size), force=force)
 
+    def build(folder: Path) -> dict[str, int]:
+        translator = Translator(config, languages, device, tokens_per_batch)
+        return write_lines(
+            dataset,
+            folder,
+            shard_size,
+            name=STAGE,
+            unit="translations",
+            per_passage=len(languages),
+            write=lambda passages, progress: translator.translate(passages, progress.update),
+            read=_read_file,
+            count=_count,
+        )
 
-def _load(translator: Translator) -> Callable[[Sequence[Document], tqdm], list[PassageTranslations]]:
-    return lambda passages, progress: translator.translate(passages, progress.update)
+    return build_stage(output, wanted, build, force=force)
 
 
 def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
@@ -111,11 +106,7 @@ def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
 
 
 def read_translations(folder: str | Path) -> Iterator[PassageTranslations]:
-    """The translations in a folder that :func:`translate` wrote, in the collection's order.
-
-    Raises:
-        InputError: a line is truncated or malformed; names file and line.
-    """
+    """The translations in a folder that :func:`translate` wrote; :class:`InputError` names the line if one is bad."""
     for path in sorted(Path(folder).glob("*.jsonl")):
         yield from _read_file(path)
 
