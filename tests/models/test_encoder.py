@@ -13,7 +13,7 @@ from conftest import Mini
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models import encoder as module
-from xqg_repro.models.encoder import QueryEncoder, TextEncoder, passage_text
+from xqg_repro.models.encoder import DocumentEncoder, QueryEncoder, TextEncoder, passage_text
 from xqg_repro.models.settings import EncoderConfig, Pooling, Precision
 
 
@@ -120,11 +120,14 @@ def test_prefixes_are_put_before_queries_and_passages(tiny_model: Path) -> None:
     np.testing.assert_allclose(encoder.encode_passages(["x"], ["tis"])[0], plain(config, "dol tis", 128), atol=1e-5)
 
 
-def test_pyserinis_encoder_embeds_one_text_or_many(tiny_model: Path) -> None:
-    queries = QueryEncoder(EncoderConfig(str(tiny_model)), "cpu")
+def test_pyserinis_encoders_embed_one_text_or_many(tiny_model: Path) -> None:
+    config = EncoderConfig(str(tiny_model), passage_prefix="p ")
+    queries, documents = QueryEncoder(config, "cpu"), DocumentEncoder(config, "cpu")
     many = queries.encode_batch(["ban", "der kon"])
     assert (queries.encode("ban").shape, many.shape) == ((32,), (2, 32))
     np.testing.assert_allclose(queries.encode("der kon"), many[1], atol=1e-5)
+    np.testing.assert_allclose(documents.encode(["ban"], fp16=True)[0], plain(config, "p ban", 128), atol=1e-5)
+    np.testing.assert_allclose(documents.encode(["ban"], ["kon"])[0], plain(config, "p kon ban", 128), atol=1e-5)
 
 
 def test_an_embedding_that_is_not_a_number_names_the_text(

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING
 from xqg_repro.core.lazy import export
 
 if TYPE_CHECKING:
+    from xqg_repro.models.encoder import DocumentEncoder as DocumentEncoder
     from xqg_repro.models.encoder import QueryEncoder as QueryEncoder
+    from xqg_repro.models.encoder import TextEncoder as TextEncoder
     from xqg_repro.models.settings import EncoderConfig as EncoderConfig
     from xqg_repro.models.settings import GeneratorConfig as GeneratorConfig
+    from xqg_repro.models.settings import Pooling as Pooling
+    from xqg_repro.models.settings import Precision as Precision
     from xqg_repro.models.settings import ReaderConfig as ReaderConfig
     from xqg_repro.models.settings import TranslatorConfig as TranslatorConfig
     from xqg_repro.models.settings import load_generator as load_generator
@@ -20,6 +24,8 @@ export(
     settings=[
         "EncoderConfig",
         "GeneratorConfig",
+        "Pooling",
+        "Precision",
         "ReaderConfig",
         "TranslatorConfig",
         "load_generator",
@@ -27,5 +33,5 @@ export(
         "load_reader",
         "load_translator",
     ],
-    encoder=["QueryEncoder"],
+    encoder=["DocumentEncoder", "QueryEncoder", "TextEncoder"],
 )

@@ -145,3 +145,17 @@ class QueryEncoder:
     def encode_batch(self, queries: Sequence[str]) -> np.ndarray:
         """Embed questions; float32, shape (len(queries), dimension)."""
         return self._encoder.encode_queries(queries)
+
+
+class DocumentEncoder:
+    """Passages → vectors, with the signature of Pyserini's document encoders."""
+
+    def __init__(self, config: EncoderConfig, device: str | None = None) -> None:
+        self._encoder = TextEncoder(config, device)
+
+    def encode(self, texts: Sequence[str], titles: Sequence[str] | None = None, **_: object) -> np.ndarray:
+        """Embed passages, with or without titles; float32, shape (len(texts), dimension).
+
+        Pyserini's ``fp16``, ``max_length`` and ``add_sep`` are accepted but ignored; the configuration determines them.
+        """
+        return self._encoder.encode_passages([None] * len(texts) if titles is None else titles, texts)
