@@ -49,14 +49,10 @@ class Pair(NamedTuple):
 
 
 def train(recipe: GeneratorRecipe, output: str | Path, *, force: bool = False) -> Manifest:
-    """Train a generator and write a model folder: weights (safetensors), tokenizer, configuration and model card.
-
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused. An interrupted training
-    resumes from its last checkpoint, if the recipe saves any.
+    """Train a generator and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does.
 
     Raises:
-        InputError: the data is unknown, a line of the training file is malformed, a question's language is unknown, the
-            model is unavailable, or a loss is infinite or NaN.
+        InputError: also if a question's language is unknown.
     """
     return train_folder(recipe, plan, _train, "generator_card.md", output, force=force)
 
