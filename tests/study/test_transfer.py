@@ -18,7 +18,7 @@ from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.study.training_folds import write_folds
 from xqg_repro.study.transfer import ALL, HELD_OUT, measure_transfer, transfer_table
 from xqg_repro.train.data import load_examples
-from xqg_repro.train.recipe import load_recipe
+from xqg_repro.train.recipe import EncoderRecipe, load_recipe
 from xqg_repro.train.xdr import train
 
 from .conftest import use_xquad, write_xquad
@@ -49,7 +49,7 @@ def trained(shared_xquad: Path, encoder: Path, tmp_path_factory: pytest.TempPath
     folds, model = folder / "folds", folder / "model"
     write_folds(folds, CODES, folds=3)
     data = {"data": str(folds / "train.0.json"), "held_out_data": str(folds / "held-out.0.json")}
-    recipe = load_recipe("xdr-e5-xquad", model=str(encoder), steps=4, **data)
+    recipe = load_recipe("xdr-e5-xquad", EncoderRecipe, model=str(encoder), steps=4, **data)
     small = {"batch_size": 8, "evaluation_steps": 2, "warmup_steps": 0, "learning_rate": 1e-2}
     train(dataclasses.replace(recipe, passage_max_length=128, **small), model)
     return Trained(encoder, folds, model, measure(encoder, model, folds))

@@ -37,7 +37,7 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int) -
     """Train an encoder; die by a signal that cannot be caught when a message is logged."""
     import torch
 
-    from xqg_repro.train.recipe import load_recipe
+    from xqg_repro.train.recipe import EncoderRecipe, load_recipe
     from xqg_repro.train.xdr import train
 
     class Killer(logging.Handler):
@@ -48,7 +48,7 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int) -
     logging.getLogger("xqg_repro").addHandler(Killer())
     logging.getLogger("xqg_repro").setLevel(logging.INFO)
     torch.set_num_threads(threads)
-    train(load_recipe(str(recipe)), output)
+    train(load_recipe(str(recipe), EncoderRecipe), output)
 
 
 def train_as_rank(rank: int, ports: list[str], folder: Path) -> None:

@@ -17,15 +17,14 @@ from xqg_repro.train.data import (
     Example,
     Selection,
     TevatronFile,
-    concatenate,
     held_out_split,
     load_examples,
     load_passages,
     load_split,
 )
-from xqg_repro.train.recipe import load_recipe
+from xqg_repro.train.recipe import EncoderRecipe, load_recipe
 
-MINI = load_recipe("xdr-mini")
+MINI = load_recipe("xdr-mini", EncoderRecipe)
 
 # ir-datasets
 
@@ -82,7 +81,7 @@ def test_examples_are_read_when_they_are_accessed(tmp_path: Path) -> None:
     turku, oulu = Passage(doc_id="0", title="T", text="x"), Passage("1", "O", "x")
     first, second = Example("missä?", turku, (oulu,)), Example("miksi?", turku, (oulu,), "", ("a",), (-1,))
     assert list(examples) == [first, second] and examples[-1] == examples[1:][0] == second
-    both = concatenate(Selection([(examples, 1), (examples, 0)]), examples)
+    both = Selection([(examples, 1), (examples, 0), *((examples, i) for i in range(2))])
     assert len(both) == 4 and list(both[:2]) == [second, first] and both[-1] == second
     path.write_text("changed\n" * 99)
     with pytest.raises(InputError, match="not a training example"):
@@ -112,7 +111,7 @@ def test_files_are_found_by_path_then_among_the_published_ones(
     published = own_home / "xqg_repro" / "training" / "nq-train.jsonl"
     published.parent.mkdir(parents=True)
     write_lines(published, LINE, LINE)
-    data = load_recipe("zs-mbert").data
+    data = load_recipe("zs-mbert", EncoderRecipe).data
     examples, version = load_examples(data)
     assert len(examples) == 2
     write_lines(Path(data), LINE)

@@ -82,29 +82,29 @@ def test_presets_use_a_model_as_its_recipe_trains_it(name: str) -> None:
 
 
 def test_the_recipe_for_e5_uses_it_as_the_preset_does() -> None:
-    recipe, preset = load_recipe("xdr-e5-xquad"), load_preset("e5-small")
+    recipe, preset = load_recipe("xdr-e5-xquad", EncoderRecipe), load_preset("e5-small")
     assert recipe.encoder(recipe.model) == dataclasses.replace(preset, query_max_length=64)
     assert recipe.frozen_embeddings and not recipe.keep_best and recipe.evaluation_steps > 0
 
 
 def test_overrides_replace_settings(tmp_path: Path) -> None:
     own = {"model": "some/folder", "data": "a.json", "held_out_data": "b.json", "steps": 7, "seed": 1}
-    recipe = load_recipe("xdr-e5-xquad", **own, batch_size=None)
-    assert dataclasses.replace(load_recipe("xdr-e5-xquad"), **own) == recipe
+    recipe = load_recipe("xdr-e5-xquad", EncoderRecipe, **own, batch_size=None)
+    assert dataclasses.replace(load_recipe("xdr-e5-xquad", EncoderRecipe), **own) == recipe
     (tmp_path / "recipe.yaml").write_text("name: a\ndata: b\n")  # names no model
-    assert load_recipe(str(tmp_path / "recipe.yaml"), model="some/folder").model == "some/folder"
+    assert load_recipe(str(tmp_path / "recipe.yaml"), EncoderRecipe, model="some/folder").model == "some/folder"
 
 
 def test_unknown_and_incomplete_recipes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"unknown recipe 'nothing' .*xdr-mini"):
-        load_recipe("nothing")
+        load_recipe("nothing", EncoderRecipe)
     path = tmp_path / "recipe.yaml"
     path.write_text("name: a\ndata: b\n")
     with pytest.raises(InputError, match=r"recipe.yaml: .* a model to start from or an architecture"):
-        load_recipe(str(path))
+        load_recipe(str(path), EncoderRecipe)
     path.write_text("name: a\ndata: b\nmodle: c\n")
     with pytest.raises(InputError, match=r"recipe.yaml: .*modle"):
-        load_recipe(str(path))
+        load_recipe(str(path), EncoderRecipe)
 
 
 @pytest.mark.parametrize("model", sorted(path.parent.name for path in resource("models").glob("*/manifest.json")))

@@ -47,13 +47,7 @@ def check_processes(checkpoint: Path, processes: int) -> None:
 
 
 def complete(checkpoint: Path, best: str | None, processes: int = 1) -> None:
-    """Mark a checkpoint as complete, then delete earlier ones except the best.
-
-    Args:
-        checkpoint: the folder.
-        best: path of the best checkpoint so far, of which only the name counts.
-        processes: number of processes that saved it.
-    """
+    """Mark a checkpoint as complete, then delete earlier ones except ``best``, of which only the name counts."""
     for path in checkpoint.iterdir():
         with open(path, "rb") as file:
             os.fsync(file.fileno())

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.train.data import CheckedExample, Example, Split, TevatronFile
+from xqg_repro.train.data import Example, Split, TevatronFile
+from xqg_repro.train.loop import in_parts
 from xqg_repro.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -22,12 +23,7 @@ Texts = Callable[[Example], tuple[str, str]]
 
 
 class Faults:
-    """Faults by kind, with their numbers and first lines.
-
-    Attributes:
-        counts: kind → number of dropped negatives, or of lines with a text that is cut.
-        lines: kind → numbers of the first lines with such a fault.
-    """
+    """Faults by kind: ``counts`` of dropped negatives or of lines with a cut text, and the first such ``lines``."""
 
     def __init__(self) -> None:
         kinds = ("repeated_negatives", "positives_among_negatives", "cut_questions", "cut_passages")
@@ -72,10 +68,7 @@ def examine(examples: TevatronFile, tokenizer: Any, texts: Texts, limits: tuple[
       which is common. Of the passages, only the first positive is checked.
 
     Args:
-        examples: the file.
-        tokenizer: the model's.
-        texts: question and passage as the model reads them.
-        limits: their maximum lengths in tokens.
+        limits: maximum lengths of question and passage in tokens.
 
     Raises:
         InputError: lines are malformed or have no positive passage. The message is the first line's, with the number of
@@ -83,42 +76,31 @@ def examine(examples: TevatronFile, tokenizer: Any, texts: Texts, limits: tuple[
     """
     faults = Faults()
     errors: list[InputError] = []
-    for start in range(0, len(examples), LINES_AT_ONCE):
+    for positions in in_parts(range(len(examples)), LINES_AT_ONCE):
         lines = []
-        for i in range(start, min(start + LINES_AT_ONCE, len(examples))):
+        for i in positions:
             try:
                 lines.append(examples.read(i))
             except InputError as error:
                 errors.append(error)
-        _add_faults(faults, lines, tokenizer, texts, limits)
-    if errors:
-        raise _merge(errors)
-    return faults
+        if not lines:
+            continue
+        for line in lines:
+            faults.add("repeated_negatives", line.repeated, line.number)
+            faults.add("positives_among_negatives", line.positive, line.number)
+        questions, passages = zip(*(texts(line.example) for line in lines), strict=True)
+        for kind, batch, limit in zip(("cut_questions", "cut_passages"), (questions, passages), limits, strict=True):
+            tokens = tokenizer(list(batch), truncation=False, padding=False)["input_ids"]
+            for line, ids in zip(lines, tokens, strict=True):
+                faults.add(kind, len(ids) > limit, line.number)
 
-
-def _add_faults(
-    faults: Faults, lines: Sequence[CheckedExample], tokenizer: Any, texts: Texts, limits: tuple[int, int]
-) -> None:
-    if not lines:
-        return
-    for line in lines:
-        faults.add("repeated_negatives", line.repeated, line.number)
-        faults.add("positives_among_negatives", line.positive, line.number)
-    questions, passages = zip(*(texts(line.example) for line in lines), strict=True)
-    for kind, batch, limit in zip(("cut_questions", "cut_passages"), (questions, passages), limits, strict=True):
-        tokens = tokenizer(list(batch), truncation=False, padding=False)["input_ids"]
-        for line, ids in zip(lines, tokens, strict=True):
-            faults.add(kind, len(ids) > limit, line.number)
-
-
-def _merge(errors: Sequence[InputError]) -> InputError:
-    """The first error, with the number and first lines of the others."""
+    if not errors:
+        return faults
     first, *others = errors
-    if not others:
-        return first
-    numbers = _list_lines([error.line for error in others])
-    problem = f"{first.problem}; {len(others):,} more bad lines (line {numbers})"
-    return InputError(problem, path=first.path, line=first.line, hint=first.hint)
+    problem = first.problem
+    if others:
+        problem += f"; {len(others):,} more bad lines (line {_list_lines([error.line for error in others])})"
+    raise InputError(problem, path=first.path, line=first.line, hint=first.hint)
 
 
 def _list_lines(numbers: Sequence[int | None]) -> str:

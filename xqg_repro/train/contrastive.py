@@ -11,8 +11,8 @@ the loss with respect to their vectors is known, each chunk again with a graph, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -30,10 +30,8 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
     Several processes train on one batch together: each embeds its own part and scores the whole.
 
     Args:
-        model: texts → token vectors.
         inputs: ``query`` and ``passage``, tokenised texts, (B, T) and (B·(1+negatives), T'), where passage i is the
             positive of question i; ``docids`` of the passages.
-        recipe: pooling, temperature and chunk size.
     """
     settings, no_sync = recipe.encoder(""), getattr(model, "no_sync", nullcontext)
 
@@ -62,9 +60,7 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
 def find_copies(positives: Sequence[int], docids: Sequence[str]) -> torch.Tensor:
     """Which passages are copies of a question's positive: boolean, (questions, passages).
 
-    Args:
-        positives: position of each question's positive among the passages.
-        docids: of the passages.
+    ``positives`` are the positions of the questions' positives among the passages.
 
     >>> find_copies([0, 1], ["a", "b", "a"]).tolist()
     [[False, False, True], [False, False, False]]
@@ -85,17 +81,17 @@ def embed_in_chunks(
 
     Args:
         embed: tokenised texts, (N, T) → vectors.
-        texts: what to embed.
-        size: texts per chunk.
         no_sync: context in which processes do not exchange gradients. Only the last chunk's backward pass runs outside
             it, because processes may have different numbers of chunks.
     """
     starts = range(0, len(texts["input_ids"]), size)
     chunks = [{name: tensor[start : start + size] for name, tensor in texts.items()} for start in starts]
+    device = texts["input_ids"].device
+    gpus = [device] if device.type == "cuda" else []
     states, parts = [], []
     with torch.no_grad():
         for chunk in chunks:
-            states.append(RandomState(chunk["input_ids"].device))
+            states.append((torch.get_rng_state(), [torch.cuda.get_rng_state(gpu) for gpu in gpus]))
             parts.append(embed(chunk))
     vectors = torch.cat(parts)
     if not torch.is_grad_enabled():
@@ -103,28 +99,13 @@ def embed_in_chunks(
 
     def backward(gradient: torch.Tensor) -> None:
         gradients = gradient.split(size)
-        for i, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+        for i, (chunk, (cpu_state, gpu_states)) in enumerate(zip(chunks, states, strict=True)):
             sync = nullcontext() if i == len(chunks) - 1 else no_sync()
-            with sync, torch.enable_grad(), state.restored():
+            with sync, torch.enable_grad(), torch.random.fork_rng(gpus):
+                torch.set_rng_state(cpu_state)
+                for gpu, state in zip(gpus, gpu_states, strict=True):
+                    torch.cuda.set_rng_state(state, gpu)
                 embed(chunk).backward(gradients[i])
 
     vectors.requires_grad_().register_hook(backward)
     return vectors
-
-
-class RandomState:
-    """PyTorch's current random state, of the CPU and of ``device``."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._devices = [device] if device.type == "cuda" else []
-        self._cpu = torch.get_rng_state()
-        self._cuda = [torch.cuda.get_rng_state(device) for device in self._devices]
-
-    @contextmanager
-    def restored(self) -> Iterator[None]:
-        """A block that draws from this state; afterwards the state is as it was before the block."""
-        with torch.random.fork_rng(devices=self._devices):
-            torch.set_rng_state(self._cpu)
-            for device, state in zip(self._devices, self._cuda, strict=True):
-                torch.cuda.set_rng_state(state, device)
-            yield

@@ -62,18 +62,15 @@ def question_label(qid: str, text: str) -> str:
 
 
 def load_examples(data: str) -> tuple[Sequence[Example], str]:
-    """Training examples and their fingerprint.
+    """Training examples and their fingerprint, from one of
 
-    Args:
-        data: one of
+    * an ir-datasets id with questions and judgements. The positive is the first passage judged relevant; the negatives
+      are the other passages with its title that are not judged relevant.
+    * a ``.jsonl`` file in Tevatron's format, whose lines are read when an example is accessed.
+    * a ``.json`` file in SQuAD's format, such as XOR-TyDi's gold paragraphs. The negatives are the article's other
+      paragraphs.
 
-            * an ir-datasets id with questions and judgements. The positive is the first passage judged relevant; the
-              negatives are the other passages with its title that are not judged relevant.
-            * a ``.jsonl`` file in Tevatron's format, whose lines are read when an example is accessed.
-            * a ``.json`` file in SQuAD's format, such as XOR-TyDi's gold paragraphs. The negatives are the article's
-              other paragraphs.
-
-            Files are looked up by :func:`training_file`.
+    Files are looked up by :func:`training_file`.
 
     Raises:
         InputError: the dataset is unknown or has no judgements, or the file is missing or malformed.
@@ -88,8 +85,7 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
 def training_file(data: str) -> Path:
     """The file at this path, or else the published training file of this name, downloaded once.
 
-    Raises:
-        InputError: the file is compressed, or the download fails.
+    Raises :class:`InputError` if the file is compressed or the download fails.
     """
     path = Path(data)
     if path.suffix == ".gz":
@@ -102,14 +98,14 @@ def load_passages(data: str) -> list[Passage]:
     """All passages of a collection, or the positives of a training file."""
     if data.endswith((".jsonl", ".json")):
         return list(dict.fromkeys(example.positive for example in load_examples(data)[0]))
-    return _passages(collection.load(data, needs=["docs"]))
+    return [to_passage(doc) for doc in collection.load(data, needs=["docs"]).docs_iter()]
 
 
 # ir-datasets
 
 
 def _judged_examples(data: str, dataset: Any) -> tuple[list[Example], str]:
-    passages = {passage.doc_id: passage for passage in _passages(dataset)}
+    passages = {doc.doc_id: to_passage(doc) for doc in dataset.docs_iter()}
     by_title: dict[str, list[Passage]] = {}
     for passage in passages.values():
         by_title.setdefault(passage.title, []).append(passage)
@@ -146,10 +142,6 @@ def relevant_passages(dataset: Any) -> dict[str, list[str]]:
     return relevant
 
 
-def _passages(dataset: Any) -> list[Passage]:
-    return [to_passage(doc) for doc in dataset.docs_iter()]
-
-
 def to_passage(doc: Any) -> Passage:
     """The passage of an ir-datasets document, which may have no title."""
     return Passage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
@@ -173,8 +165,7 @@ class CheckedExample(NamedTuple):
 class TevatronFile(Sequence[Example]):
     """A training file in Tevatron's format. Only line offsets are kept in memory; each access reads its line.
 
-    Negatives that are positives of the same line or repeat another negative are dropped;
-    :mod:`xqg_repro.train.checks` counts them.
+    Some negatives are dropped, see :class:`CheckedExample`; :mod:`xqg_repro.train.checks` counts them.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -190,11 +181,7 @@ class TevatronFile(Sequence[Example]):
         return self.read(i).example
 
     def read(self, i: int) -> CheckedExample:
-        """The example at a position, with what was dropped from its line.
-
-        Raises:
-            InputError: the line is malformed, or has no positive passage.
-        """
+        """The example at a position; :class:`InputError` if its line is malformed or has no positive passage."""
         number, offset = self._lines[i]
         with open(self.path, "rb") as file:
             file.seek(offset)
@@ -203,16 +190,9 @@ class TevatronFile(Sequence[Example]):
             raise InputError("not a training example: the query has no positive passage", path=self.path, line=number)
 
         negatives, repeated, positive = _clean_negatives(line)
-        example = Example(
-            line.query,
-            line.positives[0],
-            tuple(negatives),
-            line.lang,
-            line.answers,
-            (-1,) * len(line.answers),
-            line.qid,
-            line.positives[1:],
-        )
+        first, *others = line.positives
+        starts = (-1,) * len(line.answers)
+        example = Example(line.query, first, tuple(negatives), line.lang, line.answers, starts, line.qid, tuple(others))
         return CheckedExample(number, example, repeated, positive)
 
 
@@ -287,11 +267,6 @@ class Selection(Sequence[Example]):
             return Selection(self._places[i], self._change)
         examples, position = self._places[i]
         return self._change(examples[position])
-
-
-def concatenate(*parts: Sequence[Example]) -> Selection:
-    """The examples of several sequences, one sequence after the other."""
-    return Selection([(part, position) for part in parts for position in range(len(part))])
 
 
 class Split(NamedTuple):

@@ -41,11 +41,9 @@ class Trained:
     """A trained model, ready to be saved.
 
     Attributes:
-        tokenizer, model: transformers' objects.
         steps: optimiser steps of the last stage.
         curve: losses of all stages.
         questions: number of questions trained on.
-        held_out: number of held-out questions.
         measure: measures the saved folder on the held-out questions: what → value in [0, 1].
         counts: further counts, for the manifest and the model card.
         facts: further facts, for the model card.
@@ -71,15 +69,19 @@ def train_folder(
     *,
     force: bool = False,
 ) -> Manifest:
-    """Train a model and write its folder, or reuse an existing folder that matches.
+    """Train a model and write its folder: weights (safetensors), tokenizer, configuration and model card.
+
+    The same recipe on the same machine gives the same bytes. A folder that matches is reused, unless ``force`` is set.
+    An interrupted training resumes from its last checkpoint, if the recipe saves any.
 
     Args:
-        recipe: what to train.
         plan: recipe → its questions and the folder's identity.
         train: recipe, questions and unfinished folder → the trained model.
         card: template of the model card.
-        output: the model folder.
-        force: train again even if the folder matches.
+
+    Raises:
+        InputError: the data is unknown, a line of the training file is malformed, the model is unavailable, or a loss
+            is infinite or NaN.
     """
     if importlib.util.find_spec("accelerate") is None:
         raise InputError("training needs the package accelerate", hint="pip install 'xqg_repro[train]'")
@@ -127,13 +129,22 @@ def _prepare(seed: int) -> None:
 
 def _finish(folder: Path, recipe: Recipe, trained: Trained, card: str, inputs: dict[str, str]) -> dict[str, int]:
     """Save and measure a trained model, write its card and drop its checkpoints; return the manifest's counts."""
-    _save(folder, recipe, trained)
+    model, tokenizer = trained.model, trained.tokenizer
+    if recipe.half_precision_weights:
+        model.half()
+    tokenizer.backend_tokenizer.no_truncation()  # otherwise the last batch's settings are saved
+    tokenizer.backend_tokenizer.no_padding()
+    model.save_pretrained(folder)
+    (folder / "model.safetensors").chmod(0o644)  # save_pretrained makes it readable by the owner only
+    tokenizer.save_pretrained(folder)
+    write_curve(trained.curve, folder)
+
     quality = trained.measure(folder) if trained.held_out else {}
     for what, value in quality.items():
         logger.info(f"train: held-out questions: {what}: {value:.3f}")
 
     counts = {
-        "parameters": trained.model.num_parameters(),
+        "parameters": model.num_parameters(),
         "questions": trained.questions,
         "held_out": trained.held_out,
         "steps": trained.steps,
@@ -145,16 +156,3 @@ def _finish(folder: Path, recipe: Recipe, trained: Trained, card: str, inputs: d
         file.write(page)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
     return counts
-
-
-def _save(folder: Path, recipe: Recipe, trained: Trained) -> None:
-    """Write weights (safetensors), configuration, tokenizer and loss curve."""
-    model, tokenizer = trained.model, trained.tokenizer
-    if recipe.half_precision_weights:
-        model.half()
-    tokenizer.backend_tokenizer.no_truncation()  # otherwise the last batch's settings are saved
-    tokenizer.backend_tokenizer.no_padding()
-    model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # save_pretrained makes it readable by the owner only
-    tokenizer.save_pretrained(folder)
-    write_curve(trained.curve, folder)

@@ -36,6 +36,7 @@ from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
 from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
 from xqg_repro.train.data import relevant_passages, to_passage, training_file
+from xqg_repro.train.loop import in_parts
 from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
 
 logger = logging.getLogger(__name__)
@@ -50,24 +51,14 @@ _REQUIRED_KEYS = ("query_id", "query", "positive_passages")
 
 @dataclass(frozen=True)
 class Mined:
-    """Counts of what was mined.
+    """Counts of what was mined. Retrieved passages are dropped if they are positives or contain an answer."""
 
-    Attributes:
-        questions: questions written, each with its positives.
-        negatives: negatives written.
-        answering: retrieved passages dropped because they contain an answer.
-        positive: retrieved passages dropped because they are positives.
-        without_negatives: questions written without any negative.
-        without_answers: questions without a known answer other than ``yes`` and ``no``.
-        without_positives: questions left out because they have no positive.
-    """
-
-    questions: int = 0
-    negatives: int = 0
+    questions: int = 0  # written, each with its positives
+    negatives: int = 0  # written
     answering: int = 0
     positive: int = 0
     without_negatives: int = 0
-    without_answers: int = 0
+    without_answers: int = 0  # other than ``yes`` and ``no``
     without_positives: int = 0
 
     def table(self) -> Table:
@@ -130,18 +121,9 @@ def mine(
     retriever, index_version = (
         (BM25, version) if index is None else _check_index(Path(index), version, passages or data)
     )
-    wanted = Manifest(
-        "mine",
-        {
-            "data": data,
-            "collection": docs.dataset_id(),
-            "retriever": retriever,
-            "depth": depth,
-            "negatives": negatives,
-            "sample": sample,
-        },
-        {"questions": questions_version, "collection": version, "index": index_version},
-    )
+    parameters = {"data": data, "collection": docs.dataset_id(), "retriever": retriever}
+    parameters |= {"depth": depth, "negatives": negatives, "sample": sample}
+    inputs = {"questions": questions_version, "collection": version, "index": index_version}
 
     def write(path: Path) -> dict[str, int]:
         texts = {question.qid: question.query for question in questions if question.positives}
@@ -154,7 +136,7 @@ def mine(
             run = _dense_run(index, texts, depth, device)
         return dataclasses.asdict(_write(questions, run, docs.docs_store(), path, negatives, sample))
 
-    return Mined(**build_file(output, wanted, write, force=force).counts)
+    return Mined(**build_file(output, Manifest("mine", parameters, inputs), write, force=force).counts)
 
 
 def _check_arguments(
@@ -236,13 +218,10 @@ def _dense_run(index: str | Path, questions: dict[str, str], depth: int, device:
         return read_run(search(index, str(topics), Path(folder, "run.txt"), depth=depth, device=device))
 
 
-def bm25_index(docs: Any, output: str | Path, *, force: bool = False) -> Path:
+def bm25_index(docs: Any, output: str | Path) -> Path:
     """Index the titles and texts of an ir-datasets collection with Lucene, or reuse an existing index that matches.
 
-    Args:
-        docs: the dataset.
-        output: the stage folder, which Pyserini's ``LuceneSearcher`` opens.
-        force: index again even if the folder matches.
+    ``output`` is a stage folder, which Pyserini's ``LuceneSearcher`` opens.
     """
     version = collection.fingerprint(docs, "docs")
     wanted = Manifest("bm25", {"stemmer": BM25["stemmer"]}, {"collection": version})
@@ -260,7 +239,7 @@ def bm25_index(docs: Any, output: str | Path, *, force: bool = False) -> Path:
             indexer.close()
         return {"passages": count}
 
-    build_stage(output, wanted, build, force=force)
+    build_stage(output, wanted, build)
     return Path(output)
 
 
@@ -268,9 +247,7 @@ def _bm25_run(index: Path, questions: Mapping[str, str], depth: int) -> Run:
     searcher = jvm.load("pyserini.search.lucene", "LuceneSearcher")(str(index))
     searcher.set_bm25(BM25["k1"], BM25["b"])
     run: Run = {}
-    qids = list(questions)
-    for start in range(0, len(qids), QUERIES_PER_BATCH):
-        batch = qids[start : start + QUERIES_PER_BATCH]
+    for batch in in_parts(list(questions), QUERIES_PER_BATCH):
         hits = searcher.batch_search([questions[qid] for qid in batch], batch, k=depth)
         for qid in batch:
             run[qid] = rank(Hit(hit.docid, float(hit.score)) for hit in hits[qid])
@@ -308,10 +285,11 @@ def _write(
             docids = [hit.docid for hit in run.get(question.qid, [])]
             docs = store.get_many(docids)
             candidates = _drop(question, [to_passage(docs[docid]) for docid in docids], counts)
-            if sample is None:
-                negatives = candidates[:count]
-            else:
-                negatives = _draw(candidates, count, f"{sample}|{question.qid}")
+            negatives = candidates[:count]
+            if sample is not None:  # a random sample, in rank order
+                draw = random.Random(f"{sample}|{question.qid}")
+                positions = draw.sample(range(len(candidates)), len(negatives))
+                negatives = [candidates[position] for position in sorted(positions)]
             file.write(question._replace(negatives=tuple(negatives)).to_json())
             counts["questions"] += 1
             counts["negatives"] += len(negatives)
@@ -332,9 +310,3 @@ def _drop(question: TevatronLine, retrieved: Sequence[Passage], counts: Counter[
         else:
             candidates.append(passage)
     return candidates
-
-
-def _draw(candidates: Sequence[Passage], count: int, seed: str) -> list[Passage]:
-    """A random sample in rank order."""
-    positions = random.Random(seed).sample(range(len(candidates)), min(count, len(candidates)))
-    return [candidates[position] for position in sorted(positions)]

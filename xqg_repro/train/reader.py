@@ -33,14 +33,11 @@ BATCHES_SORTED = 16
 
 
 def train(recipe: ReaderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
-    """Train a reader and write a model folder: weights (safetensors), tokenizer, configuration and model card.
-
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused. An interrupted training
-    resumes from its last checkpoint, if the recipe saves any.
+    """Train a reader and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does.
 
     Raises:
-        InputError: the recipe names no model, the data is unknown, an answer is not where its question says, no
-            question has an answer in its passage, or a loss is infinite or NaN.
+        InputError: also if the recipe names no model, an answer is not where its question says, or no question has an
+            answer in its passage.
     """
     return train_folder(recipe, plan, _train, "reader_card.md", output, force=force)
 

@@ -239,16 +239,10 @@ KINDS: dict[type[Recipe], str] = {EncoderRecipe: "xdr", GeneratorRecipe: "xqg", 
 """Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file."""
 
 
-def load_recipe(
-    name_or_path: str,
-    kind: type[R] = EncoderRecipe,  # type: ignore[assignment]
-    **overrides: Any,
-) -> R:
+def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     """Load a packaged recipe by name, or a recipe from a YAML file.
 
     Args:
-        name_or_path: of the recipe.
-        kind: of the recipe.
         overrides: settings to replace, such as ``steps``; those that are ``None`` are ignored.
 
     Raises:
@@ -274,10 +268,7 @@ def load_recipe(
 def model_card(name: str, recipe: Recipe, **facts: Any) -> str:
     """The README of a model folder: how the model was made, how good it is and how to use it.
 
-    Args:
-        name: of the template.
-        recipe: listed in full.
-        facts: further variables of the template.
+    ``name`` is the template's. It lists the recipe in full; ``facts`` are its further variables.
     """
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
     settings = {key: value for key, value in settings.items() if value != ""}

@@ -34,10 +34,7 @@ class TevatronLine(NamedTuple):
 def parse_line(line: bytes, path: Path, number: int, required: Sequence[str]) -> TevatronLine:
     """Parse one line of a training file.
 
-    Args:
-        line: the line.
-        path, number: the file and the line's number, for messages.
-        required: keys that the line must have; negatives are read only if ``negative_passages`` is one of them.
+    Negatives are read only if ``negative_passages`` is a required key. Messages name the file and the line's number.
 
     Raises:
         InputError: the line is malformed or lacks a required key.

@@ -31,12 +31,11 @@ class RecipeTrainer(transformers.Trainer):
     """A trainer with a recipe's settings, for one stage of a training.
 
     Args:
-        recipe: what is trained.
         folder: the unfinished model folder.
         stage: name of the stage, and of the folder of its checkpoints.
         steps: optimiser steps; 0 uses the recipe's epochs.
         sizes: batch sizes and accumulation, as arguments of ``TrainingArguments``; ``None`` if each item of the data is
-            a whole batch.
+            a whole batch, used in order.
         held_out_collator: for the held-out data; ``None`` uses ``data_collator``.
         settings: ``Trainer``'s arguments: model, datasets, collator, optimizers.
     """
@@ -55,7 +54,12 @@ class RecipeTrainer(transformers.Trainer):
         if recipe.frozen_embeddings:
             settings["model"].get_input_embeddings().weight.requires_grad_(False)
         evaluate = len(settings["eval_dataset"]) > 0
-        sizes = whole_batches(recipe) if sizes is None else sizes
+        sizes = sizes or {
+            "per_device_train_batch_size": 1,
+            "per_device_eval_batch_size": 1,
+            "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
+            "train_sampling_strategy": "sequential",
+        }
         arguments = training_arguments(recipe, folder, stage, steps=steps, evaluate=evaluate, **sizes)
         super().__init__(args=arguments, **settings)
         # T5's forward takes the number of tokens and ignores it; Trainer would then add up the losses of accumulated
@@ -74,10 +78,6 @@ class RecipeTrainer(transformers.Trainer):
         Raises:
             InputError: a loss, gradient or weight is infinite or NaN.
         """
-        steps = self._train_steps()
-        return steps, curve_points(self.stage, self.state.log_history)
-
-    def _train_steps(self) -> int:
         if distributed.get_rank() == 0:
             checkpoints.drop_incomplete(self.folder)
         distributed.barrier()
@@ -89,10 +89,13 @@ class RecipeTrainer(transformers.Trainer):
             state = transformers.TrainerState.load_from_json(str(start / "trainer_state.json"))
             logger.info(f"train: resumes from step {state.global_step} of {state.max_steps}")
             if state.global_step >= state.max_steps:
-                self._load_finished(start, state)
-                return int(state.global_step)
+                self.state = state
+                best = state.best_model_checkpoint
+                self._load_from_checkpoint(str(start.with_name(Path(best).name) if best else start))
+                distributed.barrier()
+                return state.global_step, curve_points(self.stage, state.log_history)
         try:
-            steps = int(self.train(resume_from_checkpoint=str(start) if start else None).global_step)
+            steps = self.train(resume_from_checkpoint=str(start) if start else None).global_step
         except InputError:
             if distributed.get_rank() == 0 and checkpoints.last_complete(self.folder) is None:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -100,21 +103,10 @@ class RecipeTrainer(transformers.Trainer):
                     self.folder.parent.rmdir()
             raise
         distributed.barrier()  # until every process has read the best checkpoint
-        return steps
-
-    def _load_finished(self, checkpoint: Path, state: transformers.TrainerState) -> None:
-        """Load the weights of a stage whose last step was saved: the best ones or the last ones."""
-        self.state = state
-        best = state.best_model_checkpoint
-        self._load_from_checkpoint(str(checkpoint.with_name(Path(best).name) if best else checkpoint))
-        distributed.barrier()
+        return steps, curve_points(self.stage, self.state.log_history)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Loss and gradient of a batch.
-
-        Raises:
-            InputError: the loss is infinite or NaN.
-        """
+        """Loss and gradient of a batch; stops if the loss is infinite or NaN."""
         self.step_questions += inputs.pop(QUESTIONS)
         loss = super().training_step(model, inputs, *args, **kwargs)
         if not torch.isfinite(loss):
@@ -125,11 +117,9 @@ class RecipeTrainer(transformers.Trainer):
         """Raise :class:`InputError` with the step, its questions and the last good checkpoint."""
         checkpoint = checkpoints.last_complete(self.folder)
         questions = ", ".join(self.step_questions)
+        keep = f" and choose another --output to keep the last good checkpoint, {checkpoint}"
         hint = "correct the questions, or lower the learning rate"
-        if checkpoint:
-            hint += f" and choose another --output to keep the last good checkpoint, {checkpoint}"
-        else:
-            hint += "; no checkpoint was saved before"
+        hint += keep if checkpoint else "; no checkpoint was saved before"
         raise InputError(f"{problem} at step {step} of {self.state.max_steps}, on the questions {questions}", hint=hint)
 
     def prediction_step(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> Any:
@@ -147,16 +137,6 @@ class RecipeTrainer(transformers.Trainer):
             generator=torch.Generator(),  # a starting loader draws a number, which must not be one of dropout's
         )
         return self.accelerator.prepare(loader)
-
-
-def whole_batches(recipe: Recipe) -> dict[str, Any]:
-    """Sizes for data whose items are whole batches, which are used in order."""
-    return {
-        "per_device_train_batch_size": 1,
-        "per_device_eval_batch_size": 1,
-        "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
-        "train_sampling_strategy": "sequential",
-    }
 
 
 def training_arguments(

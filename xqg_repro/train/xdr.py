@@ -33,15 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 def train(recipe: EncoderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
-    """Train an encoder and write a model folder: weights (safetensors), tokenizer, configuration and model card.
-
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused. An interrupted training
-    resumes from its last checkpoint, if the recipe saves any.
-
-    Raises:
-        InputError: the data is unknown, a line of the training file is malformed, the model is unavailable, or a loss
-            is infinite or NaN.
-    """
+    """Train an encoder and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does."""
     return train_folder(recipe, plan, _train, "encoder_card.md", output, force=force)
 
 

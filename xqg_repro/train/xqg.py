@@ -24,7 +24,7 @@ from xqg_repro.models.generator import QueryGenerator
 from xqg_repro.models.loading import load_model, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train.checks import count_faults
-from xqg_repro.train.data import Example, Split, concatenate, load_passages, load_split, question_label
+from xqg_repro.train.data import Example, Selection, Split, load_passages, load_split, question_label
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
@@ -49,14 +49,10 @@ class Pair(NamedTuple):
 
 
 def train(recipe: GeneratorRecipe, output: str | Path, *, force: bool = False) -> Manifest:
-    """Train a generator and write a model folder: weights (safetensors), tokenizer, configuration and model card.
-
-    The same recipe on the same machine gives the same bytes. A folder that matches is reused. An interrupted training
-    resumes from its last checkpoint, if the recipe saves any.
+    """Train a generator and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does.
 
     Raises:
-        InputError: the data is unknown, a line of the training file is malformed, a question's language is unknown, the
-            model is unavailable, or a loss is infinite or NaN.
+        InputError: also if a question's language is unknown.
     """
     return train_folder(recipe, plan, _train, "generator_card.md", output, force=force)
 
@@ -85,7 +81,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
         return pair.target, pair.source
 
     faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
-    examples = concatenate(kept, held_out) if held_out else kept
+    examples = Selection([(part, position) for part in (kept, held_out) for position in range(len(part))])
     collator = PairCollator(recipe, tokenizer, examples, names, model.config.decoder_start_token_id)
     logger.info(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
 
@@ -223,7 +219,6 @@ class PairCollator:
     Labels of padding, and of parts that the loss does not count, are -100.
 
     Args:
-        recipe, tokenizer: decide the texts and their lengths.
         examples: the questions that items refer to by position.
         names: needed if items are names or entities are exchanged.
         start: the decoder's first token.
@@ -261,7 +256,10 @@ class PairCollator:
             "attention_mask": sources["attention_mask"],
             "decoder_input_ids": torch.nn.functional.pad(ids[:, :-1], (1, 0), value=self.start),
             "labels": ids.masked_fill(~counted, -100),
-            "questions": [self._label(item, pair) for item, pair in zip(items, pairs, strict=True)],
+            "questions": [
+                question_label("" if item.is_name else self.examples[item.position].qid, pair.target)
+                for item, pair in zip(items, pairs, strict=True)
+            ],
         }
 
     def pair(self, item: Item) -> Pair:
@@ -283,9 +281,6 @@ class PairCollator:
         """Sort key by length: the target's in steps of 8 characters, then the source's."""
         pair = self.pair(item)
         return len(pair.target) // 8, len(pair.source)
-
-    def _label(self, item: Item, pair: Pair) -> str:
-        return question_label("" if item.is_name else self.examples[item.position].qid, pair.target)
 
     def _tokenize(self, texts: list[str], max_length: int) -> Any:
         return self.tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
