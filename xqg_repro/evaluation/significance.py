@@ -75,10 +75,10 @@ def paired_differences(
     }
 
 
-def p_value(differences: Differences, test: Test) -> float:
+def p_value(differences: Differences, test: Test, *, samples: int = SAMPLES) -> float:
     """Two-sided p-value of a paired test; 1 if all differences are zero."""
     if test is Test.RANDOMISATION:
-        return randomisation(differences)
+        return randomisation(differences, samples=samples)
     return t_test(differences) if test is Test.T else mcnemar(differences)
 
 

@@ -33,13 +33,7 @@ def summarise(
 ) -> StudySummary:
     """Test the results, count the costs and put everything into its written form.
 
-    Args:
-        study: what is compared.
-        data, vectors: of the study's languages.
-        results: ranks and scores of all methods.
-        sums_of: see :func:`~xqg_repro.study.sources.cached_sums`.
-        model: folder or id of the encoder's model.
-        model_version: its fingerprint.
+    ``model`` is the folder or id of the encoder's model, and ``model_version`` its fingerprint.
     """
     shown = [comparison for comparison in EXAMPLE_COMPARISONS if set(comparison) <= study.methods.keys()]
     means = {measure: {pair: dict(results.means(measure, pair)) for pair in study.pairs} for measure in results.scores}

@@ -77,13 +77,10 @@ def encode_all(
 
     Args:
         study: determines the languages and whether sentences are needed.
-        data: paragraphs and questions in these languages.
-        config: the encoder.
         folder: parent of the stage folders, one per kind and language.
         generated: generated queries for the English paragraphs, written by ``xqg-repro generate``; see
             :func:`~xqg_repro.representation.queries.query_files`.
         translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
-        device, force: see :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
         InputError: see :func:`~xqg_repro.representation.encode.encode`; or generated queries for other paragraphs.
