@@ -48,9 +48,7 @@ _READERS: dict[RunFormat, Callable[[Path, Mapping[str, str] | None], ForeignRun]
 def check(path: str | Path, topics: str = "") -> dict[str, int]:
     """Validate a TREC run as :func:`~xqg_repro.retrieval.runfile.read_run` does; return counts by what they count.
 
-    Args:
-        path: the run; decompressed if its name ends in ``.gz``.
-        topics: ir-datasets id, or a TSV file, of the questions that it may contain; empty allows any.
+    ``topics`` is the ir-datasets id, or a TSV file, of the questions that it may contain; empty allows any.
 
     Raises:
         InputError: the run is malformed (names file and line), empty, or contains other questions.
@@ -85,16 +83,14 @@ def convert(
 
     Args:
         source: the file; decompressed if its name ends in ``.gz``.
-        output: the run to write.
         form: the format of ``source``.
         tag: the run's last column.
         topics: ir-datasets id, or a TSV file, of its questions. DPR's JSON needs them if items have no id; see
             :func:`~xqg_repro.evaluation.dpr.read_dpr`.
 
     Raises:
-        InputError: names the file and the line or item. The file is not of that format, is cut off or empty; a score is
-            not finite; a question has the same passage twice; ranks are missing, repeated or contradict scores; or a
-            question is not one of the topics'.
+        InputError: names the file and the line or item. The file is not of that format (see its reader), is cut off or
+            empty; or see :func:`~xqg_repro.evaluation.formats.group_entries`.
     """
     source = Path(source)
     if form not in list(RunFormat):

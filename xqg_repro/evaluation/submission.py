@@ -78,12 +78,8 @@ def write_submission(run: str | Path, topics: str, output: str | Path) -> Submis
     """Write a run's submission: every question of the topics, in their order.
 
     A question gets the passages that its first 5,000 tokens come from, or all if they have fewer. A question that is
-    missing from the run gets no passages, which scores as a miss.
-
-    Args:
-        run: a TREC run.
-        topics: ir-datasets id of the questions, such as ``xor-tydi/test``.
-        output: the JSON file to write.
+    missing from the run gets no passages, which scores as a miss. ``topics`` is an ir-datasets id such as
+    ``xor-tydi/test``.
 
     Raises:
         InputError: the run is malformed, empty or has other questions; the collection lacks a passage; the topics have
@@ -135,12 +131,7 @@ def _cut(texts: Iterable[str]) -> tuple[list[str], int]:
 
 
 def check(path: str | Path, topics: str | None = None) -> SubmissionSummary:
-    """Validate a submission as :func:`~xqg_repro.evaluation.predictions.read_submission` does, and summarise it.
-
-    Args:
-        path: the JSON file.
-        topics: ir-datasets id of its questions, all of which must be present; ``None`` allows any.
-    """
+    """Read and summarise a submission, which must have every question of the topics (``None`` allows any)."""
     predictions = read_submission(path, topics)
     if spaced := [prediction for prediction in predictions if prediction.label != prediction.lang]:
         logger.info(
@@ -170,11 +161,7 @@ def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: st
     them, in the collection's order, that the question does not have yet. The collection is read once; memory holds the
     submission and the docids for its texts.
 
-    Args:
-        path: the submission.
-        topics: ir-datasets id of its questions, which also names the collection. Questions may be missing.
-        output: the run to write.
-        tag: the run's last column.
+    ``topics``, the ir-datasets id of its questions, also names the collection; questions may be missing.
 
     Raises:
         InputError: as :func:`~xqg_repro.evaluation.predictions.read_submission`; no passage has a text, or a question
