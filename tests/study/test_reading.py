@@ -11,6 +11,7 @@ import pytest
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import write_array
 from xqg_repro.evaluation.measures.match import match_score
 from xqg_repro.models.reader import SEEN, Span
 from xqg_repro.models.settings import ReaderConfig
@@ -27,7 +28,6 @@ from xqg_repro.study.reading import (
     score_answers,
     score_spans,
     stored_spans,
-    write_spans,
 )
 from xqg_repro.study.results import Results
 from xqg_repro.study.scoring import TopParagraphs
@@ -234,13 +234,13 @@ def test_stored_spans_replace_a_reader_and_few_may_be_missing(
     data: ParallelData, top: TopParagraphs, tmp_path: Path
 ) -> None:
     path, wanted = tmp_path / "spans.npy", pairs_to_read([top], data.gold)
-    write_spans(path, make_spans(data, wanted, 4.0))
+    write_array(path, make_spans(data, wanted, 4.0))
     assert (stored_spans(path, data)(PAIR, wanted) == make_spans(data, wanted, 4.0)).all()
-    write_spans(path, make_spans(data, wanted)[:-1])
+    write_array(path, make_spans(data, wanted)[:-1])
     missing: list[int] = []
     spans = stored_spans(path, data, missing.append)(PAIR, wanted)
     assert len(spans) == len(wanted) - 1 and missing == [1]  # less than a hundredth
-    write_spans(path, make_spans(data, wanted)[np.arange(len(wanted)) % 10 > 0])
+    write_array(path, make_spans(data, wanted)[np.arange(len(wanted)) % 10 > 0])
     with pytest.raises(InputError, match=r"spans.npy: lacks \d+ of \d+ spans for en/ar"):
         stored_spans(path, data)(PAIR, wanted)
     with pytest.raises(InputError, match="lacks all"):
@@ -252,7 +252,7 @@ def test_a_file_without_spans_or_with_those_of_other_data_is_refused(
 ) -> None:
     path, rows = tmp_path / "spans.npy", make_spans(data, pairs_to_read([top], data.gold))
     rows["question"][0] = len(data.qids)
-    write_spans(path, rows)
+    write_array(path, rows)
     with pytest.raises(InputError, match="has spans for other data"):
         stored_spans(path, data)
     np.save(path, np.zeros(3))

@@ -16,7 +16,7 @@ from xqg_repro.core.languages import AVERAGE
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.study.training_folds import write_folds
-from xqg_repro.study.transfer import ALL, HELD_OUT, measure_transfer, transfer_table
+from xqg_repro.study.transfer import measure_transfer, transfer_table
 from xqg_repro.train.data import load_examples
 from xqg_repro.train.recipe import EncoderRecipe, load_recipe
 from xqg_repro.train.xdr import train
@@ -67,7 +67,7 @@ def test_the_recipe_for_e5_trains_on_a_fold(trained: Trained) -> None:
 
 def test_ranks_before_and_after_are_those_of_the_held_out_questions(trained: Trained) -> None:
     measured, folds = trained.measured, trained.folds
-    assert (measured["articles"], measured["questions"], measured["paragraphs"]) == (2, 6, {ALL: 12, HELD_OUT: 4})
+    assert (measured["articles"], measured["questions"], measured["paragraphs"]) == (2, 6, {"all": 12, "held-out": 4})
     assert measured["recipe"]["name"] == "xdr-e5-xquad" and measured["folds"]["folds"] == 3
     rows = {(row["measure"], row["candidates"], row["language"]): row for row in measured["rows"]}
     assert len(rows) == len(measured["rows"]) == 2 * 2 * 3
@@ -75,7 +75,7 @@ def test_ranks_before_and_after_are_those_of_the_held_out_questions(trained: Tra
     everything = [*load_examples(str(folds / "train.0.json"))[0], *held_out]
     for when, model in (("before", trained.start), ("after", trained.model)):
         encoder = TextEncoder(dataclasses.replace(CONFIG, model=str(model)), "cpu")
-        for candidates, examples in ((ALL, everything), (HELD_OUT, held_out)):
+        for candidates, examples in (("all", everything), ("held-out", held_out)):
             texts = list(dict.fromkeys(example.positive.text for example in examples))
             vectors = encoder.encode_passages([None] * len(texts), texts)
             means = []

@@ -27,6 +27,7 @@ def _submit(args: argparse.Namespace) -> None:
     mode = next(mode for mode in ("run", "check", "convert") if getattr(args, mode + "_file") is not None)
     _refuse_options(args, mode)
     from xqg_repro.evaluation import submission
+    from xqg_repro.evaluation.printing import count_table
 
     if mode == "run":
         print(submission.write_submission(args.run_file, args.topics, args.output).table().text())
@@ -34,8 +35,8 @@ def _submit(args: argparse.Namespace) -> None:
         print(submission.check(args.check_file, args.topics).table().text())
     else:
         tag = submission.TAG if args.tag is None else args.tag
-        returned = submission.submission_to_run(args.convert_file, args.topics, args.output, tag)
-        print(returned.table().text())
+        counts = submission.submission_to_run(args.convert_file, args.topics, args.output, tag)
+        print(count_table("converted", counts).text())
 
 
 def _refuse_options(args: argparse.Namespace, mode: str) -> None:
@@ -78,11 +79,14 @@ def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.convert import check
+    from xqg_repro.evaluation.printing import count_table
 
-    print(check(args.file, args.topics).table().text())
+    print(count_table("run", check(args.file, args.topics)).text())
 
 
 def _convert(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.convert import convert
+    from xqg_repro.evaluation.printing import count_table
 
-    print(convert(args.file, args.output, args.form, args.tag, args.topics).table().text())
+    counts = convert(args.file, args.output, args.form, args.tag, args.topics)
+    print(count_table("converted", counts).text())

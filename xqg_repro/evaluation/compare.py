@@ -120,11 +120,7 @@ class Comparison:
         return Table(header, [self._difference(r) for r in self.results if r.column == AVERAGE and r.p is not None])
 
     def legend(self, *, bold: bool = True) -> str:
-        """What the marks mean and how differences were tested; empty without a baseline.
-
-        Args:
-            bold: whether the best scores are in bold.
-        """
+        """What the marks mean and how differences were tested; empty without a baseline."""
         if not self._letters():
             return ""
         correction = "not corrected" if self.correction is Correction.NONE else f"{self.correction.title()}-corrected"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -17,10 +16,8 @@ from xqg_repro.core.errors import InputError, nearest, quote
 from xqg_repro.core.files import read_text
 from xqg_repro.core.ids import check_id
 from xqg_repro.core.stages import check_output
-from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.dpr import read_dpr
 from xqg_repro.evaluation.formats import ForeignRun, read_msmarco, read_tevatron, read_trec
-from xqg_repro.evaluation.printing import count_table
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run, write_run
 
 logger = logging.getLogger(__name__)
@@ -48,80 +45,10 @@ _READERS: dict[RunFormat, Callable[[Path, Mapping[str, str] | None], ForeignRun]
 }
 
 
-@dataclass(frozen=True)
-class Conversion:
-    """Counts of a conversion.
+def check(path: str | Path, topics: str = "") -> dict[str, int]:
+    """Validate a TREC run as :func:`~xqg_repro.retrieval.runfile.read_run` does; return counts by what they count.
 
-    Attributes:
-        questions, hits: in the run.
-        without_passages: questions without passages in the file; the run leaves them out.
-        reordered: questions whose passages were in another order before.
-        merged: questions with scores that differ only beyond six decimals, so that docids decide.
-        same_text: questions that were matched, in order, by a text that several share.
-        tags: the tags in the file.
-        missing: questions of the topics that are missing from the run; ``None`` without topics.
-    """
-
-    questions: int
-    hits: int
-    without_passages: int
-    reordered: int
-    merged: int
-    same_text: int
-    tags: tuple[str, ...]
-    missing: int | None
-
-    def table(self) -> Table:
-        """One row per count."""
-        counts = {
-            "questions": self.questions,
-            "passages": self.hits,
-            "questions without passages, left out": self.without_passages,
-            "questions in a different order than before": self.reordered,
-            "questions with scores that differ only beyond six decimals": self.merged,
-            "questions matched by a text that several share": self.same_text,
-        }
-        if self.missing is not None:
-            counts["questions of the topics that are missing"] = self.missing
-        if self.tags:
-            counts["tags replaced"] = len(self.tags)
-        return count_table("converted", counts)
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """What a run contains.
-
-    Attributes:
-        depths: qid → number of passages.
-        tags: tag → number of lines.
-        missing: qids of the topics that are missing from the run; ``None`` without topics.
-    """
-
-    depths: Mapping[str, int]
-    tags: Mapping[str, int]
-    missing: tuple[str, ...] | None = None
-
-    def table(self) -> Table:
-        """One row per count and per tag."""
-        counts = {
-            "questions": len(self.depths),
-            "passages": sum(self.depths.values()),
-            "fewest passages for a question": min(self.depths.values()),
-            "most passages for a question": max(self.depths.values()),
-        }
-        if self.missing is not None:
-            counts["questions of the topics that are missing"] = len(self.missing)
-        counts |= {f"lines with the tag {quote(tag)}": lines for tag, lines in self.tags.items()}
-        return count_table("run", counts)
-
-
-def check(path: str | Path, topics: str = "") -> RunSummary:
-    """Validate a TREC run as :func:`~xqg_repro.retrieval.runfile.read_run` does, and summarise it.
-
-    Args:
-        path: the run; decompressed if its name ends in ``.gz``.
-        topics: ir-datasets id, or a TSV file, of the questions that it may contain; empty allows any.
+    ``topics`` is the ir-datasets id, or a TSV file, of the questions that it may contain; empty allows any.
 
     Raises:
         InputError: the run is malformed (names file and line), empty, or contains other questions.
@@ -132,29 +59,38 @@ def check(path: str | Path, topics: str = "") -> RunSummary:
     if not run:
         raise InputError("contains no passages", path=path)
     tags = Counter(line.split()[-1] for line in read_text(path, "run file").split("\n") if line)
-    missing = None if questions is None else tuple(qid for qid in questions if qid not in run)
     if len(tags) > 1:
         logger.info(f"runfile: warning: the run has {len(tags)} tags; one is usual")
-    if missing:
-        logger.info(f"runfile: warning: {len(missing):,} questions of {topics} are missing, such as {missing[0]}")
-    return RunSummary({qid: len(hits) for qid, hits in run.items()}, dict(tags), missing)
+    depths = [len(hits) for hits in run.values()]
+    counts = {
+        "questions": len(run),
+        "passages": sum(depths),
+        "fewest passages for a question": min(depths),
+        "most passages for a question": max(depths),
+    }
+    if questions is not None:
+        missing = [qid for qid in questions if qid not in run]
+        counts["questions of the topics that are missing"] = len(missing)
+        if missing:
+            logger.info(f"runfile: warning: {len(missing):,} questions of {topics} are missing, such as {missing[0]}")
+    return counts | {f"lines with the tag {quote(tag)}": lines for tag, lines in tags.items()}
 
 
-def convert(source: str | Path, output: str | Path, form: RunFormat | str, tag: str, topics: str = "") -> Conversion:
-    """Write another tool's results as a TREC run.
+def convert(
+    source: str | Path, output: str | Path, form: RunFormat | str, tag: str, topics: str = ""
+) -> dict[str, int]:
+    """Write another tool's results as a TREC run, and return counts by what they count.
 
     Args:
         source: the file; decompressed if its name ends in ``.gz``.
-        output: the run to write.
         form: the format of ``source``.
         tag: the run's last column.
         topics: ir-datasets id, or a TSV file, of its questions. DPR's JSON needs them if items have no id; see
             :func:`~xqg_repro.evaluation.dpr.read_dpr`.
 
     Raises:
-        InputError: names the file and the line or item. The file is not of that format, is cut off or empty; a score is
-            not finite; a question has the same passage twice; ranks are missing, repeated or contradict scores; or a
-            question is not one of the topics'.
+        InputError: names the file and the line or item. The file is not of that format (see its reader), is cut off or
+            empty; or see :func:`~xqg_repro.evaluation.formats.group_entries`.
     """
     source = Path(source)
     if form not in list(RunFormat):
@@ -167,13 +103,11 @@ def convert(source: str | Path, output: str | Path, form: RunFormat | str, tag: 
         raise InputError("contains no passages", path=source)
     run = {qid: [Hit(entry.docid, entry.score) for entry in ranking] for qid, ranking in foreign.entries.items()}
     write_run(run, output, tag)
-    conversion = _count(run, foreign, questions)
-    logger.info(f"runfile: wrote {output} ({conversion.questions:,} questions, {conversion.hits:,} passages)")
-    if conversion.merged:
-        logger.info(
-            f"runfile: warning: {conversion.merged:,} questions have scores that differ only beyond six decimals"
-        )
-    return conversion
+    counts = _count(run, foreign, questions)
+    logger.info(f"runfile: wrote {output} ({counts['questions']:,} questions, {counts['passages']:,} passages)")
+    if merged := counts["questions with scores that differ only beyond six decimals"]:
+        logger.info(f"runfile: warning: {merged:,} questions have scores that differ only beyond six decimals")
+    return counts
 
 
 def _read_questions(topics: str) -> dict[str, str] | None:
@@ -185,20 +119,22 @@ def _read_questions(topics: str) -> dict[str, str] | None:
     return read_topics(topics)[0]
 
 
-def _count(run: Run, foreign: ForeignRun, questions: Mapping[str, str] | None) -> Conversion:
+def _count(run: Run, foreign: ForeignRun, questions: Mapping[str, str] | None) -> dict[str, int]:
     reordered = merged = 0
     for hits in run.values():
         ranked = rank(hits)
         reordered += [hit.docid for hit in ranked] != [hit.docid for hit in hits]
         merged += len({hit.score for hit in ranked}) < len({hit.score for hit in hits})
-    tags = {entry.tag for ranking in foreign.entries.values() for entry in ranking if entry.tag}
-    return Conversion(
-        questions=len(run),
-        hits=sum(map(len, run.values())),
-        without_passages=foreign.without_passages,
-        reordered=reordered,
-        merged=merged,
-        same_text=foreign.same_text,
-        tags=tuple(sorted(tags)),
-        missing=None if questions is None else sum(qid not in run for qid in questions),
-    )
+    counts = {
+        "questions": len(run),
+        "passages": sum(map(len, run.values())),
+        "questions without passages, left out": foreign.without_passages,
+        "questions in a different order than before": reordered,
+        "questions with scores that differ only beyond six decimals": merged,
+        "questions matched by a text that several share": foreign.same_text,
+    }
+    if questions is not None:
+        counts["questions of the topics that are missing"] = sum(qid not in run for qid in questions)
+    if tags := {entry.tag for ranking in foreign.entries.values() for entry in ranking if entry.tag}:
+        counts["tags replaced"] = len(tags)
+    return counts

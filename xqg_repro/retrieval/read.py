@@ -42,13 +42,11 @@ def read(
     Args:
         run: a TREC run file.
         topics: ir-datasets id of its questions.
-        config: the reader.
         output: JSON file of answers by qid, as ``evaluate --answers`` reads it. Its manifest is beside it, in
             ``<output>.json``.
         depth: passages to read per question.
         weight: of the retrieval score; with 0, the reader alone decides between passages.
         device: torch device; ``None`` takes a GPU if available.
-        force: read again even if the file matches.
 
     Raises:
         InputError: a depth below 1; a run that is malformed or belongs to other questions or passages; unknown

@@ -49,7 +49,6 @@ def search(
         encoder: the query encoder; ``None`` takes the encoder of the index.
         threads: FAISS threads.
         device: torch device of the encoder; ``None`` takes a GPU if available.
-        force: search again even if the run matches.
 
     Raises:
         InputError: the index has more docids than vectors or fewer, another model made it, or the topics are unknown

@@ -71,9 +71,8 @@ def load_data(languages: Sequence[str]) -> ParallelData:
     Raises:
         InputError: a language's file is unavailable or damaged, languages differ in their ids, a text is empty.
     """
-    datasets = {
-        code: collection.load(f"{NAME}/{code}/{code}", needs=["docs", "queries", "qrels"]) for code in languages
-    }
+    needs = ["docs", "queries", "qrels"]
+    datasets = {code: collection.load(f"{NAME}/{code}/{code}", needs=needs) for code in languages}
     first = datasets[languages[0]]
     docids = tuple(doc.doc_id for doc in first.docs_iter())
     qids = tuple(question.query_id for question in first.queries_iter())

@@ -27,7 +27,7 @@ def split_articles(articles: np.ndarray, folds: int, seed: int) -> np.ndarray:
     Args:
         articles: article of each question, integer, shape (questions,).
         folds: number of folds.
-        seed: seed of the shuffle of the articles.
+        seed: of the shuffle of the articles.
 
     Returns:
         fold of each question, int64, shape (questions,), from 0.
@@ -46,18 +46,6 @@ def split_articles(articles: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold_of_article[article].astype(np.int64)
 
 
-def check_disjoint(articles: np.ndarray, training: np.ndarray, reported: np.ndarray) -> None:
-    """Raise :class:`InputError` if an article has both training questions and reported questions.
-
-    Args:
-        articles: article of each question, shape (questions,).
-        training, reported: masks of the questions, bool, shape (questions,).
-    """
-    if common := {*articles[training].tolist()} & {*articles[reported].tolist()}:
-        problem = f"article {min(common)} has questions both among those that α is chosen on and among those reported"
-        raise InputError(problem, hint="split the folds by article")
-
-
 def cross_validate(values: np.ndarray, articles: np.ndarray, fold: np.ndarray) -> FoldChoice:
     """For each fold, choose the setting with the best mean on the other folds; ties go to the first.
 
@@ -73,7 +61,9 @@ def cross_validate(values: np.ndarray, articles: np.ndarray, fold: np.ndarray) -
     by_fold, by_question = [], np.zeros(len(fold), dtype=np.int64)
     for number in range(int(fold.max()) + 1):
         reported = fold == number
-        check_disjoint(articles, ~reported, reported)
+        if common := np.intersect1d(articles[~reported], articles[reported]).tolist():
+            problem = f"article {common[0]} has questions both among those that α is chosen on"
+            raise InputError(f"{problem} and among those reported", hint="split the folds by article")
         means = np.nanmean(values[:, ~reported], axis=1)
         best = int(np.argmax(means.round(12)))  # differences in the last digits are rounding errors
         by_fold.append(best)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, digest, read_text
+from xqg_repro.core.files import digest, read_text, write_array
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.evaluation.measures.match import match_score
@@ -112,12 +112,8 @@ def read_spans(
     """Read paragraphs for one pair of languages into a stage folder, or reuse the folder if it matches.
 
     Args:
-        pair: languages of paragraphs and questions.
         wanted: what to read; see :func:`pairs_to_read`.
-        readers: see :func:`assign_readers`.
-        data: paragraphs and questions in these languages.
         folder: parent of the stage folders, one per pair.
-        device, force: see :func:`~xqg_repro.retrieval.read.read`.
 
     Returns:
         rows of :data:`SPANS`, in the order of ``wanted``, for the questions that have a reader.
@@ -136,7 +132,7 @@ def read_spans(
 
     def build(partial: Path) -> dict[str, int]:
         rows = _read_pairs(pair, wanted, readers, data, device)
-        write_spans(partial / "spans.npy", rows)
+        write_array(partial / "spans.npy", rows)
         return {"spans": len(rows), "none": int((rows["start"] < 0).sum())}
 
     build_stage(stage, manifest, build, force=force)
@@ -168,10 +164,7 @@ def stored_spans(
 ) -> SpansOf:
     """Spans from a file that a study wrote for the same data.
 
-    Args:
-        path: the file.
-        data: the study's data.
-        report_missing: called for each pair of languages with the number of missing spans, which score 0 as answers.
+    ``report_missing`` is called for each pair of languages with the number of missing spans, which score 0 as answers.
 
     Raises:
         InputError: the file is not one of spans, or is of other data; later, if more than :data:`MAX_MISSING` of the
@@ -194,12 +187,6 @@ def stored_spans(
         return stored
 
     return spans_of
-
-
-def write_spans(path: Path, rows: np.ndarray) -> None:
-    """Write rows of :data:`SPANS`."""
-    with atomic_write(path, "wb") as file:
-        np.save(file, rows, allow_pickle=False)
 
 
 def load_spans(path: str | Path) -> np.ndarray:

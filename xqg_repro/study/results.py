@@ -6,7 +6,7 @@ long as there is a score for each question.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -61,7 +61,7 @@ class Results:
         """Add the scores of all questions, float, shape (questions,)."""
         self.scores.setdefault(measure, {}).setdefault(pair, {})[method] = np.asarray(scores, dtype=np.float64)
 
-    def means(self, measure: str, pair: Pair) -> Mapping[str, float]:
+    def means(self, measure: str, pair: Pair) -> dict[str, float]:
         """Method → mean over the questions that have a score."""
         return {method: float(np.nanmean(values)) for method, values in self.scores[measure][pair].items()}
 

@@ -18,7 +18,7 @@ from xqg_repro.representation.queries import queries_fingerprint
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.figures import write_figures
 from xqg_repro.study.folds import cross_validate, split_articles
-from xqg_repro.study.reading import SpansOf, assign_readers, read_spans, score_answers, stored_spans, write_spans
+from xqg_repro.study.reading import SpansOf, assign_readers, read_spans, score_answers, stored_spans
 from xqg_repro.study.results import Curve, Results
 from xqg_repro.study.scoring import MEASURES, Scorer, Setting, setting_grid
 from xqg_repro.study.settings import Method, Study
@@ -45,8 +45,6 @@ def run_study(
     """Run the study, reusing the stage folders that match.
 
     Args:
-        study: see :func:`~xqg_repro.study.settings.load_study`.
-        config: the encoder.
         output: folder to write. ``embeddings/KIND.LANGUAGE`` and ``results`` are stage folders; ``results`` has
             ``study.json``, ``report.md``, ``scores.csv``, ``ranks.npy`` (int16, pairs × methods × questions), the
             figures and, with a reader, ``spans.npy`` (see :data:`~xqg_repro.study.reading.SPANS`).
@@ -55,7 +53,6 @@ def run_study(
         readers: reader, or readers trained on different parts of the data, for EM and F1.
         spans: a ``spans.npy`` of an earlier study, instead of readers.
         device: a torch device; ``None`` takes a GPU if there is one.
-        force: encode and score again even if the folders match.
 
     Raises:
         InputError: a file is unavailable or damaged, an article is in two folds, a question leaks into its paragraph,
@@ -89,7 +86,7 @@ def run_study(
         sums_of = cached_sums(data, vectors)
         results = score_methods(study, data, vectors, config.normalize, sums_of)
         if spans_of is not None:
-            write_spans(folder / "spans.npy", score_answers(study, data, results, spans_of))
+            write_array(folder / "spans.npy", score_answers(study, data, results, spans_of))
         summary = summarise(study, data, results, vectors, sums_of, config.model, manifest.inputs["model"])
         _write_results(summary, results, folder)
         counts = {"pairs": len(study.pairs), "methods": len(study.methods), "questions": len(data.qids)}
@@ -129,11 +126,7 @@ def _manifest(
 def score_methods(study: Study, data: ParallelData, vectors: StudyVectors, normalize: bool, sums_of: SumsOf) -> Results:
     """Rank with every pair, method and setting; choose each question's setting on the folds without its article.
 
-    Args:
-        study: what is compared.
-        data, vectors: of the study's languages.
-        normalize: whether the encoder normalises; a method's own setting takes precedence.
-        sums_of: what a source adds; see :func:`~xqg_repro.study.sources.cached_sums`.
+    A method's own setting of ``normalize`` takes precedence over the argument, which is the encoder's.
     """
     fold = split_articles(data.articles, study.folds, study.seed)
     questions = np.arange(len(data.qids))

@@ -188,18 +188,10 @@ class Scorer:
 
     def ranks(self, settings: Sequence[Setting]) -> np.ndarray:
         """The rank of each question's gold paragraph for each setting, int64, shape (settings, questions)."""
-        if not self.sources:  # every setting gives the same ranks
-            return np.repeat(rank_gold(self.unaugmented, self.gold)[None], len(settings), axis=0)
         return np.stack([rank_gold(self.scores(setting), self.gold) for setting in settings])
 
     def top(self, settings: Sequence[Setting], by_question: np.ndarray, depth: int) -> TopParagraphs:
-        """The top paragraphs of each question, each question with its own setting.
-
-        Args:
-            settings: the settings to choose from.
-            by_question: index of each question's setting, integer, shape (questions,).
-            depth: paragraphs per question.
-        """
+        """The top paragraphs of each question; ``by_question`` has the index of its setting, shape (questions,)."""
         depth = min(depth, len(self.paragraphs))
         top = np.zeros((len(self.gold), depth), dtype=np.int64)
         top_scores = np.zeros(top.shape)

@@ -108,7 +108,7 @@ class Study:
         languages: languages of the questions and of what is added.
         passages: languages of the paragraphs that are searched, a subset of ``languages``.
         folds: number of parts into which the articles are split.
-        seed: seed of the split.
+        seed: of the split.
         chosen_by: the measure by which α and the aggregate are chosen on the other folds.
         measures: the measures to report; see :data:`~xqg_repro.study.scoring.MEASURES`.
         alphas: the grid of α.

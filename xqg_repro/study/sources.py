@@ -43,13 +43,7 @@ class SourceSums:
 
 
 def sum_source(source: Source, passages: str, questions: str, data: ParallelData, vectors: StudyVectors) -> SourceSums:
-    """What a source adds to paragraphs in one language for questions in another.
-
-    Args:
-        source: where the vectors come from.
-        passages: language of the paragraphs.
-        questions: language of the questions.
-        data, vectors: of the study's languages.
+    """What a source adds to paragraphs in the language ``passages`` for questions in the language ``questions``.
 
     Raises:
         InputError: the vectors that the source needs are missing, or a question leaks (:func:`check_leaks`).

@@ -33,16 +33,13 @@ def summarise(
 ) -> StudySummary:
     """Test the results, count the costs and put everything into its written form.
 
-    Args:
-        study: what is compared.
-        data, vectors: of the study's languages.
-        results: ranks and scores of all methods.
-        sums_of: see :func:`~xqg_repro.study.sources.cached_sums`.
-        model: folder or id of the encoder's model.
-        model_version: its fingerprint.
+    ``model`` is the folder or id of the encoder's model, and ``model_version`` its fingerprint.
     """
+    curves: dict[str, dict[str, dict[str, Curve]]] = {}
+    for measure, by_method in results.curves.items():
+        curves[measure] = {method: _named(by_pair) for method, by_pair in by_method.items()}
     shown = [comparison for comparison in EXAMPLE_COMPARISONS if set(comparison) <= study.methods.keys()]
-    means = {measure: {pair: dict(results.means(measure, pair)) for pair in study.pairs} for measure in results.scores}
+    means = {measure: {pair: results.means(measure, pair) for pair in study.pairs} for measure in results.scores}
     return StudySummary(
         encoder=Path(model).name,
         model=model_version,
@@ -53,14 +50,21 @@ def summarise(
         seed=study.seed,
         chosen_by=study.chosen_by,
         alphas=tuple(sorted(study.alphas)),
-        counts=_counts(data, results),
+        counts={
+            "articles": len(np.unique(data.articles)),
+            "paragraphs": len(data.docids),
+            "questions": len(data.qids),
+            "alone": int((np.bincount(data.gold)[data.gold] == 1).sum()),
+            "same": sum(len(rows) > 1 for rows in data.duplicates),
+            "answered": results.answered,
+        },
         titles={name: method.title for name, method in study.methods.items()},
         bounds={name: method.bound.value for name, method in study.methods.items()},
         means={measure: _named(by_pair) for measure, by_pair in means.items()},
         chosen=_named(results.chosen),
         read=_named(results.read),
         gold={measure: _named(by_pair) for measure, by_pair in results.gold.items()},
-        curves={measure: _named_curves(by_method) for measure, by_method in results.curves.items()},
+        curves=curves,
         tests=tuple(compare_each_pair(results, study.comparisons)),
         mixed=tuple(compare_in_scopes(results, study)),
         sources={name: grouping.source for name, grouping in study.groups.items()},
@@ -86,21 +90,5 @@ def method_costs(study: Study, vectors: StudyVectors, sums_of: SumsOf) -> list[M
     return costs
 
 
-def _counts(data: ParallelData, results: Results) -> dict[str, int]:
-    questions_of_paragraph = np.bincount(data.gold)
-    return {
-        "articles": len(np.unique(data.articles)),
-        "paragraphs": len(data.docids),
-        "questions": len(data.qids),
-        "alone": int((questions_of_paragraph[data.gold] == 1).sum()),
-        "same": sum(len(rows) > 1 for rows in data.duplicates),
-        "answered": results.answered,
-    }
-
-
 def _named(by_pair: Mapping[Pair, T]) -> dict[str, T]:
     return {pair_name(pair): value for pair, value in by_pair.items()}
-
-
-def _named_curves(by_method: Mapping[str, Mapping[Pair, Curve]]) -> dict[str, dict[str, Curve]]:
-    return {method: _named(by_pair) for method, by_pair in by_method.items()}

@@ -19,7 +19,7 @@ class PairTest:
     """A method compared with another on one pair of languages.
 
     Attributes:
-        measure, method, other, pair: what is compared; the pair as ``paragraphs/questions``.
+        pair: as ``paragraphs/questions``.
         difference: difference of the means, method minus other.
         p: p-value of the paired randomisation test.
         corrected: Holm-corrected p, over all pairs of this comparison and measure.
@@ -39,7 +39,6 @@ class PooledTest:
     """A method compared with another over many pairs of languages, all with the same questions.
 
     Attributes:
-        measure, method, other: what is compared.
         scope: which pairs of two different languages: the language of the paragraphs, or ``all``.
         group: group of question languages, as ``grouping: group``; empty for all.
         pairs: number of pairs.
@@ -68,7 +67,6 @@ class MethodCost:
     """What a method costs in addition to the paragraphs in one language.
 
     Attributes:
-        method: its name.
         vectors: number of texts to encode.
         characters: number of characters in these texts.
         indexes: one, or one per question language.
@@ -106,15 +104,10 @@ class StudySummary:
             paragraph; ``same``: questions with duplicates; ``answered``: questions with EM and F1.
         titles, bounds: method → title and bound.
         means: measure → pair → method → mean score.
-        chosen: pair → method → aggregate and α of each fold.
-        read: pair → method → how answers are chosen in each fold; empty without a reader.
-        gold: answer measure → pair → mean score of the reader on the gold paragraphs; empty without a reader.
-        curves: measure → method → pair → aggregate → mean score for each α.
-        tests: comparisons on each pair.
+        chosen, read, gold, curves: see :class:`~xqg_repro.study.results.Results`, with pairs as in :class:`PairTest`;
+            ``read`` and ``gold`` are empty without a reader.
         mixed: comparisons over many pairs, for all question languages and for groups.
         sources: grouping → its source.
-        costs: costs of the methods.
-        examples: questions on which one method wins.
     """
 
     encoder: str

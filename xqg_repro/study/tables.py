@@ -21,25 +21,16 @@ PUBLISHED = Path("docs", "study")
 
 
 def study_part(argument: str) -> str:
-    """A generated part of the study's page; the working directory must be the root of a checkout.
+    """A generated part of the study's page: ``FOLDER/PART``, a folder in :data:`PUBLISHED` and a table's name.
 
-    Args:
-        argument: ``FOLDER/PART``, with a folder in :data:`PUBLISHED` and a name of :func:`part_names`.
+    The working directory must be the root of a checkout.
     """
     folder, _, name = argument.partition("/")
     return part(read_summary(PUBLISHED / folder), name)
 
 
 def part(summary: StudySummary, name: str) -> str:
-    """One table as Markdown.
-
-    Args:
-        summary: the study.
-        name: a kind of table and, for most kinds, a measure, such as ``tests-RR``.
-
-    Raises:
-        InputError: unknown name.
-    """
+    """One table as Markdown; ``name`` is a kind of table and, for most kinds, a measure, such as ``tests-RR``."""
     names = part_names(summary)
     if name not in names:
         raise InputError(f"the study has no part {name!r}", hint=f"choose from: {', '.join(names)}")
@@ -148,17 +139,8 @@ def curves_table(summary: StudySummary, measure: str) -> Table:
     return Table([f"{measure} by α", "", *(f"{alpha:g}" for alpha in summary.alphas)], rows, left=2)
 
 
-def chosen_table(summary: StudySummary) -> Table:
-    """The chosen aggregates and α for paragraphs in the first language, each with its number of folds."""
-    return _choices_table(summary, "aggregate, α", summary.chosen)
-
-
-def read_table(summary: StudySummary) -> Table:
-    """How answers are chosen: the number of paragraphs and the weight of retrieval, each with its number of folds."""
-    return _choices_table(summary, "paragraphs, weight", summary.read)
-
-
-def _choices_table(summary: StudySummary, label: str, choices: Mapping[str, Mapping[str, Sequence[str]]]) -> Table:
+def choices_table(summary: StudySummary, label: str, choices: Mapping[str, Mapping[str, Sequence[str]]]) -> Table:
+    """What the folds chose for paragraphs in the first language, each with its number of folds."""
     pairs = [f"{summary.passages[0]}/{code}" for code in summary.languages]
     rows = []
     for method in choices[pairs[0]]:
@@ -222,8 +204,8 @@ _BY_MEASURE: dict[str, Callable[[StudySummary, str], Table]] = {
 }
 _PLAIN: dict[str, Callable[[StudySummary], Table]] = {
     "methods": methods_table,
-    "chosen": chosen_table,
-    "read": read_table,
+    "chosen": lambda summary: choices_table(summary, "aggregate, α", summary.chosen),
+    "read": lambda summary: choices_table(summary, "paragraphs, weight", summary.read),
     "gold": gold_table,
     "costs": costs_table,
     "examples": examples_table,

@@ -31,18 +31,11 @@ def write_folds(
 ) -> Manifest:
     """Write ``train.F.json`` and ``held-out.F.json`` for each fold F, from 0, into a stage folder.
 
-    The files have paragraphs in one language, questions in several (``lang``), and answers in the paragraphs' language.
+    The files have paragraphs in the language ``passages``, questions in ``languages`` (with ``lang``), and answers in
+    the paragraphs' language.
     The questions about a fold's articles are in its ``held-out`` file, all others in its ``train`` file. The articles
     are split as in the study, by :func:`xqg_repro.study.folds.split_articles`. Question ids are XQuAD's followed by the
     language, as in ``….ar``, so they are unique.
-
-    Args:
-        output: the stage folder.
-        languages: question languages.
-        passages: language of the paragraphs.
-        folds: number of folds.
-        seed: seed of the split.
-        force: write again even if the folder matches.
 
     Raises:
         InputError: an unknown or repeated language; a file that is unavailable or damaged; an answer whose

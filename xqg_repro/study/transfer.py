@@ -28,9 +28,6 @@ from xqg_repro.train.recipe import EncoderRecipe
 REPORTED = ("RR", "R@1")
 """Measures, by the rank of a question's gold paragraph, without a cut-off."""
 
-ALL, HELD_OUT = "all", "held-out"
-"""The candidates: all paragraphs of XQuAD, or only those of the held-out articles."""
-
 
 def measure_transfer(
     before: EncoderConfig, after: EncoderConfig, folds: str | Path, fold: int, *, device: str | None = None
@@ -45,7 +42,6 @@ def measure_transfer(
         before, after: the encoder, and the one that ``xqg-repro train xdr`` made from it.
         folds: folder that ``xqg-repro train folds`` wrote.
         fold: number of the fold, from 0.
-        device: a torch device.
 
     Returns:
         ``folds`` (how the articles were split), ``fold``, ``articles``, ``questions`` (per language), ``paragraphs``
@@ -60,8 +56,8 @@ def measure_transfer(
     split, data = _read_folds(folds, fold)
     trained = _check_training(after, folds, fold)
     held_out = np.flatnonzero(split_articles(data.articles, split["folds"], split["seed"]) == fold)
-    # every paragraph has a question, so these are all paragraphs of the articles
-    candidates = {ALL: np.arange(len(data.docids)), HELD_OUT: np.unique(data.gold[held_out])}
+    # all paragraphs of XQuAD, or only those of the held-out articles, each of which has a question
+    candidates = {"all": np.arange(len(data.docids)), "held-out": np.unique(data.gold[held_out])}
     ranks = [_rank(TextEncoder(config, device), data, split, held_out, candidates) for config in (before, after)]
     rows = []
     for measure in REPORTED:
@@ -143,22 +139,14 @@ def _compare(
     measure: str, candidates: str, before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray]
 ) -> list[dict[str, Any]]:
     """A row for each language, and one for their average, whose p-value is not corrected."""
-    before_scores, after_scores = (
-        {**scores, AVERAGE: np.mean(list(scores.values()), axis=0)} for scores in (before, after)
-    )
-    p_values = {
-        code: p_value({"": after_scores[code] - before_scores[code]}, Test.RANDOMISATION) for code in before_scores
-    }
-    holm = dict(zip(before, correct_p_values([p_values[code] for code in before], Correction.HOLM), strict=True))
-    return [
-        {
-            "measure": measure,
-            "candidates": candidates,
-            "language": code,
-            "before": float(before_scores[code].mean()),
-            "after": float(after_scores[code].mean()),
-            "p": p,
-            "p_corrected": holm.get(code),
-        }
-        for code, p in p_values.items()
-    ]
+    rows: list[dict[str, Any]] = []
+    old_scores, new_scores = ({**by, AVERAGE: np.mean(list(by.values()), axis=0)} for by in (before, after))
+    for code, old in old_scores.items():
+        new = new_scores[code]
+        means = {"before": float(old.mean()), "after": float(new.mean())}
+        p = p_value({"": new - old}, Test.RANDOMISATION)
+        rows.append({"measure": measure, "candidates": candidates, "language": code, **means, "p": p})
+    corrected = correct_p_values([row["p"] for row in rows[:-1]], Correction.HOLM)
+    for row, p_corrected in zip(rows, [*corrected, None], strict=True):
+        row["p_corrected"] = p_corrected
+    return rows

@@ -77,13 +77,10 @@ def encode_all(
 
     Args:
         study: determines the languages and whether sentences are needed.
-        data: paragraphs and questions in these languages.
-        config: the encoder.
         folder: parent of the stage folders, one per kind and language.
         generated: generated queries for the English paragraphs, written by ``xqg-repro generate``; see
             :func:`~xqg_repro.representation.queries.query_files`.
         translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
-        device, force: see :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
         InputError: see :func:`~xqg_repro.representation.encode.encode`; or generated queries for other paragraphs.
@@ -99,7 +96,12 @@ def encode_all(
     sentence_vectors = {}
     if any(Source.SENTENCES in method.sources for method in study.methods.values()):
         sentence_vectors = {code: _encode_sentences(data.paragraphs[code], code, encoder) for code in study.passages}
-    translations = _encode_translations(data, study.passages[0], translated or {}, encoder)
+    source = study.passages[0]
+    titles = [doc.title for doc in data.paragraphs[source]]  # of the originals, as titles were not translated
+    translations = {}
+    for code, texts in (translated or {}).items():
+        vectors = encoder.encode(f"translations.{source}.{code}", texts, titles)
+        translations[code] = OwnedVectors(vectors, np.arange(len(texts)), sum(map(len, texts)))
     generated_vectors = None if generated is None else _encode_generated(study, data, encoder, generated)
     return StudyVectors(paragraphs, questions, sentence_vectors, generated_vectors, translations)
 
@@ -145,18 +147,6 @@ def _encode_sentences(paragraphs: Sequence[Passage], language: str, encoder: _St
             texts.append(sentence)
     vectors = encoder.encode(f"sentences.{language}", texts, titles)
     return OwnedVectors(vectors, np.array(owners), sum(map(len, texts)))
-
-
-def _encode_translations(
-    data: ParallelData, source: str, translated: Mapping[str, Sequence[str]], encoder: _StageEncoder
-) -> dict[str, OwnedVectors]:
-    """Machine translations with the titles of the originals, which were not translated."""
-    titles = [doc.title for doc in data.paragraphs[source]]
-    translations = {}
-    for code, texts in translated.items():
-        vectors = encoder.encode(f"translations.{source}.{code}", texts, titles)
-        translations[code] = OwnedVectors(vectors, np.arange(len(texts)), sum(map(len, texts)))
-    return translations
 
 
 def _encode_generated(study: Study, data: ParallelData, encoder: _StageEncoder, generated: str | Path) -> OwnedVectors:

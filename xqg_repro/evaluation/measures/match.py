@@ -91,19 +91,6 @@ def normalise_mlqa(text: str, language: str) -> str:
     return " ".join(bare.split())
 
 
-def normaliser(normalisation: Normalisation, language: str = "") -> Callable[[str], str]:
-    """The function that normalises answers in a language; ``squad`` ignores the language.
-
-    Raises:
-        InputError: ``mlqa`` without a language code of two or three lower-case letters.
-    """
-    if normalisation is Normalisation.SQUAD:
-        return normalise_squad
-    if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
-        raise InputError(f"{language!r} is not a language code", hint="mlqa needs an ISO 639 code such as zh")
-    return partial(normalise_mlqa, language=language)
-
-
 def exact_match(answer: str, gold: Collection[str], normalise: Callable[[str], str]) -> int:
     """EM of one question: 1 if the normalised answer equals a normalised gold answer, else 0.
 
@@ -157,7 +144,8 @@ def match_score(name: str, answer: str, gold: Collection[str], language: str = "
         name: the measure.
         answer: the answer to score.
         gold: the correct answers, at least one.
-        language: ISO 639 code of the answers' language, which may differ from the question's; only for ``mlqa``.
+        language: ISO 639 code (two or three lower-case letters) of the answers' language, which may differ from the
+            question's; only for ``mlqa``.
 
     Raises:
         InputError: no gold answer, a text instead of a list of gold answers, no answer, or no language for ``mlqa``.
@@ -168,7 +156,11 @@ def match_score(name: str, answer: str, gold: Collection[str], language: str = "
     if not isinstance(answer, str):
         raise InputError(f"the answer is not text: {answer!r}")
     score, normalisation = MATCH_MEASURES[name]
-    return float(score(answer, gold, normaliser(normalisation, language)))
+    if normalisation is Normalisation.SQUAD:
+        return float(score(answer, gold, normalise_squad))
+    if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
+        raise InputError(f"{language!r} is not a language code", hint="mlqa needs an ISO 639 code such as zh")
+    return float(score(answer, gold, partial(normalise_mlqa, language=language)))
 
 
 def _columns(name: str) -> tuple[list[str], list[str]]:
