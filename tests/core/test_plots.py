@@ -8,8 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xqg_repro.core.plots import Bar, Panel, bars, heat_map, plot_lines, spread
 

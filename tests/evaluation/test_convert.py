@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import REPOSITORY
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xqg_repro.cli.files import FORMS
 from xqg_repro.core.errors import InputError, quote

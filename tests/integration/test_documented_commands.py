@@ -12,6 +12,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,9 +65,9 @@ def resources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def sliced(resources: Path) -> Iterator[None]:
-    """xor-mini's datasets read the slice."""
+@contextmanager
+def datasets_of(resources: Path) -> Iterator[None]:
+    """Let xor-mini's datasets read the sliced files."""
     import ir_datasets
 
     collection.register()
@@ -81,13 +82,19 @@ def sliced(resources: Path) -> Iterator[None]:
     registered.update(whole)
 
 
+@pytest.fixture
+def sliced(resources: Path) -> Iterator[None]:
+    with datasets_of(resources):
+        yield
+
+
 @pytest.fixture(scope="module")
-def scratch(tmp_path_factory: pytest.TempPathFactory, resources: Path, sliced: None) -> Path:
+def scratch(tmp_path_factory: pytest.TempPathFactory, resources: Path) -> Path:
     """A directory with what the documentation assumes: models, runs, and another tool's results."""
     folder = tmp_path_factory.mktemp("documented")
     for name, shipped in (("encoder", "xdr-mini"), ("generator", "xqg-mini")):
         shutil.copytree(resource("models", shipped), folder / "path" / "to" / name)
-    with pytest.MonkeyPatch.context() as patch:
+    with datasets_of(resources), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert two_click.main("xor-mini", ["--condition", "xdr-mini", "xdr-mini-xqg", "--skip-eval"]) == 0
     dev = (resources / "questions.dev.jsonl").read_text(encoding="utf-8").splitlines()
@@ -119,7 +126,7 @@ def run(command: str) -> int:
 
 
 @pytest.mark.parametrize("command", [command for command in RUNNABLE if "--verify" not in command])
-def test_command_runs(scratch: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_command_runs(scratch: Path, sliced: None, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
     monkeypatch.chdir(scratch)
     status = run(command)
     scores_fail = "--condition" in command and status == 1  # a slice does not have the expected scores
@@ -127,7 +134,7 @@ def test_command_runs(scratch: Path, monkeypatch: pytest.MonkeyPatch, command: s
 
 
 def test_the_notebook_code_runs(
-    scratch: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    scratch: Path, sliced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(scratch)
     for code in re.findall(r"(?s)```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8")):

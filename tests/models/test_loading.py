@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Mini
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.encoder import TextEncoder

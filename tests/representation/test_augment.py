@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import contents, described_anew, made_up, together, write_queries
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 from xqg_repro.core.errors import InputError

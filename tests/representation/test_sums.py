@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import COUNT, LANGUAGES, made_up, write_queries
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Mini, contents, described_anew, made_up, summed
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE

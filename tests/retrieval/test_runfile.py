@@ -5,8 +5,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.retrieval.runfile import Hit, read_run, write_run

@@ -6,15 +6,15 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.errors import InputError, exit_status
 
 if TYPE_CHECKING:
-    from xqg_repro.reproduction.benchmark import Benchmark, Condition
+    from xqg_repro.reproduction.benchmark import Benchmark
     from xqg_repro.reproduction.report import Report
-    from xqg_repro.reproduction.run import Executor, Outcome
+    from xqg_repro.reproduction.run import Executor
     from xqg_repro.reproduction.tasks import Step, Task
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | Non
     from xqg_repro.reproduction.benchmark import load_benchmark
     from xqg_repro.reproduction.execute import execute as execute_task
     from xqg_repro.reproduction.report import Report, report_of_runs
-    from xqg_repro.reproduction.run import COMMAND_PREFIX
+    from xqg_repro.reproduction.run import COMMAND_PREFIX, run_condition
     from xqg_repro.reproduction.tasks import plan
 
     _check_options(args)
@@ -93,7 +93,15 @@ def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | Non
             raise InputError("no such folder of runs", path=runs, hint="run first, or use --directory")
         _write(report_of_runs(benchmark, runs, [condition.name for condition in conditions], languages), args)
         return 0
-    report = Report(benchmark, _run(benchmark, conditions, languages, args, execute))
+    forced: set[Task] | None = set() if args.force else None
+    settings: dict[str, Any] = {"languages": languages, "model": args.encoder, "steps": _steps(args)}
+    report = Report(
+        benchmark,
+        [
+            run_condition(benchmark, condition, args.directory, forced=forced, execute=execute, **settings)
+            for condition in conditions
+        ],
+    )
     if args.skip_eval:
         return 1 if any(outcome.problems for outcome in report.outcomes) else 0
     print(report.text())
@@ -123,32 +131,6 @@ def _steps(args: argparse.Namespace) -> list[Step]:
     from xqg_repro.reproduction.tasks import Step
 
     return [step for step in Step if not (args.skip_eval and step in (Step.READ, Step.EVALUATE))]
-
-
-def _run(
-    benchmark: Benchmark,
-    conditions: Sequence[Condition],
-    languages: tuple[str, ...],
-    args: argparse.Namespace,
-    execute: Executor,
-) -> list[Outcome]:
-    from xqg_repro.reproduction.run import run_condition
-
-    forced: set[Task] | None = set() if args.force else None
-    outcomes = []
-    for condition in conditions:
-        outcome = run_condition(
-            benchmark,
-            condition,
-            args.directory,
-            languages=languages,
-            model=args.encoder,
-            forced=forced,
-            steps=_steps(args),
-            execute=execute,
-        )
-        outcomes.append(outcome)
-    return outcomes
 
 
 def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Namespace) -> list[Task]:

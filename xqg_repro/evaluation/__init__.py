@@ -5,15 +5,10 @@ from typing import TYPE_CHECKING
 from xqg_repro.core.lazy import export
 
 if TYPE_CHECKING:
-    from xqg_repro.evaluation.compare import Comparison as Comparison
-    from xqg_repro.evaluation.compare import System as System
-    from xqg_repro.evaluation.compare import compare as compare
-    from xqg_repro.evaluation.evaluate import evaluate as evaluate
-    from xqg_repro.evaluation.evaluate import evaluate_answers as evaluate_answers
-    from xqg_repro.evaluation.scores import Missing as Missing
-    from xqg_repro.evaluation.scores import Scores as Scores
-    from xqg_repro.evaluation.significance import Correction as Correction
-    from xqg_repro.evaluation.significance import Test as Test
+    from xqg_repro.evaluation.compare import Comparison as Comparison, System as System, compare as compare
+    from xqg_repro.evaluation.evaluate import evaluate as evaluate, evaluate_answers as evaluate_answers
+    from xqg_repro.evaluation.scores import Missing as Missing, Scores as Scores
+    from xqg_repro.evaluation.significance import Correction as Correction, Test as Test
 
 export(
     __name__,

@@ -7,10 +7,7 @@ from xqg_repro.core.lazy import export
 if TYPE_CHECKING:
     from xqg_repro.retrieval.index import build_index as build_index
     from xqg_repro.retrieval.read import read as read
-    from xqg_repro.retrieval.runfile import Hit as Hit
-    from xqg_repro.retrieval.runfile import Run as Run
-    from xqg_repro.retrieval.runfile import read_run as read_run
-    from xqg_repro.retrieval.runfile import write_run as write_run
+    from xqg_repro.retrieval.runfile import Hit as Hit, Run as Run, read_run as read_run, write_run as write_run
     from xqg_repro.retrieval.search import search as search
 
 export(

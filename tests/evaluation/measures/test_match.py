@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import regex
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.evaluation.measures.match import (

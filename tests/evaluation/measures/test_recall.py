@@ -8,8 +8,7 @@ from typing import Any
 import ir_measures
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.evaluation.measures import recall, register

@@ -5,8 +5,7 @@ import unicodedata
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from train.samples import SENTENCES
 from xqg_repro.train.mini.scratch import train_byte_fallback_tokenizer, train_tokenizer
