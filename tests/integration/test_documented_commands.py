@@ -78,8 +78,10 @@ def datasets_of(resources: Path) -> Iterator[None]:
         for name, dataset in xor_mini.datasets().items():
             del registered[name]
             ir_datasets.registry.register(name, dataset)
-    yield
-    registered.update(whole)
+    try:
+        yield
+    finally:
+        registered.update(whole)
 
 
 @pytest.fixture
