@@ -183,11 +183,11 @@ def build_file(
     Like :func:`build_stage`; ``write`` writes the file, atomically, and returns counts.
     """
     file = Path(file)
-    if not force and (manifest := matching_manifest(file, wanted)):
+    if not force and (manifest := _matching_manifest(file, wanted)):
         logger.info(f"{wanted.stage}: {file} is up to date")
         return manifest
     manifest_path(file).unlink(missing_ok=True)
-    manifest = write_manifest(file, wanted, write(file))
+    manifest = _write_manifest(file, wanted, write(file))
     _log_written(file, manifest)
     return manifest
 
@@ -201,7 +201,7 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
-def matching_manifest(file: Path, wanted: Manifest) -> Manifest | None:
+def _matching_manifest(file: Path, wanted: Manifest) -> Manifest | None:
     """The manifest beside a file that is intact and has the wanted identity; ``None`` otherwise."""
     path = manifest_path(file)
     if not (file.exists() and path.exists()):
@@ -211,7 +211,7 @@ def matching_manifest(file: Path, wanted: Manifest) -> Manifest | None:
     return manifest if is_intact and manifest.identity == wanted.identity else None
 
 
-def write_manifest(file: Path, wanted: Manifest, counts: dict[str, int]) -> Manifest:
+def _write_manifest(file: Path, wanted: Manifest, counts: dict[str, int]) -> Manifest:
     """Write the manifest beside a finished file; return it."""
     manifest = replace(wanted, counts=counts, files={file.name: _describe(file)})
     manifest.write_as(manifest_path(file))
