@@ -15,11 +15,12 @@ from pathlib import Path
 from xqg_repro import collection
 from xqg_repro.collection.topics import read_topics, write_topics
 from xqg_repro.core.errors import InputError, exit_status
-from xqg_repro.core.files import atomic_write, file_digest, read_json, read_text
+from xqg_repro.core.files import atomic_write, file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
 from xqg_repro.core.templates import template
+from xqg_repro.core.text import read_json, read_text
 from xqg_repro.reproduction import regress
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.claims import claims_table

@@ -11,9 +11,10 @@ import re
 import shutil
 from pathlib import Path
 
-from xqg_repro.core.files import atomic_write, file_digest, read_text
+from xqg_repro.core.files import atomic_write, file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.settings import resource
+from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.printing import format_score
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.report import report_of_runs

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from conftest import contents
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, input_digest, read_json, read_text, write_array
+from xqg_repro.core.files import atomic_write, input_digest, write_array
 
 
 def test_atomic_write_replaces_the_file_when_the_block_ends(tmp_path: Path) -> None:
@@ -77,38 +75,6 @@ def test_arrays_are_written_in_numpys_format(tmp_path: Path) -> None:
     array = np.arange(6, dtype=np.float16).reshape(2, 3).T
     write_array(tmp_path / "array.npy", array)
     np.testing.assert_array_equal(np.load(tmp_path / "array.npy"), array)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "problem"),
-    [
-        ("none", None, "no such topics"),
-        ("file", "pää".encode("latin-1"), "is not UTF-8"),
-        ("file.gz", gzip.compress(b"a" * 99, mtime=0)[:-9], "cannot be read"),
-        ("file.gz", b"plain", "cannot be read"),
-    ],
-)
-def test_unreadable_text_names_the_file(tmp_path: Path, name: str, content: bytes | None, problem: str) -> None:
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=problem) as caught:
-        read_text(tmp_path / name, "topics")
-    assert caught.value.path == tmp_path / name
-
-
-def test_json_is_read_compressed_too(tmp_path: Path) -> None:
-    (tmp_path / "file.json.gz").write_bytes(gzip.compress(json.dumps({"a": "ä"}).encode()))
-    assert read_json(tmp_path / "file.json.gz") == {"a": "ä"}
-
-
-@pytest.mark.parametrize(
-    ("text", "problem", "line"), [('{"a": 1,\n "b"}', "is not JSON", 2), ('{"a": {"b": 1, "b": 2}}', "'b'", None)]
-)
-def test_bad_json_names_the_file(tmp_path: Path, text: str, problem: str, line: int | None) -> None:
-    (tmp_path / "file").write_text(text)
-    with pytest.raises(InputError, match=problem) as caught:
-        read_json(tmp_path / "file", hint="a mapping")
-    assert (caught.value.path, caught.value.line, caught.value.hint) == (tmp_path / "file", line, "a mapping")
 
 
 def test_the_digest_of_an_input_follows_its_content(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_plain_strings_become_members() -> None:
         (b"a: 1\nb: {c: 1,\n  c: 2}\n", "repeats the key 'c'", 3),
         (b"a: 1\nb: ]\n", "is not valid YAML", 2),
         (b"a: 1\nb: 'open\n\n", "is not valid YAML", 4),
-        (b"a: caf\xe9\n", "is not UTF-8", None),
+        (b"a: caf\xe9\n", "is not UTF-8", 1),
         (b"a: \x00\n", "is not valid YAML", None),
         (None, "no such file", None),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import read_text
+from xqg_repro.core.text import read_text
 
 
 class Answer(NamedTuple):

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, digest, read_text
+from xqg_repro.core.files import atomic_write, digest
 from xqg_repro.core.ids import check_id
+from xqg_repro.core.text import read_text
 
 
 def read_topics(topics: str) -> tuple[dict[str, str], str]:

@@ -1,9 +1,8 @@
-"""Reading with errors that name the place, atomic writing, and checksums."""
+"""Atomic writing and checksums."""
 
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import json
 import os
@@ -57,44 +56,6 @@ def input_digest(path: Path, algorithm: str = "sha256") -> str:
 @cache
 def _input_digest(path: Path, algorithm: str, *version: int) -> str:
     return file_digest(path, algorithm)
-
-
-def read_text(path: Path, what: str = "file") -> str:
-    """The text of a UTF-8 file, which messages call ``what``; a name in ``.gz`` is decompressed.
-
-    :class:`InputError` if the file is missing, truncated, not UTF-8 or unreadable.
-    """
-    try:
-        opener = gzip.open if path.suffix == ".gz" else open
-        with opener(path, "rt", encoding="utf-8") as file:
-            return file.read()
-    except FileNotFoundError:
-        raise InputError(f"no such {what}", path=path) from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"is not UTF-8 text: {error.reason}", path=path) from None
-    except (OSError, EOFError) as error:
-        raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
-
-
-def read_json(path: Path, what: str = "file", hint: str = "") -> Any:
-    """The content of a JSON file, read by :func:`read_text`; ``hint`` tells users what the file should contain.
-
-    :class:`InputError` if the file cannot be read or is not JSON, or an object in it repeats a key.
-    """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen:
-                raise InputError(f"an object repeats the key {key!r}", path=path, hint=hint)
-            seen[key] = value
-        return seen
-
-    try:
-        return json.loads(read_text(path, what), object_pairs_hook=unique)
-    except (ValueError, RecursionError) as error:
-        problem, line = getattr(error, "msg", error), getattr(error, "lineno", None)
-        raise InputError(f"is not JSON: {problem}", path=path, line=line, hint=hint) from None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import read_text
+from xqg_repro.core.text import read_text
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, read_text, write_array
+from xqg_repro.core.files import atomic_write, write_array
+from xqg_repro.core.text import read_text
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

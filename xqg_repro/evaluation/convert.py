@@ -13,9 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError, nearest, quote
-from xqg_repro.core.files import read_text
 from xqg_repro.core.ids import check_id
 from xqg_repro.core.stages import check_output
+from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.dpr import read_dpr
 from xqg_repro.evaluation.formats import ForeignRun, read_msmarco, read_tevatron, read_trec
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run, write_run

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.core.files import read_json
+from xqg_repro.core.text import read_json
 from xqg_repro.evaluation.formats import Entry, ForeignRun, group_entries, parse_number
 
 _HINT = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import read_json
+from xqg_repro.core.text import read_json
 from xqg_repro.evaluation.measures import register
 from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, scorable, tokens_until

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.core.files import read_json
 from xqg_repro.core.ids import is_id
 from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.text import read_json
 
 _SHAPE = 'a submission is one JSON list of {"id": "…", "lang": "…", "ctxs": ["a passage\'s text", …]}'
 

@@ -12,8 +12,9 @@ from statistics import fmean
 from typing import TypeAlias
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, read_text
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.text import read_text
 
 ByLanguage: TypeAlias = Mapping[str, Mapping[str, float]]
 """Language → qid → score in [0, 1]."""

@@ -20,13 +20,14 @@ import numpy as np
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, read_text
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.plots import Panel, check_matplotlib, plot_lines
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.shards import cast_finite
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.core.tables import Table
+from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.evaluation.printing import format_score, measure_config
 from xqg_repro.models.encoder import TextEncoder

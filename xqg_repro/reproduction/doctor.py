@@ -17,9 +17,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import input_digest, read_json
+from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
+from xqg_repro.core.text import read_json
 from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
 from xqg_repro.representation.queries import query_files

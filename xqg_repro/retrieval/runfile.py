@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, read_text
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.ids import check_id
+from xqg_repro.core.text import read_text
 
 COLUMNS = "qid Q0 docid rank score tag"
 

@@ -19,9 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import digest, read_text, write_array
+from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.stages import Manifest, build_stage
+from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.measures.match import match_score
 from xqg_repro.models.loading import model_fingerprint, resolve_model
 from xqg_repro.models.reader import SEEN, SpanReader

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xqg_repro.core.files import atomic_write, read_json
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.settings import parse
+from xqg_repro.core.text import read_json
 
 FILE = "study.json"
 
