@@ -1,0 +1,57 @@
+"""Faults of people who do this job, tried through the public verbs: an error names the file and exits with status 2."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from xqg_repro.cli import main
+
+
+class Outcome(NamedTuple):
+    """What a verb did."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def refused(self, *patterns: str) -> None:
+        """Check for exit status 2 and one line on standard error that matches each pattern."""
+        error = [line for line in self.stderr.splitlines() if line.startswith("xqg-repro: error: ")]
+        assert self.status == 2, self
+        assert len(error) == 1, self
+        assert "Traceback" not in self.stderr, self
+        for pattern in patterns:
+            assert re.search(pattern, error[0]), (pattern, error[0])
+
+
+Verb = Callable[..., Outcome]
+
+
+@pytest.fixture
+def verb(capsys: pytest.CaptureFixture[str]) -> Verb:
+    """``verb("evaluate", "--run", path, …)`` runs a verb in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as error:  # how argparse ends
+            status = int(error.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def faults(shared: Path) -> Path:
+    """The folder of inputs that failed once."""
+    folder = shared / "faults"
+    if not folder.is_dir():
+        pytest.skip(f"needs the inputs of {folder}")
+    return folder
