@@ -15,12 +15,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, file_digest
+from xqg_repro.core.text import Record, read_json
 from xqg_repro.core.working import remove_stale, swap, working_folder
 
 logger = logging.getLogger(__name__)
@@ -85,11 +86,28 @@ class Manifest:
 
     @classmethod
     def read_as(cls, path: Path, hint: str = "delete the folder and rerun the stage") -> Manifest:
-        """The manifest at any path."""
+        """The manifest at any path; :class:`InputError` if it is not what :meth:`write_as` writes."""
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
-            raise InputError(f"cannot be read as a manifest: {error}", path=path, hint=hint) from error
+            content = Record(read_json(path, "manifest"), path)
+            cls._check(content)
+        except InputError as error:
+            problem = f"cannot be read as a manifest: {error.problem}"
+            raise InputError(problem, path=path, line=error.line, hint=hint) from None
+        return cls(**content.value)
+
+    @classmethod
+    def _check(cls, content: Record) -> None:
+        expected = {field.name for field in fields(cls)}
+        if unknown := sorted(content.value.keys() - expected):
+            raise content.error(f"unknown key {unknown[0]!r}")
+        content.text("stage")
+        content.mapping("parameters", object)
+        content.mapping("inputs", str)
+        content.mapping("counts", int)
+        for name in content.mapping("files", dict):
+            file = Record(content.get("files")[name], content.path, name=f"files.{name}")
+            file.text("sha256")
+            file.number("bytes")
 
     def differences(self, other: Manifest) -> list[str]:
         """Names of the parameters and inputs in which two manifests differ."""

@@ -164,6 +164,22 @@ class Record:
             raise self._unexpected(key, value, "text or a whole number")
         return str(value)
 
+    def number(self, key: str) -> int:
+        """A whole number."""
+        if type(value := self.get(key)) is not int:
+            raise self._unexpected(key, value, "a whole number")
+        return value
+
+    def mapping(self, key: str, kind: type) -> dict[str, Any]:
+        """An object whose values are all of one type."""
+        values = self.get(key)
+        if not isinstance(values, dict):
+            raise self._unexpected(key, values, "an object")
+        for name, value in values.items():
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+                raise self.error(f"{self._place(key)}.{name} is {quote(value)}, expected {kind.__name__}")
+        return values
+
     def records(self, key: str, default: Any = _REQUIRED) -> list[Record]:
         """A list of objects."""
         values = self.get(key, default)
