@@ -34,7 +34,7 @@ def random_encoder(folder: Path, **sizes: int) -> EncoderConfig:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    tokenizer = AutoTokenizer.from_pretrained(resolve_model(load_preset(TRAINED).model))
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model(load_preset(TRAINED).model), trust_remote_code=False)
     torch.manual_seed(1)
     settings = BertConfig(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     BertModel(settings).save_pretrained(folder)
@@ -104,8 +104,8 @@ class EncodingWays:
 
         self.config = dataclasses.replace(config, query_max_length=MAX_LENGTH)
         folder = resolve_model(config.model)
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
-        self._model = AutoModel.from_pretrained(folder).float().eval()
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        self._model = AutoModel.from_pretrained(folder, trust_remote_code=False).float().eval()
         self.encoders = {p: TextEncoder(dataclasses.replace(self.config, precision=p), "cpu") for p in RATIOS}
 
     @property

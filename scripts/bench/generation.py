@@ -78,7 +78,8 @@ def _reference(config: GeneratorConfig) -> Callable[[Sequence[Any]], None]:
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     folder = resolve_model(config.model)
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForSeq2SeqLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder, trust_remote_code=False).eval()
 
     def generate_one(passage: Any, language: str) -> None:
         prompt = config.prompt_for(language, passage.title, passage.text)

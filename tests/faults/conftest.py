@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from xqg_repro.cli import main
+from xqg_repro.core import settings
 
 
 class Outcome(NamedTuple):
@@ -55,3 +58,19 @@ def faults(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the inputs of {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def faulty_models(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model folders that the script ``make_models.py`` of the folder of faults writes. Never to be written to."""
+    folder = tmp_path_factory.mktemp("models")
+    run_script(faults / "make_models.py", folder)
+    return folder
+
+
+def run_script(script: Path, *arguments: object) -> None:
+    """Run a script that imports settings under the name of an older version."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "xqg_repro.config", settings)
+        patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        runpy.run_path(str(script), run_name="__main__")

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, input_digest
 from xqg_repro.core.settings import resource
+from xqg_repro.models.folders import (
+    CONFIG,
+    PYTORCH,
+    SAFETENSORS,
+    check_files,
+    download,
+    model_files,
+    reason,
+    transformer_folder,
+)
+from xqg_repro.models.tokenizers import check_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -17,70 +30,65 @@ PACKAGED = "package:"
 TOKENS_PER_BATCH = {"cpu": 1_024, "gpu": 16_384}
 """A batch should fit a CPU's caches, and keep a GPU busy."""
 
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_MODEL_FILES = (
-    "config.json",
-    "*.index.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "added_tokens.json",
-    "sentencepiece.bpe.model",
-    "*.spm",
-    "spiece.model",
-    "special_tokens_map.json",
-)
+_ONLY_HERE = {"trust_remote_code": False, "local_files_only": True}
 
 
 def resolve_model(model: str) -> Path:
     """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
 
-    :class:`InputError` for no such folder, one without weights, or a model that is neither cached nor downloadable.
+    :class:`InputError` for no such folder, one without weights or as :func:`~xqg_repro.models.folders.check_files`, or
+    a model that is neither cached nor downloadable.
     """
+    if not model:
+        raise InputError("the name of the model is empty", hint="name a model folder or a Hugging Face id")
+    folder = _local(model)
     if model.startswith(PACKAGED):
         folder = resource("models", model.removeprefix(PACKAGED))
         if not folder.is_dir():
-            shipped = sorted(f"{PACKAGED}{path.name}" for path in resource("models").iterdir() if path.is_dir())
-            raise InputError(f"no model {model!r} ships with the package", hint=f"choose from: {', '.join(shipped)}")
-    elif (folder := Path(model)).is_dir():
+            raise InputError(
+                f"no model {model!r} ships with the package", hint=f"choose from: {', '.join(_packaged_models())}"
+            )
+    elif folder.is_dir():
         pass
     elif model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise InputError("no such model folder", path=model, hint="train it, or name another")
     else:
-        folder = _download(model)
-    if not (folder / "config.json").exists():
-        raise InputError("is not a model folder: no config.json", path=folder)
-    if not any(next(folder.glob(pattern), None) for pattern in _WEIGHTS):
+        folder = download(model)
+    check_files(folder)
+    place = transformer_folder(folder)
+    if not (place / CONFIG).is_file():
+        raise InputError(f"is not a model folder: no {CONFIG}", path=place)
+    if not any(next(place.glob(pattern), None) for pattern in (SAFETENSORS, PYTORCH)):
         hint = "model.safetensors is missing; copy or download the model again"
-        raise InputError("is a model folder without weights", path=folder, hint=hint)
+        raise InputError("is a model folder without weights", path=place, hint=hint)
     return folder
 
 
-def _download(model: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import logging
+def _local(model: str) -> Path:
+    return Path(os.path.expanduser(model))  # unlike Path.expanduser, it leaves a name of no user as it is
 
-    logging.set_verbosity_error()
-    # safetensors if the model has them; only older models need pytorch_model.bin (read with weights_only)
-    try:
-        files = [*_MODEL_FILES, "*.safetensors"]
-        folder = Path(snapshot_download(model, allow_patterns=files))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(model, allow_patterns=[*files, *_WEIGHTS]))
-        return folder
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"the model {model!r} is not a local folder, and downloading it from the Hugging Face hub failed: {reason}",
-            hint="name a model folder, or connect to the hub once",
-        ) from error
+
+def _packaged_models() -> list[str]:
+    return sorted(f"{PACKAGED}{path.name}" for path in resource("models").iterdir() if path.is_dir())
 
 
 def model_fingerprint(model: str) -> str:
-    """SHA-256 over the names and checksums of a model folder's weights, configuration and tokenizer files."""
+    """SHA-256 over the names and checksums of the files that decide a model's output."""
     folder = resolve_model(model)
-    paths = {path for pattern in (*_WEIGHTS, *_MODEL_FILES) for path in folder.glob(pattern)}
-    return digest({path.name: input_digest(path) for path in paths})
+    return digest({path.relative_to(folder).as_posix(): input_digest(path) for path in model_files(folder)})
+
+
+def lasting_name(model: str) -> str:
+    """A model's name for a manifest: the absolute path of a folder, so that it is found from any directory."""
+    is_folder = not model.startswith(PACKAGED) and _local(model).is_dir()
+    return os.path.abspath(_local(model)) if is_folder else model
+
+
+def find_model(model: str, fingerprint: str) -> str:
+    """The name of a model that a manifest records; if its folder is gone, of the packaged model that equals it."""
+    if model.startswith(PACKAGED) or _local(model).is_dir():
+        return model
+    return next((name for name in _packaged_models() if model_fingerprint(name) == fingerprint), model)
 
 
 def load_model(
@@ -93,41 +101,74 @@ def load_model(
 ) -> tuple[Any, Any]:
     """Load the tokenizer and the model of a folder with one of transformers' auto classes, without its messages.
 
-    Weights whose names start with one of ``untrained`` may be missing; they are then random. :class:`InputError` if the
-    folder holds no such ``kind`` of model, or lacks other weights.
+    Nothing is unpickled, no code of the folder is run, and the hub is not asked. Weights whose names start with one of
+    ``untrained`` may be missing; they are then random. :class:`InputError` if the folder holds no such ``kind`` of
+    model, lacks other weights, or its tokenizer is missing or knows no words.
     """
     from pickle import UnpicklingError  # how the weights-only reader refuses anything else
 
     import transformers
-    from safetensors import SafetensorError
 
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
+    place = transformer_folder(folder)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-        model, report = getattr(transformers, auto_class).from_pretrained(folder, dtype=dtype, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"cannot be loaded as {kind}: {str(error).splitlines()[0]}", path=folder) from error
+        with _without_messages():
+            transformers.AutoConfig.from_pretrained(place, **_ONLY_HERE)  # first, as a tokenizer's errors hide its own
+            tokenizer = _load_tokenizer(place)
+            model, report = getattr(transformers, auto_class).from_pretrained(
+                place, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True, **_ONLY_HERE
+            )
+    except InputError:
+        raise
     except (UnpicklingError, EOFError) as error:
         problem = "its pytorch_model.bin is truncated or does not hold weights only"
         raise InputError(f"cannot be loaded as {kind}: {problem}", path=folder) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bars:
-            transformers.logging.enable_progress_bar()
-    # the pooler is never used, and many checkpoints come without one; any other missing weight would stay random
-    optional = ("pooler.", *untrained)
-    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
-        raise InputError(
-            f"lacks {len(missing)} of the model's weights, such as {missing[0]}",
-            path=folder,
-            hint="is it a checkpoint of this architecture?",
-        )
+    except Exception as error:  # each architecture, and each format of weights, has errors of its own
+        raise InputError(f"cannot be loaded as {kind}: {reason(error)}", path=folder) from error
+    _check_weights(report, folder, untrained)
     # some tokenizers pad or truncate on the left, which would move the first token and the positions
     tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer, model
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    from transformers import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    """A model's tokenizer; :class:`InputError` if it cannot be loaded or knows no words."""
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **_ONLY_HERE)
+    except Exception as error:
+        hint = "the folder needs its files, such as tokenizer.json, vocab.txt or spm.model"
+        problem = f"its tokenizer cannot be loaded: {reason(error).partition(' from one of')[0]}"
+        raise InputError(problem, path=folder, hint=hint) from error
+    check_tokenizer(tokenizer, folder)
+    return tokenizer
+
+
+def _check_weights(report: dict[str, Any], folder: Path, untrained: tuple[str, ...]) -> None:
+    """Raise :class:`InputError` if weights are missing or have other shapes; they would stay random."""
+    hint = "is it a checkpoint of this architecture?"
+    for name, actual, expected in sorted(report["mismatched_keys"]):
+        shapes = f"{tuple(actual)}, where {CONFIG} says {tuple(expected)}"
+        raise InputError(f"has weights of another shape: {name} is {shapes}", path=folder, hint=hint)
+    # the pooler is never used, and many checkpoints come without one
+    optional = ("pooler.", *untrained)
+    if missing := sorted(key for key in report["missing_keys"] if not key.startswith(optional)):
+        raise InputError(f"lacks {len(missing)} of the model's weights, such as {missing[0]}", path=folder, hint=hint)
 
 
 def choose_device(device: str | None) -> str:
