@@ -11,7 +11,7 @@ from xqg_repro.core.settings import parse
 from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, passage_shards, write_shard
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
 
 SHARD_SIZE = 50_000
@@ -41,9 +41,10 @@ def encode(
     check_dtype(dtype)
     dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection, which may be a large download
+    encoder_settings = dataclasses.asdict(config) | {"model": lasting_name(config.model)}
     wanted = Manifest(
         "encode",
-        {"collection": dataset_id, "encoder": dataclasses.asdict(config), "dtype": dtype, "shard_size": shard_size},
+        {"collection": dataset_id, "encoder": encoder_settings, "dtype": dtype, "shard_size": shard_size},
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
 
@@ -63,5 +64,6 @@ def encode(
 
 
 def encoder_of(manifest: Manifest) -> EncoderConfig:
-    """The encoder settings in the manifest of ``encode`` or of a later stage."""
-    return parse(EncoderConfig, dict(manifest.parameters["encoder"]), "manifest.json")
+    """The encoder settings in the manifest of ``encode`` or of a later stage, with a model that is still there."""
+    config = parse(EncoderConfig, dict(manifest.parameters["encoder"]), "manifest.json")
+    return dataclasses.replace(config, model=find_model(config.model, manifest.inputs["model"]))
