@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xqg_repro.collection.records import read_question
-from xqg_repro.core.errors import quote
 from xqg_repro.core.text import Record, read_json
 
 
@@ -64,9 +63,7 @@ def _article(item: Record) -> Article:
 def _question(item: Record) -> ParagraphQuestion:
     answers = []
     for answer in item.records("answers", ()):
-        start = answer.get("answer_start", -1)
-        if type(start) is not int:
-            raise answer.error(f"{answer.place('answer_start')} is {quote(start)}, expected a whole number")
+        start = answer.number("answer_start") if "answer_start" in answer.value else -1
         answers.append(Answer(answer.text("text"), start))
     text, lang = read_question(item, "question").strip(), item.text("lang", "").strip()
     return ParagraphQuestion(item.id("id", ""), text, lang, tuple(dict.fromkeys(answers)))

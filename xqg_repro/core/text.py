@@ -186,7 +186,7 @@ class Record:
             raise self._unexpected(key, values, "an object")
         for name, value in values.items():
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise self.error(f"{self._place(key)}.{name} is {quote(value)}, expected {kind.__name__}")
+                raise self.error(f"{self.place(key)}.{name} is {quote(value)}, expected {kind.__name__}")
         return values
 
     def records(self, key: str, default: Any = _REQUIRED) -> list[Record]:
