@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import json
 import threading
@@ -27,13 +28,19 @@ def server() -> Iterator[tuple[str, list[str]]]:
         members.writestr("folder/file", "hello")
         members.writestr("folder/other", "else")
     packed = {"/file.gz": gzip.compress(b"hello"), "/file.zip": archive.getvalue(), "/cut.gz": gzip.compress(b"a")[:-9]}
+    packed |= {
+        "/cut": b"hel",
+        "/page": b"\n<!DOCTYPE html><html>Not found</html>",
+        "/page.gz": b"<html>",
+        "/empty": b"",
+    }
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             requests.append(self.path)
             content = packed.get(self.path, b"hello")
             self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) + 2 * (self.path == "/cut")))
             self.end_headers()
             self.wfile.write(content)
 
@@ -58,11 +65,65 @@ def test_a_checksum_is_verified(local: Callable[..., DataFile]) -> None:
 def test_an_unknown_checksum_is_recorded_and_verified_from_then_on(
     local: Callable[..., DataFile], own_home: Path
 ) -> None:
-    local("hello").path()
-    recorded = json.loads((own_home / "xqg_repro" / "checksums.json").read_text())
-    assert recorded == {"https://example.org/file": HELLO_MD5}
-    with pytest.raises(InputError, match=f"expected the MD5 checksum {HELLO_MD5}"):
+    record = own_home / "xqg_repro" / "checksums.json"
+    file = local("hello\n")
+    file.path()
+    assert not record.exists()
+    file.confirm(1)
+    md5 = hashlib.md5(b"hello\n").hexdigest()
+    assert json.loads(record.read_text()) == {"https://example.org/file": {"bytes": 6, "md5": md5}}
+    with pytest.raises(InputError, match=f"checksum {md5}, which {record} records.*doctor --accept .*/file"):
+        local("other\n").path()
+    local("hello\nagain\n").path()  # the file recorded first was cut off
+
+
+@pytest.mark.parametrize("record", ["", "[]", '{"a"', "null", '{"https://example.org/file": 5}', '{"u": {"md4": ""}}'])
+def test_an_unreadable_record_is_an_empty_one(
+    record: str, local: Callable[..., DataFile], own_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = own_home / "xqg_repro" / "checksums.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(record)
+    file = local("hello\n")
+    file.path()
+    assert str(path) in caplog.text
+    file.confirm(1)
+    assert json.loads(path.read_text()).keys() == {"https://example.org/file"}
+
+
+def test_checksums_of_earlier_versions_are_required(local: Callable[..., DataFile], own_home: Path) -> None:
+    path = own_home / "xqg_repro" / "checksums.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"https://example.org/file": HELLO_MD5}))
+    assert local("hello").path().read_text() == "hello"
+    with pytest.raises(InputError, match="got"):
         local("hello again").path()
+
+
+@pytest.mark.parametrize(("text", "rows"), [("hello\nag", 2), ("", 0)])
+def test_a_file_that_seems_to_be_cut_is_not_recorded(
+    text: str, rows: int, local: Callable[..., DataFile], own_home: Path
+) -> None:
+    local(text).confirm(rows)
+    assert not (own_home / "xqg_repro" / "checksums.json").exists()
+
+
+def test_a_file_with_fewer_records_than_published_is_named(
+    local: Callable[..., DataFile], caplog: pytest.LogCaptureFixture
+) -> None:
+    local("hello\n", rows=3).confirm(1)
+    assert "has 1 records, the published file 3" in caplog.text
+
+
+def test_a_record_that_cannot_be_written_stops_nothing(
+    local: Callable[..., DataFile], own_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = local("hello\n")
+    own_home.mkdir(exist_ok=True)
+    (own_home / "xqg_repro").write_text("a file where a folder is due")
+    file.path()
+    file.confirm(1)
+    assert "is not recorded" in caplog.text
 
 
 @pytest.mark.parametrize("folder", ["data", "data/test"])
@@ -108,6 +169,28 @@ def test_a_truncated_or_missing_packed_file_leaves_nothing(
     with pytest.raises(InputError, match=f"{name} could not be downloaded.*unpack it"):
         file.path()
     assert [path.name for path in own_home.rglob("test/*")] == [f"{name}.lock"]
+
+
+@pytest.mark.parametrize(
+    ("served", "reason"),
+    [
+        ("cut", "IncompleteRead|ConnectionBroken"),
+        ("page", "a web page instead of the file"),
+        ("page.gz", "gzip"),
+        ("empty", "nothing instead of the file"),
+        ("file", "expected the MD5 checksum 0000"),
+    ],
+)
+def test_what_is_not_the_whole_file_leaves_nothing(
+    served: str, reason: str, own_home: Path, server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IR_DATASETS_DL_TRIES", "1")
+    md5 = "0" * 32 if served == "file" else None
+    file = DataFile("test", "file", server[0].removesuffix("file") + served, md5=md5)
+    with pytest.raises(InputError, match=f"(?s)file could not be downloaded.*({reason})"):
+        file.path()
+    assert [path.name for path in own_home.rglob("test/*")] == ["file.lock"]
+    assert not (own_home / "xqg_repro" / "checksums.json").exists()
 
 
 def test_a_file_that_cannot_be_downloaded_says_what_to_do(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

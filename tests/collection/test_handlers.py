@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -47,18 +48,57 @@ def test_only_a_large_files_offsets_are_stored(
         assert TsvPassages(file, "test").docs_store().get("60").doc_id == "60"
     written = {path.name for path in own_home.parent.rglob("*") if path.is_file()}
     offsets = {f"{file.fingerprint()}.npy"} if large else set()
-    assert written == {"checksums.json", "checksums.json.lock", "file"} | offsets
+    assert written == {"file"} | offsets
+    assert sum(1 for _ in TsvPassages(file, "test").docs_iter()) == 60
+    assert (own_home / "xqg_repro" / "checksums.json").exists()
 
 
 @pytest.mark.parametrize(
-    ("line", "problem"), [("2\ttext", "got 2"), ("2\ta\tb\tc", "got 4"), ("3\ttext\ttitle", "expected the id 2")]
+    ("line", "problem"),
+    [
+        (b"2\ttext", "got 2"),
+        (b"2\ta\tb\tc", "got 4"),
+        (b"3\ttext\ttitle", "expected the id 2"),
+        (b'2\t"two\nlines"\ttitle', "a quoted field does not end on its line"),
+        (b'2\t"open\ttitle', "a quoted field does not end on its line"),
+        (b'2\t"a\rb" c\rd\ttitle', "not a row of a TSV file"),
+        (b"2\tcaf\xe9\ttitle", "UTF-8"),
+        (b"\0" * 40, "expected 3 columns"),
+    ],
 )
-def test_a_bad_passage_names_file_and_line(local: Callable[..., DataFile], line: str, problem: str) -> None:
-    passages = TsvPassages(local(f"id\ttext\ttitle\n1\ttext\ttitle\n{line}\n"), "test")
+def test_a_bad_passage_names_file_and_line(local: Callable[..., DataFile], line: bytes, problem: str) -> None:
+    passages = TsvPassages(local(b"id\ttext\ttitle\n1\ttext\ttitle\n%s\n" % line), "test")
     for read in (lambda: list(passages.docs_iter()), lambda: passages.docs_store().get("2")):
         with pytest.raises(InputError, match=problem) as caught:
             read()
         assert (Path(str(caught.value.path)).name, caught.value.line) == ("file", 3)
+
+
+def test_marks_line_ends_blank_last_lines_and_long_fields_are_read(local: Callable[..., DataFile]) -> None:
+    long = "long " * 40_000
+    text = f'\ufeffid\ttext\ttitle\r\n1\t"a ""b""\tc"\tT\r\n2\t{long}\tbare "quote"\r\n3\t"{long}"\t\0\r\n\r\n \n'
+    passages = TsvPassages(local(text), "test")
+    expected = [("1", "T", 'a "b"\tc'), ("2", 'bare "quote"', long), ("3", "\0", long)]
+    assert [tuple(doc) for doc in passages.docs_iter()] == expected
+    assert [tuple(passages.docs_store().get(docid)) for docid in "123"] == expected
+    assert passages.docs_count() == 3
+
+
+def test_a_blank_line_within_the_file_is_named(local: Callable[..., DataFile]) -> None:
+    with pytest.raises(InputError, match=r"file:3: is a blank line"):
+        list(TsvPassages(local("id\ttext\ttitle\n1\ta\tb\n\n2\ta\tb\n"), "test").docs_iter())
+
+
+def test_a_cut_passage_is_not_recorded(local: Callable[..., DataFile], own_home: Path) -> None:
+    record, whole = own_home / "xqg_repro" / "checksums.json", "id\ttext\ttitle\n1\ta\tb\n2\ta\tbcd\n"
+    for cut in ("1\ta", "bcd\n", "cd\n", "\n", "2\ta\tbcd\n"):
+        passages = TsvPassages(local(whole[: whole.index(cut)]), "test")
+        with suppress(InputError):
+            list(passages.docs_iter())
+        assert record.exists() == (cut == "2\ta\tbcd\n")  # whole lines cannot be told from a whole file
+    assert len(list(TsvPassages(local(whole), "test").docs_iter())) == 2
+    with pytest.raises(InputError, match=r"checksums\.json records"):
+        list(TsvPassages(local(whole.replace("a", "A")), "test").docs_iter())
 
 
 def test_the_fingerprint_of_questions_follows_the_language(mini_data: Mini) -> None:

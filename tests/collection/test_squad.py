@@ -25,10 +25,17 @@ def test_articles_are_read_with_what_may_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem", "line"),
     [
-        ('{"data":\n [', "is not in SQuAD's format", 2),
-        ("[]", "is not in SQuAD's format", None),
-        ('{"data": [{"title": "T"}]}', "'paragraphs'", None),
-        ('{"data": [{"paragraphs": [{"context": "c", "qas": [{}]}]}]}', "'question'", None),
+        ('{"data":\n [', "is not JSON.*expected SQuAD's format", 2),
+        ("[]", r"the file is \[\], not an object", None),
+        ('{"data": [{"title": "T"}]}', r"'data\[0\]\.paragraphs'", None),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": [{}]}]}]}', r"'.*qas\[0\]\.question'", None),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": [{"question": " "}]}]}]}', "question is blank", None),
+        ('{"data": [{"paragraphs": [{"context": ["c"], "qas": []}]}]}', r"context is \['c'\], expected text", None),
+        (
+            '{"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q", "answers": ["c"]}]}]}]}',
+            r"answers\[0\] is 'c', not an object",
+            None,
+        ),
         (
             '{"data": [{"paragraphs": [{"context": "c", "qas": [{"question": "q",'
             ' "answers": [{"text": "c", "answer_start": "0"}]}]}]}]}',

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import io
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,24 @@ def test_topics_keep_their_order_and_their_text(tmp_path: Path, name: str) -> No
     (tmp_path / name).write_text("q2\tMikä on pääkaupunki?\nq1\t首都はどこ？", encoding="utf-8")
     queries, _ = read_topics(str(tmp_path / name))
     assert list(queries.items()) == [("q2", "Mikä on pääkaupunki?"), ("q1", "首都はどこ？")]
+
+
+@pytest.mark.parametrize("ends", ["\n\n", "\r\n \r\n", "\n\t\n"])
+def test_marks_and_blank_lines_are_left_out(tmp_path: Path, ends: str) -> None:
+    (tmp_path / "topics.tsv").write_bytes(f"\ufeffq1\ta{ends}q2\tb{ends}".encode())
+    assert read_topics(str(tmp_path / "topics.tsv"))[0] == {"q1": "a", "q2": "b"}
+
+
+def test_topics_are_read_from_standard_input_and_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, pipe = "q1\tmissä?\n", tmp_path / "pipe"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=[text], kwargs={"encoding": "utf-8"})
+    writer.start()
+    assert read_topics("-") == read_topics(str(pipe))
+    writer.join()
+    with pytest.raises(InputError, match="-: holds no questions"):
+        read_topics("-")
 
 
 def test_written_topics_read_back_with_single_spaces(tmp_path: Path) -> None:
@@ -43,7 +64,7 @@ def test_the_fingerprint_of_topics_follows_their_text(tmp_path: Path) -> None:
         ("q2\t", "qid<TAB>text"),
         ("\ta question", "qid<TAB>text"),
         ("q2\t \t", "qid<TAB>text"),
-        (" ", "qid<TAB>text"),
+        ("\ufeffq2", "qid<TAB>text"),
         ("q1\tagain", "repeats the id q1"),
         ("q 2\ttext", "white space"),
         ("q2\u00a0\ttext", "white space"),

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,14 @@ def test_nested_settings_are_read_in_their_types() -> None:
         ({"parts": [{"size": 1, "count": True}]}, "count is True"),
         ({"parts": [{"size": 1, "count": -1}]}, "count is -1 .at least 0"),
         ({"parts": [{}]}, "Part lacks the key 'size'"),
+        ({"parts": [{"size": inf}]}, "size is infinite, not a number or too large"),
+        ({"parts": [{"size": nan}]}, "size is infinite, not a number"),
+        ({"parts": [{"size": 10**400}]}, "size is .*too large"),
+        ({"parts": [{"size": 1, "count": 10**30}]}, "count is .*too large"),
+        ({"parts": [{"size": "1e999"}]}, "size is infinite"),
+        ({"name": date(2020, 1, 1)}, r"name is 2020-01-01, expected text .put it in quotes"),
+        ({"name": "x" * 5_000, "flag": ["x"] * 5_000}, "flag is .{,99}, expected true or false"),
+        ({"scores": {"R@1": {False: 1}}}, r"scores\.R@1 has the key False, expected text"),
         ({"scores": [50]}, r"scores is \[50\], expected a mapping"),
         ({"scores": {"R@1": {"ar": "fifty"}}}, r"scores\.R@1\.ar is 'fifty'"),
     ],
@@ -90,6 +100,13 @@ def test_bad_settings_are_named_with_their_file(data: Any, problem: str) -> None
         data = {"name": "w"} | data
     with pytest.raises(InputError, match=f"^x.yaml: {problem}"):
         parse(Whole, data, "x.yaml")
+
+
+def test_byte_order_marks_aliases_and_exponents_are_read(tmp_path: Path) -> None:
+    text = "\ufeffname: w\r\nparts:\r\n- &p {size: 1e-05}\r\n- *p\r\n- size: -2.5E3\r\n"
+    (tmp_path / "file.yaml").write_bytes(text.encode())
+    sizes = [part.size for part in parse(Whole, read_yaml(tmp_path / "file.yaml"), "x.yaml").parts]
+    assert sizes == [1e-5, 1e-5, -2500.0]
 
 
 def test_plain_strings_become_members() -> None:
@@ -105,7 +122,19 @@ def test_plain_strings_become_members() -> None:
         (b"a: 1\nb: ]\n", "is not valid YAML", 2),
         (b"a: 1\nb: 'open\n\n", "is not valid YAML", 4),
         (b"a: caf\xe9\n", "is not UTF-8", 1),
-        (b"a: \x00\n", "is not valid YAML", None),
+        (b"a: 1\nb: \x00\n", r"is not valid YAML: .*U\+0000", 2),
+        (b"a: 1\nb:\t- c: 1\n", "is not valid YAML", 2),
+        (b"{[a]: 1}\n", "unhashable key", 1),
+        (b"a: !!int ''\n", "is not valid YAML", None),
+        (b"a: 2020-13-45\n", "month must be in", None),
+        (b'a: 1\nb: "\\ud83d"\n', "half a character", 2),
+        (b"a: &a [*a]\n", "more than 100,000 values", None),
+        (b"[" * 5000, "is not valid YAML: it is nested", None),
+        (
+            b"".join(b"a%d: &a%d [%s]\n" % (i, i, b"x, " * 9 if not i else b"*a%d, " % (i - 1) * 9) for i in range(9)),
+            "more than 100,000 values with its aliases expanded",
+            None,
+        ),
         (None, "no such file", None),
     ],
 )

@@ -48,7 +48,7 @@ def test_positives_are_the_passages_judged_relevant(monkeypatch: pytest.MonkeyPa
         }
         iterators = {f"{part}_iter": lambda rows=rows: iter(rows) for part, rows in parts.items()}
         handlers = {f"{part}_handler": lambda: SimpleNamespace(fingerprint=lambda: "version") for part in parts}
-        dataset = SimpleNamespace(has=lambda part: True, **iterators, **handlers)
+        dataset = SimpleNamespace(has=lambda part: True, dataset_id=lambda: "judged", **iterators, **handlers)
         monkeypatch.setattr(ir_datasets, "load", lambda name: dataset)
         return load_examples("judged")[0]
 
@@ -84,7 +84,7 @@ def test_examples_are_read_when_they_are_accessed(tmp_path: Path) -> None:
     both = Selection([(examples, 1), (examples, 0), *((examples, i) for i in range(2))])
     assert len(both) == 4 and list(both[:2]) == [second, first] and both[-1] == second
     path.write_text("changed\n" * 99)
-    with pytest.raises(InputError, match="not a training example"):
+    with pytest.raises(InputError, match="is not JSON"):
         both[0]
 
 

@@ -194,8 +194,8 @@ def test_bad_settings_are_refused(
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("{", "2: not a training example: JSONDecodeError"),
-        ({"query": "?", "positive_passages": []}, "2: not a training example: KeyError 'query_id'"),
+        ("{", "2: is not JSON"),
+        ({"query": "?", "positive_passages": []}, "2: lacks the field 'query_id'"),
         (question(query_id="a b"), "2: 'a b' cannot be an id"),
         (question(), "2: repeats the id t1"),
         ("", "no question with a positive"),

@@ -41,13 +41,22 @@ def test_negatives_that_are_not_required_are_not_read() -> None:
 @pytest.mark.parametrize(
     ("item", "problem"),
     [
-        ('{"query": ', "JSONDecodeError"),
-        ("[]", "TypeError"),
+        ('{"query": ', "is not JSON"),
+        ("[]", "not an object"),
         *(({k: v for k, v in LINE.items() if k != key}, f"'{key}'") for key in KEYS),
-        ({**LINE, "positive_passages": [{"docid": "1", "text": "no title"}]}, "'title'"),
-        ({**LINE, "query": 5}, "a text is not a string"),
-        ({**LINE, "negative_passages": [{**TURKU, "text": None}]}, "a text is not a string"),
-        *(({**LINE, "lang": lang}, "not a training example") for lang in (None, 5, ["fi"])),
+        ({**LINE, "positive_passages": [{"docid": "1", "text": "no title"}]}, r"'positive_passages\[0\]\.title'"),
+        *(({**LINE, "query": query}, "query is .*, expected text") for query in (5, None, ["missä?"])),
+        *(({**LINE, "query": query}, "query is blank") for query in ("", " \u3000")),
+        ({**LINE, "query": "miss\ud83d"}, "half a character"),
+        ({**LINE, "negative_passages": [{**TURKU, "text": None}]}, r"passages\[0\]\.text is None, expected text"),
+        ({**LINE, "positive_passages": {}}, "expected a list"),
+        ({**LINE, "positive_passages": [{**TURKU, "docid": True}]}, "docid is True"),
+        *(
+            ({**LINE, "answers": answers}, "answers is")
+            for answers in ("Finland", None, [["a"]], [1.5], [""], {"a": 1})
+        ),
+        *(({**LINE, "query_id": qid}, "query_id is") for qid in (None, ["q"], False)),
+        *(({**LINE, "lang": lang}, "lang is .*, expected text") for lang in (None, 5, ["fi"])),
     ],
 )
 def test_bad_lines_are_named(item: Any, problem: str) -> None:
@@ -59,5 +68,7 @@ def test_bad_lines_are_named(item: Any, problem: str) -> None:
 def test_blank_lines_are_skipped_and_offsets_counted_in_bytes(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "train.jsonl", "ä", "", " ", "b")
     assert list(numbered_lines(path)) == [(1, 0, "ä\n".encode()), (4, 6, b"b\n")]
+    path.write_bytes(b"\xef\xbb\xbfa\r\nb\n")
+    assert list(numbered_lines(path)) == [(1, 3, b"a\r\n"), (2, 6, b"b\n")]
     with pytest.raises(InputError, match="no such training file"):
         list(numbered_lines(tmp_path / "none.jsonl"))

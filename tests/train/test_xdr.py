@@ -127,7 +127,7 @@ def test_training_starts_from_a_given_model_and_counts_the_faults_of_its_data(
 
 @pytest.mark.parametrize(
     ("changes", "problem"),
-    [({"passage_max_length": 200}, "at most 160 tokens"), ({"data": "bad.jsonl"}, "not a training example")],
+    [({"passage_max_length": 200}, "at most 160 tokens"), ({"data": "bad.jsonl"}, "bad.jsonl:13: is not JSON")],
 )
 def test_what_cannot_be_trained_is_refused_before_the_first_step(
     tiny_model: Path, mini_data: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict, problem: str

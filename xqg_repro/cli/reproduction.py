@@ -96,10 +96,17 @@ def add_doctor(verbs: Any, name: str) -> None:
     verb = add_verb(verbs, name, _doctor, text)
     verb.description = f"{text}; the exit status is 1 if the embedded collection cannot run"
     verb.add_argument("--directory", default="out", help="where conditions would write (default: %(default)s)")
+    text = "use this data file although its checksum is not the recorded one"
+    verb.add_argument("--accept", metavar="FILE", help=text)
     verb.add_argument("--online", action="store_true", help="try to reach the Hugging Face hub")
 
 
 def _doctor(args: argparse.Namespace) -> int:
+    if args.accept is not None:
+        from xqg_repro.collection.files import accept
+
+        print(accept(args.accept))
+        return 0
     from xqg_repro.reproduction.doctor import examine
 
     diagnosis = examine(args.directory, online=args.online)

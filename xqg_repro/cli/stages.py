@@ -164,7 +164,7 @@ def add_search(verbs: Any, name: str) -> None:
     """Declare the verb ``search``."""
     verb = add_verb(verbs, name, _search, "retrieve passages and write a TREC run")
     verb.add_argument("--index", required=True, help="index folder")
-    text = "ir-datasets id, such as xor-mini/dev, or a TSV file of qid and text"
+    text = "ir-datasets id, such as xor-mini/dev, a TSV file of qid and text, or - for standard input"
     verb.add_argument("--topics", required=True, help=text)
     verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
     verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")

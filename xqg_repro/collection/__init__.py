@@ -68,13 +68,17 @@ def fingerprint(dataset: Any, kind: str) -> str:
 
 def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
     """Docid → text, without the title, of a run's passages; :class:`InputError` if the collection lacks one."""
-    docs = dataset.docs_store().get_many(sorted(docids))
+    from xqg_repro.collection.documents import lookalike_docid, to_passage
+
+    store = dataset.docs_store()
+    docs = store.get_many(sorted(docids))
     if unknown := set(docids) - docs.keys():
+        name = min(unknown)
         raise InputError(
-            f"the collection has no passage {min(unknown)!r}, which the run contains ({len(unknown)} in all)",
-            hint="is this the run of another collection?",
+            f"the collection has no passage {name!r}, which the run contains ({len(unknown)} in all)",
+            hint=lookalike_docid(store, name) or "is this the run of another collection?",
         )
-    return {docid: doc.text for docid, doc in docs.items()}
+    return {docid: to_passage(doc).text for docid, doc in docs.items()}
 
 
 def file_path(name: str, file: str) -> Path | None:
@@ -83,6 +87,13 @@ def file_path(name: str, file: str) -> Path | None:
 
     data_file = data_files(name).get(file)
     return data_file.path() if data_file else None
+
+
+def confirm_file(name: str, file: str, rows: int) -> None:
+    """:meth:`~xqg_repro.collection.files.DataFile.confirm` of a collection's data file."""
+    from xqg_repro.collection.files import data_files
+
+    data_files(name)[file].confirm(rows)
 
 
 def file_checksum(name: str, file: str) -> str:

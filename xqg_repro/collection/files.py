@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,11 +15,15 @@ import ir_datasets
 from filelock import FileLock
 from ir_datasets.util import Download, GzipExtract, RequestsDownload, finialized_file
 
-from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write, input_digest
+from xqg_repro.collection import checksums
+from xqg_repro.core.errors import InputError, nearest
+from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
 
+logger = logging.getLogger(__name__)
+
 DATA_VARIABLE = "XQG_REPRO_DATA"
+_BLOCK = 1 << 20
 
 
 class DataFile:
@@ -27,11 +31,16 @@ class DataFile:
 
     The local folders are ``$XQG_REPRO_DATA`` and its subfolder named after the collection. Otherwise the file is
     downloaded to ir-datasets' home. A URL in ``.gz`` is decompressed; from a ``.zip``, the member with the file's name
-    is extracted. Each process verifies the MD5 of the unpacked file once.
+    is extracted. Each process verifies the MD5 of the unpacked file once. Without a published MD5, that of the first
+    file which was read whole is required, see :meth:`confirm`.
+
+    Args:
+        rows: how many records the published file has, if known.
     """
 
-    def __init__(self, collection: str, name: str, url: str, md5: str | None = None) -> None:
-        self.collection, self.name, self.url, self.md5 = collection, name, url, md5
+    def __init__(self, collection: str, name: str, url: str, md5: str | None = None, rows: int | None = None) -> None:
+        self.collection, self.name, self.url, self.md5, self.rows = collection, name, url, md5, rows
+        self._warned_of = ""
 
     def local_path(self) -> Path:
         """Where the file is or, if it is missing, where it will be downloaded to."""
@@ -52,6 +61,28 @@ class DataFile:
     def fingerprint(self) -> str:
         return input_digest(self.path(), "md5")
 
+    def confirm(self, rows: int) -> None:
+        """Note that the file was read to its end, and found to be well-formed, with this many records.
+
+        If its checksum is not published, it is recorded, unless the last line has no end.
+        """
+        if self.md5 or rows < 1:
+            return
+        path = self.local_path()
+        is_whole = path.suffix == ".json" or _ends_with_newline(path)
+        if self._warned_of != (version := input_digest(path, "md5")):
+            self._warned_of = version
+            if self.rows not in (None, rows):
+                logger.warning(f"{path} has {rows:,} records, the published file {self.rows:,}; was it cut off?")
+            if not is_whole:
+                logger.warning(f"{path} does not end with a line end; was it cut off? Its checksum is not recorded")
+        if not is_whole:
+            return
+        try:
+            checksums.record(self.url, path)
+        except (InputError, OSError) as error:
+            logger.warning(f"the checksum of {path} is not recorded: {error}")
+
     def _download(self, target: Path) -> None:
         """Download the file, unless another process, such as another rank of a training run, just did so."""
         try:
@@ -59,13 +90,26 @@ class DataFile:
             with FileLock(f"{target}.lock"):
                 if not target.exists():
                     with self._open_url() as source, finialized_file(target, "wb") as file:
-                        shutil.copyfileobj(source, file)
+                        self._copy(source, file)
         except Exception as error:
             unpack = ", unpack it" if self.url.endswith((".gz", ".zip")) else ""
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{self.name} could not be downloaded from {self.url} ({type(error).__name__})",
+                f"{self.name} could not be downloaded from {self.url} ({type(error).__name__}: {reason})",
                 hint=f"download it yourself{unpack} and set {DATA_VARIABLE} to its folder",
             ) from error
+
+    def _copy(self, source: IO[bytes], file: IO[bytes]) -> None:
+        """Copy the content of the URL; ``ValueError`` if it is not the file."""
+        checksum, start = hashlib.md5(usedforsecurity=False), b""
+        while block := source.read(_BLOCK):
+            start = start or block[:100].lstrip().lower()
+            checksum.update(block)
+            file.write(block)
+        if not start or start.startswith((b"<!doctype html", b"<html")):
+            raise ValueError(f"the server sent {'a web page' if start else 'nothing'} instead of the file")
+        if self.md5 and checksum.hexdigest() != self.md5:
+            raise ValueError(f"expected the MD5 checksum {self.md5}, got {checksum.hexdigest()}")
 
     @contextmanager
     def _open_url(self) -> Iterator[IO[bytes]]:
@@ -84,31 +128,45 @@ class DataFile:
                 yield stream
 
     def _check(self, path: Path) -> None:
-        expected = self.md5 or self._recorded_md5(path)
-        if (md5 := input_digest(path, "md5")) != expected:
+        if not self.md5:
+            checksums.check(self.url, path)
+        elif (md5 := input_digest(path, "md5")) != self.md5:
             raise InputError(
-                f"expected the MD5 checksum {expected}, got {md5}",
+                f"expected the MD5 checksum {self.md5}, got {md5}",
                 path=path,
                 hint="the file is damaged or another version; delete it and download it again",
             )
 
-    def _recorded_md5(self, path: Path) -> str:
-        """The checksum from the file's first use on this machine, which is recorded."""
-        record = ir_datasets.util.home_path() / "xqg_repro" / "checksums.json"
-        record.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{record}.lock"):
-            checksums = json.loads(record.read_text()) if record.exists() else {}
-            if self.url not in checksums:
-                checksums[self.url] = input_digest(path, "md5")
-                with atomic_write(record) as file:
-                    json.dump(checksums, file, indent=1, sort_keys=True)
-        return checksums[self.url]
+
+def _ends_with_newline(path: Path) -> bool:
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def data_files(collection: str) -> dict[str, DataFile]:
     """File name → file of a collection, from ``resources/collections/files.yaml``."""
     entries = read_yaml(resource("collections", "files.yaml"))[collection]
-    return {name: DataFile(collection, name, entry["url"], entry.get("md5")) for name, entry in entries.items()}
+    return {name: DataFile(collection, name, **entry) for name, entry in entries.items()}
+
+
+def accept(file: str) -> str:
+    """Record the checksum of a data file, given by path or name, in place of the recorded one; return what was done.
+
+    :class:`InputError` if the file is missing, is not a data file of the package, or has a published checksum.
+    """
+    listed = read_yaml(resource("collections", "files.yaml"))
+    files = {name: data_file for collection in listed for name, data_file in data_files(collection).items()}
+    data_file = files.get(Path(file).name)
+    if data_file is None:
+        raise InputError(f"no data file is named {Path(file).name!r}", hint=nearest(Path(file).name, files))
+    path = Path(file) if Path(file).exists() else data_file.local_path()
+    if not path.is_file():
+        raise InputError("no such file", path=path)
+    if data_file.md5:
+        raise InputError(f"has the published MD5 checksum {data_file.md5}, which stays required", path=path)
+    checksum = checksums.record(data_file.url, path)
+    return f"accepted {path} (MD5 {checksum.md5}); recorded in {checksums.record_path()}"
 
 
 class PackagedFile(DataFile):
@@ -120,3 +178,6 @@ class PackagedFile(DataFile):
 
     def path(self) -> Path:
         return self._path
+
+    def confirm(self, rows: int) -> None:
+        """Nothing is recorded, as the file ships with the package."""

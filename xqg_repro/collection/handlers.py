@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from ir_datasets.indices import Docstore
 
 from xqg_repro.collection.files import DataFile
 from xqg_repro.collection.records import Passage, Question
-from xqg_repro.core.errors import InputError
+from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.settings import read_yaml, resource
+from xqg_repro.core.text import decode, read_lines
 
 _LARGE_FILE = 100_000_000  # bytes
+_DAMAGED = "the file is damaged; download it again"
 
 
 class Documentation:
@@ -38,31 +41,26 @@ class TsvPassages(BaseDocs):
 
     def __init__(self, file: DataFile, namespace: str) -> None:
         self._file, self._namespace = file, namespace
+        self._store: TsvDocstore | None = None
 
     def docs_iter(self) -> Iterator[Passage]:
-        path = self._file.path()
-        with open(path, encoding="utf-8", newline="") as lines:
-            for number, row in enumerate(csv.reader(lines, delimiter="\t"), 1):
-                if number > 1:
-                    yield self._passage(row, path, number)
-
-    def _passage(self, row: list[str], path: Path, line: int) -> Passage:
-        if len(row) != 3:
-            problem = f"expected 3 columns (id, text, title), got {len(row)}"
-            raise InputError(problem, path=path, line=line, hint="the file is damaged; download it again")
-        if row[0] != str(line - 1):
-            problem = f"expected the id {line - 1}, got {row[0]!r}"
-            raise InputError(problem, path=path, line=line, hint="the file is damaged; download it again")
-        return Passage(doc_id=row[0], title=row[2], text=row[1])
+        path, number, blank = self._file.path(), 0, 0
+        for number, line in read_lines(path):
+            if not line.strip():
+                blank = blank or number
+            elif blank:
+                raise InputError("is a blank line within the file", path=path, line=blank, hint=_DAMAGED)
+            elif number > 1:
+                yield parse_passage(line, path, number)
+        self._file.confirm((blank or number + 1) - 2)  # less the header line
 
     def docs_count(self) -> int:
-        return self._store.count()
-
-    @cached_property
-    def _store(self) -> TsvDocstore:
-        return TsvDocstore(self)
+        return self.docs_store().count()
 
     def docs_store(self, field: str = "doc_id", options: Any = None) -> TsvDocstore:
+        path, checksum = self._file.path(), self.fingerprint()
+        if self._store is None or not self._store.matches(path, checksum):
+            self._store = TsvDocstore(path, checksum)
         return self._store
 
     def docs_cls(self) -> type[Passage]:
@@ -78,26 +76,55 @@ class TsvPassages(BaseDocs):
         return self._file.fingerprint()
 
 
+def parse_passage(line: str, path: Path, number: int) -> Passage:
+    """The passage in a line of DPR's format, whose number is one above its id; :class:`InputError` if there is none.
+
+    Text may have any length. A field that begins with a quotation mark is unquoted, as :mod:`csv` does.
+    """
+    row = line.split("\t")
+    if '"' in line:
+        csv.field_size_limit(2**31 - 1)
+        try:
+            row = next(csv.reader([f"{line}\n"], delimiter="\t"))
+        except csv.Error as error:
+            raise InputError(f"is not a row of a TSV file: {error}", path=path, line=number) from None
+        if row[-1].endswith("\n"):
+            problem = "a quoted field does not end on its line"
+            raise InputError(problem, path=path, line=number, hint="write each passage on one line")
+    if len(row) != 3:
+        problem = f"expected 3 columns (id, text, title), got {len(row)}"
+        raise InputError(problem, path=path, line=number, hint=_DAMAGED)
+    if row[0] != str(number - 1):
+        problem = f"expected the id {number - 1}, got {quote(row[0])}"
+        raise InputError(problem, path=path, line=number, hint=_DAMAGED)
+    return Passage(doc_id=row[0], title=row[2], text=row[1])
+
+
 class TsvDocstore(Docstore):
     """Random access to :class:`TsvPassages` by byte offsets, 8 bytes per passage; nothing is pickled or copied.
 
     The offsets of a large file are cached in ir-datasets' home under the data file's checksum.
     """
 
-    def __init__(self, passages: TsvPassages) -> None:
+    def __init__(self, path: Path, checksum: str) -> None:
         super().__init__(Passage)
-        self._passages = passages
-        self._path = passages._file.path()
+        self._path, self._checksum = path, checksum
+
+    def matches(self, path: Path, checksum: str) -> bool:
+        """Whether the store is of this file."""
+        return (self._path, self._checksum) == (path, checksum)
 
     @cached_property
     def _offsets(self) -> np.ndarray:
-        cache = ir_datasets.util.home_path() / "xqg_repro" / "offsets" / f"{self._passages.fingerprint()}.npy"
+        cache = ir_datasets.util.home_path() / "xqg_repro" / "offsets" / f"{self._checksum}.npy"
         if cache.exists():
-            return np.load(cache, mmap_mode="r", allow_pickle=False)
+            with suppress(ValueError, OSError, EOFError):  # a damaged cache is made again
+                return np.load(cache, mmap_mode="r", allow_pickle=False)
         offsets, position = [], 0
         with open(self._path, "rb") as lines:
             for line in lines:
-                offsets.append(position)
+                if line.strip():
+                    offsets.append(position)
                 position += len(line)
         array = np.array(offsets[1:], dtype=np.int64)  # without the header line
         if position > _LARGE_FILE:
@@ -111,8 +138,8 @@ class TsvDocstore(Docstore):
                 if str(number) != doc_id or not 0 < number <= len(self._offsets):
                     continue
                 file.seek(int(self._offsets[number - 1]))
-                row = next(csv.reader([file.readline().decode("utf-8")], delimiter="\t"))
-                yield self._passages._passage(row, self._path, int(doc_id) + 1)
+                line = decode(file.readline(), self._path, number + 1).removesuffix("\n").removesuffix("\r")
+                yield parse_passage(line, self._path, number + 1)
 
     def count(self) -> int:
         return len(self._offsets)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xqg_repro.core.errors import InputError
+from xqg_repro.core.errors import quote
+from xqg_repro.core.ids import check_id
+from xqg_repro.core.text import Record, read_records
 
 if TYPE_CHECKING:
     from xqg_repro.collection.files import DataFile
@@ -42,27 +43,42 @@ def read_questions(file: DataFile) -> tuple[list[Question], str]:
     Language labels are stripped, as XOR-TyDi's training file labels every Arabic question ``" ar"``. Answers may be
     missing, as in the test file. :class:`InputError` names the line that is not JSON, lacks a field or repeats an id.
     """
-    return _read_questions(file.path(), file.fingerprint()), file.fingerprint()
+    questions = _read_questions(file.path(), file.fingerprint())
+    file.confirm(len(questions))
+    return questions, file.fingerprint()
 
 
 @cache
 def _read_questions(path: Path, version: str) -> list[Question]:
-    questions, seen = [], set()
-    with open(path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                item = json.loads(line)
-                answers = tuple(item.get("answers", ()))
-                question = Question(str(item["id"]), item["question"], item["lang"].strip(), answers)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise InputError(
-                    f"is not a question: {type(error).__name__} {error}",
-                    path=path,
-                    line=number,
-                    hint='expected {"id": …, "question": …, "lang": …, "answers": […]}',
-                ) from None
-            if question.query_id in seen:
-                raise InputError(f"repeats the id {question.query_id}", path=path, line=number)
-            seen.add(question.query_id)
-            questions.append(question)
-    return questions
+    questions: dict[str, Question] = {}
+    for record in read_records(path, hint='expected {"id": …, "question": …, "lang": …, "answers": […]}'):
+        qid = record.id("id")
+        check_id(qid, path, record.line)
+        if qid in questions:
+            raise record.error(f"repeats the id {qid}")
+        lang = record.text("lang").strip()
+        questions[qid] = Question(qid, read_question(record, "question"), lang, read_answers(record))
+    return list(questions.values())
+
+
+def read_question(record: Record, key: str) -> str:
+    """The question in a field of a record; :class:`InputError` if it is no text or blank."""
+    text = record.text(key)
+    if not text.strip():
+        raise record.error(f"{record.place(key)} is blank")
+    return text
+
+
+def read_answers(record: Record) -> tuple[str, ...]:
+    """A record's ``answers``, which may be missing: texts or whole numbers, such as years.
+
+    :class:`InputError` for a single text, whose letters would pass for answers, and for a blank answer, which every
+    passage contains.
+    """
+    answers = record.get("answers", ())
+    if isinstance(answers, list):
+        record.value["answers"] = [str(answer) if type(answer) is int else answer for answer in answers]
+    texts = record.texts("answers", ())
+    if not all(text.strip() for text in texts):
+        raise record.error(f"{record.place('answers')} is {quote(list(texts))}, which has a blank answer")
+    return texts

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from xqg_repro.core.errors import InputError
-from xqg_repro.core.text import read_text
+from xqg_repro.collection.records import read_question
+from xqg_repro.core.text import Record, read_json
 
 
 class Answer(NamedTuple):
@@ -48,27 +47,23 @@ def parse_squad(path: Path, what: str = "file") -> list[Article]:
 
     :class:`InputError`, which calls the file ``what``, if it is missing or in another format.
     """
-    try:
-        return [_article(item) for item in json.loads(read_text(path, what))["data"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        line = getattr(error, "lineno", None)
-        raise InputError(f"is not in SQuAD's format: {type(error).__name__} {error}", path=path, line=line) from None
+    hint = "expected SQuAD's format: articles in data, their paragraphs with context and qas"
+    content = Record(read_json(path, what, hint), path, hint=hint)
+    return [_article(item) for item in content.records("data")]
 
 
-def _article(item: dict[str, Any]) -> Article:
+def _article(item: Record) -> Article:
     paragraphs = []
-    for paragraph in item["paragraphs"]:
-        questions = [_question(question) for question in paragraph["qas"]]
-        paragraphs.append(Paragraph(paragraph["context"], questions))
-    return Article(item.get("title", "").strip(), paragraphs)
+    for paragraph in item.records("paragraphs"):
+        questions = [_question(question) for question in paragraph.records("qas")]
+        paragraphs.append(Paragraph(paragraph.text("context"), questions))
+    return Article(item.text("title", "").strip(), paragraphs)
 
 
-def _question(item: dict[str, Any]) -> ParagraphQuestion:
+def _question(item: Record) -> ParagraphQuestion:
     answers = []
-    for answer in item.get("answers", ()):
-        start = answer.get("answer_start", -1)
-        if not isinstance(start, int):
-            raise TypeError(f"answer_start is {start!r}, expected a whole number")
-        answers.append(Answer(answer["text"], start))
-    unique = tuple(dict.fromkeys(answers))
-    return ParagraphQuestion(str(item.get("id", "")), item["question"].strip(), item.get("lang", "").strip(), unique)
+    for answer in item.records("answers", ()):
+        start = answer.number("answer_start") if "answer_start" in answer.value else -1
+        answers.append(Answer(answer.text("text"), start))
+    text, lang = read_question(item, "question").strip(), item.text("lang", "").strip()
+    return ParagraphQuestion(item.id("id", ""), text, lang, tuple(dict.fromkeys(answers)))

@@ -1,28 +1,32 @@
-"""Topics: questions by id, from ir-datasets or a TSV file."""
+"""Topics: questions by id, from ir-datasets, a TSV file or standard input."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import question_texts
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest
 from xqg_repro.core.ids import check_id
-from xqg_repro.core.text import read_text
+from xqg_repro.core.text import STDIN, read_lines
 
 
 def read_topics(topics: str) -> tuple[dict[str, str], str]:
-    """Questions by id, and their fingerprint; ``topics`` is an ir-datasets id, or a TSV file (``qid<TAB>text``).
+    """Questions by id, and their fingerprint.
+
+    ``topics`` is an ir-datasets id, a TSV file or pipe (``qid<TAB>text``), or ``-`` for such lines on standard input,
+    which are read once.
 
     :class:`InputError` if the topics are unknown or empty, or a line does not have two columns or repeats an id.
     """
     path = Path(topics)
-    if path.suffix in (".tsv", ".txt") or path.is_file():
+    if topics == STDIN or path.suffix in (".tsv", ".txt") or (path.exists() and not path.is_dir()):
         queries = _read_topics_file(path)
         version = digest(queries)
     else:
         dataset = collection.load(topics, needs=["queries"])
-        queries = {query.query_id: query.default_text() for query in dataset.queries_iter()}
+        queries = question_texts(dataset)
         version = collection.fingerprint(dataset, "queries")
     if not queries:
         raise InputError("holds no questions", path=topics)
@@ -31,8 +35,8 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
 
 def _read_topics_file(path: Path) -> dict[str, str]:
     queries: dict[str, str] = {}
-    for number, line in enumerate(read_text(path, "topics file").split("\n"), 1):
-        if not line:
+    for number, line in read_lines(path, "topics file"):
+        if not line.strip():
             continue
         columns = line.split("\t")
         if len(columns) != 2 or not all(column.strip() for column in columns):

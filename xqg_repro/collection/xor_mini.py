@@ -18,6 +18,7 @@ from xqg_repro.collection.handlers import Judgements, Questions, TsvPassages, da
 from xqg_repro.collection.records import Question, read_questions
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES
+from xqg_repro.core.text import read_lines
 
 NAME = "xor-mini"
 FOLDER = "xor_mini"
@@ -47,8 +48,10 @@ def _without_english(read: Callable[[], tuple[list[Question], str]]) -> tuple[li
 def read_qrels(path: Path) -> list[tuple[str, str]]:
     """The (qid, docid) pairs of a tab-separated file; :class:`InputError` for a line without two columns."""
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in read_lines(path):
         columns = line.split("\t")
+        if not line.strip():
+            continue
         if len(columns) != 2:
             raise InputError(f"expected 2 columns (qid, docid), got {len(columns)}", path=path, line=number)
         pairs.append((columns[0], columns[1]))

@@ -18,6 +18,7 @@ from xqg_repro.collection.records import Passage, Question
 from xqg_repro.collection.squad import Answer, parse_squad
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest
+from xqg_repro.core.ids import is_id
 
 NAME = "xquad"
 LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
@@ -66,13 +67,16 @@ def located_answers(language: str) -> dict[str, tuple[Answer, ...]]:
 @cache
 def _parse(path: Path, version: str) -> tuple[list[Passage], dict[str, _Row]]:
     """The paragraphs, and the questions by id, of one language's file."""
-    docs, rows = [], {}
+    docs: list[Passage] = []
+    rows: dict[str, _Row] = {}
     for a, article in enumerate(parse_squad(path)):
         for p, paragraph in enumerate(article.paragraphs):
             docid, text = f"{a}-{p}", paragraph.text.lstrip()
             docs.append(Passage(docid, article.title.replace("_", " "), text.rstrip()))
             cut = len(paragraph.text) - len(text)
             for question in paragraph.questions:
+                if not is_id(question.qid) or question.qid in rows:
+                    raise InputError(f"the id {question.qid!r} cannot be a qid or is repeated", path=path)
                 answers = [Answer(answer.text, answer.start - cut) for answer in question.answers]
                 rows[question.qid] = _Row(docid, question.text, tuple(answers))
     return docs, rows
@@ -88,6 +92,9 @@ def _read_questions(questions: DataFile, paragraphs: DataFile, language: str) ->
     _, answered = _parse(paragraphs.path(), paragraphs.fingerprint())
     records = []
     for qid, row in rows.items():
+        if qid not in answered:
+            hint = f"it is in {questions.name}; download both again"
+            raise InputError(f"lacks the question {qid}", path=paragraphs.path(), hint=hint)
         answers = dict.fromkeys(answer.text for answer in answered[qid].answers)
         records.append(Question(qid, row.text, language, tuple(answers)))
     return records, digest([questions.fingerprint(), paragraphs.fingerprint()])

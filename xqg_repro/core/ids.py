@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError
@@ -21,3 +23,34 @@ def is_id(name: str) -> bool:
     (True, False, False)
     """
     return name.split() == [name] and not any("\ud800" <= char <= "\udfff" for char in name)
+
+
+def lookalike_hint(name: str, known: Iterable[str]) -> str:
+    """How an unknown id differs from a known one that looks the same; empty if none does.
+
+    Such ids differ in their Unicode normalisation, as NFC and NFD do, or in invisible characters.
+
+    >>> print(lookalike_hint("Mala\u0301", ["Turku", "Mal\u00e1"]))
+    it has U+0061 U+0301 (NFD) where 'Malá', which looks the same, has U+00E1 (NFC)
+    """
+    appearance = _appearance(name)
+    for other in known:
+        if other != name and not (name.isascii() and other.isascii()) and _appearance(other) == appearance:
+            start = next(i for i in range(len(name) + 1) if name[: i + 1] != other[: i + 1])
+            limit = min(len(name), len(other)) - start
+            end = next((i for i in range(limit) if name[-1 - i] != other[-1 - i]), limit)
+            mine, theirs = (_code_points(text, text[start : len(text) - end]) for text in (name, other))
+            return f"it has {mine} where {other!r}, which looks the same, has {theirs}"
+    return ""
+
+
+def _appearance(name: str) -> str:
+    """A name in one normal form, without invisible characters."""
+    return "".join(char for char in unicodedata.normalize("NFKC", name) if unicodedata.category(char) != "Cf")
+
+
+def _code_points(name: str, part: str) -> str:
+    """The code points of a part of a name, and the normal form if the name has only one."""
+    forms = [form for form in ("NFC", "NFD") if unicodedata.is_normalized(form, name)]
+    points = " ".join(f"U+{ord(char):04X}" for char in part) or "nothing"
+    return f"{points} ({forms[0]})" if len(forms) == 1 else points

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import count, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -65,16 +65,6 @@ def split_shards(items: Iterable[T], folder: Path, size: int, suffix: str = ".np
         if not shard:
             return
         yield shard_path(folder, number, suffix), shard
-
-
-def passage_shards(dataset: Any, folder: Path, size: int, suffix: str = ".npy") -> Iterator[tuple[Path, list[Any]]]:
-    """Split an ir-datasets collection's passages into shards; :class:`InputError` if it has none."""
-    empty = True
-    for path, shard in split_shards(dataset.docs_iter(), folder, size, suffix):
-        empty = False
-        yield path, shard
-    if empty:
-        raise InputError(f"{dataset.dataset_id()} has no passages")
 
 
 def write_docids(path: Path, docids: Iterable[str]) -> None:

@@ -1,7 +1,8 @@
 """Reading text files with errors that name the file and the line: plain lines, JSON, and JSON lines.
 
-Every file that users give is read here. A byte order mark is dropped, a name in ``.gz`` is decompressed, lines may end
-in ``\\r\\n``, and what is not UTF-8, half a character (an unpaired surrogate) or a Git LFS pointer is refused.
+Every file that users give is read here; ``-`` is standard input. A byte order mark is dropped, a name in ``.gz`` is
+decompressed, lines may end in ``\\r\\n``, and what is not UTF-8, half a character (an unpaired surrogate) or a Git LFS
+pointer is refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import gzip
 import io
 import json
 import re
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import IO, Any
 from xqg_repro.core.errors import InputError, quote
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+STDIN = "-"
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _REQUIRED = object()
 
@@ -45,7 +49,7 @@ def open_bytes(path: Path, what: str = "file") -> Iterator[IO[bytes]]:
     pointer.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
+        with _open(path) as file:
             buffered = io.BufferedReader(file)  # type: ignore[type-var,arg-type]
             start = buffered.peek(len(_LFS_POINTER))
             if start.startswith(_LFS_POINTER):
@@ -58,6 +62,12 @@ def open_bytes(path: Path, what: str = "file") -> Iterator[IO[bytes]]:
         raise InputError(f"no such {what}", path=path) from None
     except (OSError, EOFError) as error:
         raise InputError(f"cannot be read: {getattr(error, 'strerror', None) or error}", path=path) from None
+
+
+def _open(path: Path) -> IO[bytes]:
+    if str(path) == STDIN:
+        return io.BytesIO(sys.stdin.buffer.read() if sys.stdin else b"")
+    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")  # type: ignore[return-value]
 
 
 def read_lines(path: Path, what: str = "file") -> Iterator[tuple[int, str]]:
@@ -84,12 +94,11 @@ def parse_json(text: str, path: Path, line: int | None = None, hint: str = "") -
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        seen: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in seen:
-                raise InputError(f"an object repeats the key {key!r}", path=path, line=line, hint=hint)
-            seen[key] = value
-        return seen
+        fields = dict(pairs)
+        if len(fields) < len(pairs):
+            (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+            raise InputError(f"an object repeats the key {key!r}", path=path, line=line, hint=hint)
+        return fields
 
     try:
         value = json.loads(text, object_pairs_hook=unique)
@@ -140,7 +149,7 @@ class Record:
         """A field of any type; without a default it must be present."""
         value = self.value.get(key, default)
         if value is _REQUIRED:
-            raise self.error(f"lacks the field {self._place(key)!r}")
+            raise self.error(f"lacks the field {self.place(key)!r}")
         return value
 
     def text(self, key: str, default: Any = _REQUIRED) -> str:
@@ -177,7 +186,7 @@ class Record:
             raise self._unexpected(key, values, "an object")
         for name, value in values.items():
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-                raise self.error(f"{self._place(key)}.{name} is {quote(value)}, expected {kind.__name__}")
+                raise self.error(f"{self.place(key)}.{name} is {quote(value)}, expected {kind.__name__}")
         return values
 
     def records(self, key: str, default: Any = _REQUIRED) -> list[Record]:
@@ -185,11 +194,12 @@ class Record:
         values = self.get(key, default)
         if not isinstance(values, list | tuple):
             raise self._unexpected(key, values, "a list")
-        place = self._place(key)
+        place = self.place(key)
         return [Record(v, self.path, self.line, self.hint, f"{place}[{i}]") for i, v in enumerate(values)]
 
-    def _place(self, key: str) -> str:
+    def place(self, key: str) -> str:
+        """A field as messages name it."""
         return f"{self.name}.{key}" if self.name else key
 
     def _unexpected(self, key: str, value: Any, expected: str) -> InputError:
-        return self.error(f"{self._place(key)} is {quote(value)}, expected {expected}")
+        return self.error(f"{self.place(key)} is {quote(value)}, expected {expected}")

@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import check_documents, passage_shards
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.settings import parse
-from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, passage_shards, write_shard
+from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, write_shard
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
@@ -49,6 +50,7 @@ def encode(
     )
 
     def build(folder: Path) -> dict[str, int]:
+        check_documents(dataset)
         encoder, total = TextEncoder(config, device), 0
         with progress_bar(dataset.docs_count(), "encode", "passages") as progress:
             for path, shard in passage_shards(dataset, folder, shard_size):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import check_documents
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
@@ -77,6 +78,7 @@ def generate(
     )
 
     def build(folder: Path) -> dict[str, int]:
+        check_documents(dataset)
         return write_lines(
             dataset,
             folder,

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from xqg_repro.collection.documents import passage_shards
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.progress import progress_bar
-from xqg_repro.core.shards import passage_shards
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -68,7 +68,7 @@ def parse_line(line: bytes, key: str) -> tuple[str, dict[str, Any], dict[str, An
     ``ValueError`` if the line is truncated or malformed.
     """
     try:
-        item: Any = json.loads(line)
+        item: Any = json.loads(line.decode())
     except ValueError as error:
         raise ValueError(str(error) if line.endswith(b"\n") else "the line is truncated") from None
     if re.search(rb"\\u[dD][89a-fA-F]", line):

@@ -14,6 +14,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, input_digest
 from xqg_repro.core.languages import LANGUAGE_NAMES
 from xqg_repro.core.stages import MANIFEST, fingerprint, verify
+from xqg_repro.core.text import open_bytes
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.representation.lines import parse_line
 
@@ -80,8 +81,10 @@ def read_queries(
         InputError: a line is malformed or truncated, or lacks queries; file and line are named.
     """
     for path in query_files(source):
-        with open(path, "rb") as file:
+        with open_bytes(path) as file:
             for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
                 try:
                     passage, missing = _parse(line, languages, count)
                 except ValueError as error:

@@ -16,10 +16,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import check_documents
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import Manifest, build_stage
+from xqg_repro.core.text import open_bytes
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, Translator, check_translator
@@ -77,6 +79,7 @@ def translate(
     )
 
     def build(folder: Path) -> dict[str, int]:
+        check_documents(dataset)
         translator = Translator(config, languages, device, tokens_per_batch)
         return write_lines(
             dataset,
@@ -112,14 +115,19 @@ def read_translations(folder: str | Path) -> Iterator[PassageTranslations]:
 
 
 def _read_file(path: Path) -> Iterator[PassageTranslations]:
-    with open(path, "rb") as file:
+    with open_bytes(path) as file:
         for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
             try:
                 docid, texts, item = parse_line(line, "translations")
+                unfinished = item.get("unfinished", [])
+                if not isinstance(unfinished, list) or not set(map(str, unfinished)) <= texts.keys():
+                    raise ValueError("unfinished is not a list of its languages")
                 if not all(isinstance(text, str) for text in texts.values()):
                     raise ValueError("a translation is not a string")
             except ValueError as error:
                 hint = "the file was changed or damaged; run xqg-repro translate again with --force"
                 problem = f"is not a line of translations: {error}"
                 raise InputError(problem, path=path, line=number, hint=hint) from None
-            yield PassageTranslations(docid, texts, item.get("unfinished", []))
+            yield PassageTranslations(docid, texts, unfinished)

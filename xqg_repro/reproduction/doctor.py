@@ -20,7 +20,6 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
-from xqg_repro.core.text import read_json
 from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
 from xqg_repro.representation.queries import query_files
@@ -237,12 +236,10 @@ def _hub(online: bool) -> Fact:
 
 def _data_files() -> Iterator[FileStatus]:
     """The state of every file in ``resources/collections/files.yaml``."""
-    import ir_datasets
-
+    from xqg_repro.collection.checksums import read_checksums
     from xqg_repro.collection.files import data_files
 
-    record = ir_datasets.util.home_path() / "xqg_repro" / "checksums.json"
-    recorded = read_json(record) if record.exists() else {}
+    recorded = {url: checksum.md5 for url, checksum in read_checksums().items()}
     for collection in read_yaml(resource("collections", "files.yaml")):
         for name, file in data_files(collection).items():
             path, expected = file.local_path(), file.md5 or recorded.get(file.url)

@@ -14,6 +14,7 @@ from math import inf
 from pathlib import Path
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import question_texts
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, file_digest
 from xqg_repro.core.progress import progress_bar
@@ -59,7 +60,7 @@ def read(
     dataset = collection.load(topics, needs=["queries"])
     if not run.exists():
         raise InputError("no such run", path=run, hint="search first")
-    questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
+    questions = question_texts(dataset)
     wanted = Manifest(
         "read",
         {"topics": topics, "depth": depth, "weight": weight, "reader": dataclasses.asdict(config)},

@@ -41,7 +41,7 @@ def search(
 
     Args:
         index: an index folder, written by ``index`` or by Pyserini.
-        topics: ir-datasets id (``xor-mini/dev``) or a TSV file of qid and text.
+        topics: ir-datasets id (``xor-mini/dev``), a TSV file of qid and text, or ``-`` for standard input.
         output: the run file. Beside it are ``<output>.json``, the manifest, and ``<output>.yaml``, which says when and
             with which software the run was made (see :mod:`xqg_repro.retrieval.metadata`).
         tag: the run's last column.

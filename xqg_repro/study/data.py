@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -85,8 +85,9 @@ def load_data(languages: Sequence[str]) -> ParallelData:
         if docs.keys() != {*docids} or _gold(dataset) != gold:
             problem = f"{NAME}/{code} and {NAME}/{languages[0]} have different ids"
             raise InputError(problem, hint="the files must be from the same version of XQuAD; download them again")
-        _check_texts("paragraph", docs.items(), code)
-        _check_texts("question", by_qid.items(), code)
+        if empty := [docid for docid, doc in docs.items() if not doc.text]:
+            problem = f"paragraph {empty[0]} of {NAME}/{code} is empty"
+            raise InputError(problem, hint="the file is damaged; download it again")
         paragraphs[code] = [docs[docid] for docid in docids]
         questions[code] = [by_qid[qid].text for qid in qids]
         answers[code] = [by_qid[qid].answers for qid in qids]
@@ -99,9 +100,3 @@ def load_data(languages: Sequence[str]) -> ParallelData:
 
 def _gold(dataset: Any) -> dict[str, str]:
     return {judgement.query_id: judgement.doc_id for judgement in dataset.qrels_iter()}
-
-
-def _check_texts(kind: str, records: Iterable[tuple[str, Any]], language: str) -> None:
-    if empty := [name for name, record in records if not record.text.strip()]:
-        problem = f"{kind} {empty[0]} of {NAME}/{language} is empty"
-        raise InputError(problem, hint="the file is damaged; download it again")

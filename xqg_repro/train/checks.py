@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.train.data import Example, Split, TevatronFile
+from xqg_repro.train.data import Example, Split, TevatronFile, confirm_training_file
 from xqg_repro.train.loop import in_parts
 from xqg_repro.train.recipe import Recipe
 
@@ -52,9 +52,11 @@ def count_faults(recipe: Recipe, split: Split, tokenizer: Any, texts: Texts, lim
     """
     if recipe.held_out_data and isinstance(split.held_out, TevatronFile):
         examine(split.held_out, tokenizer, texts, limits)
+        confirm_training_file(recipe.held_out_data, len(split.held_out))
     if not isinstance(split.examples, TevatronFile):
         return {}
     faults = examine(split.examples, tokenizer, texts, limits)
+    confirm_training_file(recipe.data, len(split.examples))
     logger.info(f"train: {recipe.data}: {faults}")
     return faults.counts
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import check_questions, to_passage
 from xqg_repro.collection.records import Passage
 from xqg_repro.collection.squad import parse_squad
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import digest, file_digest
+from xqg_repro.core.ids import lookalike_hint
 from xqg_repro.train.recipe import Recipe
 from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
 
@@ -77,7 +79,10 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
     """
     if data.endswith((".jsonl", ".json", ".gz")):
         path = training_file(data)
-        examples = TevatronFile(path) if path.suffix == ".jsonl" else _squad_examples(path)
+        if path.suffix == ".jsonl":
+            return TevatronFile(path), file_digest(path)
+        examples = _squad_examples(path)
+        confirm_training_file(data, len(examples))
         return examples, file_digest(path)
     return _judged_examples(data, collection.load(data, needs=["docs", "queries", "qrels"]))
 
@@ -90,8 +95,16 @@ def training_file(data: str) -> Path:
     path = Path(data)
     if path.suffix == ".gz":
         raise InputError("is compressed, but training needs random access", path=path, hint="decompress it first")
+    if path.exists() and not path.is_file():
+        raise InputError("is not a regular file, which training reads several times", path=path)
     published = None if path.exists() else collection.file_path(TRAINING, data)
     return published or path
+
+
+def confirm_training_file(data: str, examples: int) -> None:
+    """Note that a published training file was read whole, see :meth:`~xqg_repro.collection.files.DataFile.confirm`."""
+    if not Path(data).exists():
+        collection.confirm_file(TRAINING, data, examples)
 
 
 def load_passages(data: str) -> list[Passage]:
@@ -112,12 +125,13 @@ def _judged_examples(data: str, dataset: Any) -> tuple[list[Example], str]:
 
     relevant = relevant_passages(dataset)
     examples = []
-    for question in dataset.queries_iter():
+    for question in check_questions(dataset):
         docids = relevant.get(question.query_id)
         if not docids:
             raise InputError(f"question {question.query_id} of {data} has no relevant passage")
         if docids[0] not in passages:
-            raise InputError(f"{data} judges the passage {docids[0]!r}, which is not in its collection")
+            hint = lookalike_hint(docids[0], passages)
+            raise InputError(f"{data} judges the passage {docids[0]!r}, which is not in its collection", hint=hint)
         positive = passages[docids[0]]
         answers = tuple(getattr(question, "answers", ()))
         example = Example(
@@ -140,11 +154,6 @@ def relevant_passages(dataset: Any) -> dict[str, list[str]]:
         if judgement.relevance > 0:
             relevant.setdefault(judgement.query_id, []).append(judgement.doc_id)
     return relevant
-
-
-def to_passage(doc: Any) -> Passage:
-    """The passage of an ir-datasets document, which may have no title."""
-    return Passage(doc.doc_id, getattr(doc, "title", None) or "", doc.text)
 
 
 # Tevatron's format

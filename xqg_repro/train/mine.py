@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import check_documents, check_questions, lookalike_docid, to_passage
 from xqg_repro.collection.records import Passage
 from xqg_repro.collection.topics import write_topics
 from xqg_repro.core.errors import InputError
@@ -35,7 +36,7 @@ from xqg_repro.evaluation.measures.recall import scorable
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
 from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
-from xqg_repro.train.data import relevant_passages, to_passage, training_file
+from xqg_repro.train.data import confirm_training_file, relevant_passages, training_file
 from xqg_repro.train.loop import in_parts
 from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
 
@@ -116,6 +117,7 @@ def mine(
     version = collection.fingerprint(docs, "docs")
     if passages:
         questions, questions_version = _read_file(training_file(data))
+        confirm_training_file(data, len(questions))
     else:
         questions, questions_version = _read_dataset(data, docs)
     retriever, index_version = (
@@ -169,13 +171,15 @@ def _check_arguments(
 def _read_dataset(data: str, dataset: Any) -> tuple[list[TevatronLine], str]:
     """The questions of an ir-datasets dataset with the passages judged relevant, and their fingerprint."""
     relevant = relevant_passages(dataset)
-    docs = dataset.docs_store().get_many({docid for docids in relevant.values() for docid in docids})
+    store = dataset.docs_store()
+    docs = store.get_many({docid for docids in relevant.values() for docid in docids})
     questions = []
-    for query in dataset.queries_iter():
+    for query in check_questions(dataset):
         docids = relevant.get(query.query_id, [])
         for docid in docids:
             if docid not in docs:
-                raise InputError(f"{data} judges the passage {docid!r}, which is not in its collection")
+                problem = f"{data} judges the passage {docid!r}, which is not in its collection"
+                raise InputError(problem, hint=lookalike_docid(store, docid))
         positives = tuple(to_passage(docs[docid]) for docid in docids)
         lang, answers = getattr(query, "lang", ""), tuple(getattr(query, "answers", ()))
         questions.append(TevatronLine(query.query_id, query.default_text(), lang, answers, positives))
@@ -227,6 +231,7 @@ def bm25_index(docs: Any, output: str | Path) -> Path:
     wanted = Manifest("bm25", {"stemmer": BM25["stemmer"]}, {"collection": version})
 
     def build(folder: Path) -> dict[str, int]:
+        check_documents(docs)
         for path in folder.glob("[!.]*"):  # of an interrupted run, which Lucene cannot resume
             path.unlink()
         indexer_class = jvm.load("pyserini.index.lucene", "LuceneIndexer")

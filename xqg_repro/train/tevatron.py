@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_repro.collection.records import Passage
-from xqg_repro.core.errors import InputError
+from xqg_repro.collection.records import Passage, read_answers, read_question
+from xqg_repro.core.text import Record, decode, open_bytes, parse_json
 
 
 class TevatronLine(NamedTuple):
@@ -40,36 +40,24 @@ def parse_line(line: bytes, path: Path, number: int, required: Sequence[str]) ->
         InputError: the line is malformed or lacks a required key.
     """
 
-    def passages(kind: str) -> tuple[Passage, ...]:
-        return tuple(Passage(str(p["docid"]), p["title"], p["text"]) for p in item[f"{kind}_passages"])
+    hint = f"each line of training data needs {', '.join(required)}"
+    record = Record(parse_json(decode(line, path, number), path, number, hint), path, number, hint)
+    for key in required:
+        record.get(key)
+    positives = _passages(record, "positive_passages")
+    negatives = _passages(record, "negative_passages") if "negative_passages" in required else ()
+    qid, lang = record.id("query_id", ""), record.text("lang", "").strip()
+    return TevatronLine(qid, read_question(record, "query"), lang, read_answers(record), positives, negatives)
 
-    try:
-        item = json.loads(line)
-        for key in required:
-            item[key]
-        positives = passages("positive")
-        negatives = passages("negative") if "negative_passages" in required else ()
-        texts = [item["query"], *(text for passage in (*positives, *negatives) for text in passage[1:])]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError("a text is not a string")
-        answers = tuple(map(str, item.get("answers", ())))
-        qid, lang = str(item.get("query_id", "")), item.get("lang", "").strip()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"not a training example: {type(error).__name__} {error}",
-            path=path,
-            line=number,
-            hint=f"each line needs {', '.join(required)}",
-        ) from None
-    return TevatronLine(qid, item["query"], lang, answers, positives, negatives)
+
+def _passages(record: Record, key: str) -> tuple[Passage, ...]:
+    return tuple(Passage(p.id("docid"), p.text("title"), p.text("text")) for p in record.records(key))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     """(line number from 1, byte offset, line) for each line of a training file that is not blank."""
-    if not path.exists():
-        raise InputError("no such training file", path=path)
-    offset = 0
-    with open(path, "rb") as lines:
+    with open_bytes(path, "training file") as lines:
+        offset = lines.tell()
         for number, line in enumerate(lines, 1):
             if line.strip():
                 yield number, offset, line
