@@ -52,7 +52,10 @@ class TsvPassages(BaseDocs):
                 raise InputError("is a blank line within the file", path=path, line=blank, hint=_DAMAGED)
             elif number > 1:
                 yield parse_passage(line, path, number)
-        self._file.confirm((blank or number + 1) - 2)  # less the header line
+        count = (blank or number + 1) - 2  # less the header line
+        if count < 1:
+            raise InputError("holds no passages", path=path, hint=_DAMAGED)
+        self._file.confirm(count)
 
     def docs_count(self) -> int:
         return self.docs_store().count()
