@@ -113,7 +113,7 @@ def test_our_own_runs_stay_as_they_are(tmp_path: Path) -> None:
     ("form", "line", "problem"),
     [
         ("tevatron", "q1 b", "expected 3 columns, got 2 (qid docid score)"),
-        ("tevatron", "", "expected 3 columns, got 0"),
+        ("tevatron", "q1 b ０.5", "the score '０.5' is not a number"),
         ("tevatron", "qid docid score", "the score 'score' is not a number"),
         ("tevatron", "q1 b 1_000", "the score '1_000' is not a number"),
         ("tevatron", "q1 b nan", "the score is nan"),
@@ -152,7 +152,14 @@ def test_ranks_are_not_taken_for_scores(tmp_path: Path) -> None:
 def test_an_incomplete_file_is_refused(tmp_path: Path, form: str) -> None:
     assert "cut off" in refused(write(tmp_path / "run", LINES[form]), form)
     assert "contains no passages" in refused(write(tmp_path / "run", ""), form)
-    assert "byte order mark" in refused(write(tmp_path / "run", f"\ufeff{LINES[form]}\n"), form)
+    assert "contains no passages" in refused(write(tmp_path / "run", "\n# nothing\n"), form)
+
+
+@pytest.mark.parametrize("form", LINES)
+def test_marks_blank_lines_and_comments_are_no_results(tmp_path: Path, form: str) -> None:
+    text = f"\ufeff# from a tool\r\n{LINES[form]}\r\n\n"
+    plain = converted(write(tmp_path / "run", f"{LINES[form]}\n"), form)
+    assert converted(write(tmp_path / "marked", text), form) == plain
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_submission_is_read(tmp_path: Path) -> None:
         ({"id": 2}, "id 2: id is not text: 2"),
         ({"id": ""}, "id '': the id is empty"),
         ({"id": "q 2"}, "id 'q 2': the id is empty, or contains white space"),
-        ({"id": "\ud800"}, r"id '\ud800': the id is"),
+        ({"id": "\0 "}, r"id '\x00 ': the id is"),
         ({"lang": None}, "id 'q2': lang is not text: None"),
         ({"lang": "Arabic"}, "id 'q2': the language is 'Arabic'"),
         ({"lang": " ar"}, "id 'q2': the language is ' ar', but 'ar' before"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.retrieval.runfile import Hit, read_run, write_run
+from xqg_repro.retrieval.runfile import Hit, read_run, read_run_of, write_run
 
 GOOD = ["q1 Q0 a 1 0.9 t", "q1 Q0 b 2 0.8 t", "q2 Q0 a 1 0.7 t"]
 
@@ -36,13 +36,16 @@ def test_a_run_is_read_in_order(tmp_path: Path) -> None:
         (["q1 Q0 a 1 NaN t"], 1, "nan"),
         ([GOOD[0], "q1 Q0 b 2 -inf t"], 2, "-inf"),
         ([GOOD[0], "q1 Q0 b 2 0.8"], 2, "6 columns, got 5"),
-        ([GOOD[0], "", GOOD[1]], 2, "6 columns, got 0"),
-        ([GOOD[0], "q1 Q0 b 2.0 0.8 t"], 2, "not a number"),
+        ([GOOD[0], "q1 Q0 b 2.0 0.8 t"], 2, "not a whole number"),
         ([GOOD[0], "q1 Q0 b 2 high t"], 2, "not a number"),
         ([GOOD[0], "q1 Q0 b 2 0.91 t"], 2, "0.91 is higher"),
         ([*GOOD, "q1 Q0 c 3 0.6 t"], 4, "q1 appears again"),
         ([*GOOD, "q3 Q0 c 1 0.6 t"], 4, "no question 'q3'"),
-        ([f"\ufeff{GOOD[0]}"], 1, "byte order mark"),
+        ([GOOD[0], "q1 Q0 b 2 0_8 t"], 2, "not a number"),
+        ([GOOD[0], "q1 Q0 b 2 ٠.٨ t"], 2, "not a number"),
+        ([GOOD[0], "q1 Q0 b ２ 0.8 t"], 2, "not a whole number"),
+        ([GOOD[0], "q1 Q0 b 2 1e400 t"], 2, "inf"),
+        ([GOOD[0], "##", "q1 Q0 b 3 0.8 t"], 3, "rank 2, got 3"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, lines: list[str], line: int, problem: str) -> None:
@@ -51,6 +54,37 @@ def test_a_bad_line_is_named(tmp_path: Path, lines: list[str], line: int, proble
         read_run(path, ["q1", "q2"])
     assert (caught.value.path, caught.value.line) == (path, line)
     assert caught.value.hint
+
+
+def test_marks_blank_lines_and_comments_are_no_results(tmp_path: Path) -> None:
+    lines = [
+        "\ufeff# a title",
+        GOOD[0],
+        "",
+        "#q1 Q0 z 2 0.85 t",
+        f"{GOOD[1]}\r",
+        "  ",
+        "# six words in a comment",
+        GOOD[2],
+        "\t",
+    ]
+    path = write_lines(tmp_path / "run", lines)
+    assert read_run(path, ["q1", "q2"]) == read_run(write_lines(tmp_path / "good", GOOD))
+    path.write_bytes(path.read_bytes() + b"  ")  # a blank line cannot be a cut result
+    assert len(read_run(path, ["q1", "q2"])) == 2
+    assert read_run(write_lines(tmp_path / "hash", ["#q1 Q0 a 1 0.9 t"]), ["#q1"]) == {"#q1": [Hit("a", 0.9)]}
+
+
+def test_questions_of_other_topics_are_left_out_unless_all_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_lines(tmp_path / "run", GOOD)
+    with caplog.at_level("INFO", "xqg_repro"):
+        assert list(read_run_of(path, ["q2", "q7"], "toy/q2")) == ["q2"]
+    assert caplog.messages == [f"{path}: left out 1 questions that toy/q2 does not have, such as 'q1'"]
+    with pytest.raises(InputError, match="no question 'q1'"):
+        read_run_of(path, ["q7"], "toy/q7")
+    assert read_run_of(write_lines(tmp_path / "empty", []), ["q7"], "toy/q7") == {}
 
 
 @pytest.mark.parametrize("cut", [1, 2, 8, 14], ids=["line end", "tag", "score", "docid"])

@@ -15,10 +15,9 @@ from pathlib import Path
 from xqg_repro.core.errors import InputError, nearest, quote
 from xqg_repro.core.ids import check_id
 from xqg_repro.core.stages import check_output
-from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.dpr import read_dpr
 from xqg_repro.evaluation.formats import ForeignRun, read_msmarco, read_tevatron, read_trec
-from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run, write_run
+from xqg_repro.retrieval.runfile import COLUMNS, Hit, Run, rank, read_results, read_run, write_run
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ def check(path: str | Path, topics: str = "") -> dict[str, int]:
     run = read_run(path, questions)
     if not run:
         raise InputError("contains no passages", path=path)
-    tags = Counter(line.split()[-1] for line in read_text(path, "run file").split("\n") if line)
+    tags = Counter(row.tag for row in read_results(path, COLUMNS, questions))
     if len(tags) > 1:
         logger.info(f"runfile: warning: the run has {len(tags)} tags; one is usual")
     depths = [len(hits) for hits in run.values()]

@@ -9,7 +9,8 @@ from typing import Any
 
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.text import read_json
-from xqg_repro.evaluation.formats import Entry, ForeignRun, group_entries, parse_number
+from xqg_repro.evaluation.formats import Entry, ForeignRun, group_entries
+from xqg_repro.retrieval.runfile import parse_number
 
 _HINT = (
     'DPR writes [{"question": …, "ctxs": [{"id": …, "score": …}]}], '

@@ -6,17 +6,15 @@ A reader returns the passages of each question in the order and with the scores 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import is_id
-from xqg_repro.retrieval.runfile import COLUMNS, read_lines
-
-Number = TypeVar("Number", int, float)
+from xqg_repro.retrieval.runfile import COLUMNS, read_results
 
 
 class Entry(NamedTuple):
@@ -66,7 +64,7 @@ def read_tevatron(path: Path, questions: Mapping[str, str] | None) -> ForeignRun
         InputError: names file and line. The file is not of this format; a question is not among ``questions`` (qid →
             text, ``None`` allows any); or the third column contains ranks, which would reverse every ranking.
     """
-    entries = group_entries(_entries(path, "qid docid score"), path, questions)
+    entries = group_entries(_entries(path, "qid docid score", questions), path, questions)
     rankings = [[entry.score for entry in ranking] for ranking in entries.values()]
     counts_up = all(scores == [*range(1, len(scores) + 1)] for scores in rankings)
     if counts_up and any(len(scores) > 1 for scores in rankings):
@@ -83,7 +81,7 @@ def read_msmarco(path: Path, questions: Mapping[str, str] | None) -> ForeignRun:
         InputError: as :func:`read_tevatron`; or ranks are not 1, 2, 3, … for each question, so the order is unknown.
     """
     rankings = {}
-    for qid, entries in group_entries(_entries(path, "qid docid rank"), path, questions).items():
+    for qid, entries in group_entries(_entries(path, "qid docid rank", questions), path, questions).items():
         ranking = sorted(entries, key=lambda entry: entry.rank)
         for expected, entry in enumerate(ranking, 1):
             if entry.rank != expected:
@@ -100,7 +98,7 @@ def read_trec(path: Path, questions: Mapping[str, str] | None) -> ForeignRun:
         InputError: as :func:`read_tevatron`; or a worse rank has a better score.
     """
     rankings = {}
-    for qid, entries in group_entries(_entries(path, COLUMNS), path, questions).items():
+    for qid, entries in group_entries(_entries(path, COLUMNS, questions), path, questions).items():
         for better, worse in pairwise(sorted(entries, key=lambda entry: (entry.rank, -entry.score))):
             if worse.rank > better.rank and worse.score > better.score:
                 problem = f"rank {worse.rank} has the score {worse.score}, but rank {better.rank} only {better.score}"
@@ -136,33 +134,7 @@ def group_entries(entries: Iterable[Entry], path: Path, questions: Mapping[str, 
     return {qid: list(ranking.values()) for qid, ranking in grouped.items()}
 
 
-def parse_number(value: Any, kind: Callable[[Any], Number]) -> Number:
-    """A number from a text or from JSON; ``ValueError`` unless other tools would read the same number."""
-    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
-        raise ValueError  # Python would read JSON's true as 1 and 1_000 as 1000
-    try:
-        return kind(value)
-    except (TypeError, OverflowError):
-        raise ValueError from None
-
-
-def _entries(path: Path, columns: str) -> Iterator[Entry]:
+def _entries(path: Path, columns: str, questions: Mapping[str, str] | None) -> Iterator[Entry]:
     """The entry on each line of a file with these columns."""
-    names = columns.split()
-    for line, text in enumerate(read_lines(path, "file of results"), 1):
-        values = text.split()
-        if len(values) != len(names):
-            problem = f"expected {len(names)} columns, got {len(values)}"
-            raise InputError(problem, path=path, line=line, hint=columns)
-        row = dict(zip(names, values, strict=True))
-        rank = _number(row.get("rank", "0"), "rank", int, path, line)
-        score = _number(row.get("score", "0"), "score", float, path, line)
-        yield Entry(row["qid"], row["docid"], score, rank, line, tag=row.get("tag", ""))
-
-
-def _number(text: str, what: str, kind: Callable[[Any], Number], path: Path, line: int) -> Number:
-    try:
-        return parse_number(text, kind)
-    except ValueError:
-        problem = f"the {what} {quote(text)} is not a {'whole ' if kind is int else ''}number"
-        raise InputError(problem, path=path, line=line, hint="is the file of another format (--from)?") from None
+    for row in read_results(path, columns, questions):
+        yield Entry(row.qid, row.docid, row.score, row.rank, row.line, tag=row.tag)
