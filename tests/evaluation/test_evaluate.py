@@ -12,7 +12,8 @@ from conftest import Mini
 
 from xqg_repro.collection.records import Passage, Question
 from xqg_repro.core.errors import InputError
-from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers, parse_measures, read_answers
+from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers, read_answers
+from xqg_repro.evaluation.measures.parse import parse_measures
 from xqg_repro.evaluation.measures.recall import scorable
 from xqg_repro.evaluation.scores import Missing, read_scores
 from xqg_repro.retrieval.runfile import Hit, Run

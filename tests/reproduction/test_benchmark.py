@@ -8,7 +8,7 @@ import pytest
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import resource
-from xqg_repro.evaluation.evaluate import parse_measures
+from xqg_repro.evaluation.measures.parse import parse_measures
 from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.models.settings import load_generator, load_reader
 from xqg_repro.representation.settings import Aggregate, Augmentation

@@ -30,7 +30,8 @@ def add_compare(verbs: Any, name: str) -> None:
     verb.add_argument(
         "--measures",
         nargs="+",
-        help="of runs: R2kt, R5kt (the default) or ir-measures names; of answers: EM, F1 (default), EM_mlqa, F1_mlqa",
+        help="of runs: R2kt, R5kt (the default), ir-measures or trec_eval names; "
+        "of answers: EM, F1 (the default), EM_mlqa, F1_mlqa",
     )
     verb.add_argument(
         "--missing",
@@ -57,7 +58,8 @@ def add_compare(verbs: Any, name: str) -> None:
 def _compare(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.baselines import PUBLISHED_ON
     from xqg_repro.evaluation.compare import System, compare
-    from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers, parse_measures
+    from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
+    from xqg_repro.evaluation.measures.parse import parse_measures
     from xqg_repro.evaluation.printing import measure_config
     from xqg_repro.evaluation.scores import Missing
     from xqg_repro.evaluation.significance import Correction, Test

@@ -21,7 +21,8 @@ def add_evaluate(verbs: Any, name: str) -> None:
     verb.add_argument(
         "--measures",
         nargs="+",
-        help="of a run: R2kt, R5kt (the default) or ir-measures names; of answers: EM, F1 (default), EM_mlqa, F1_mlqa",
+        help="of a run: R2kt, R5kt (the default), ir-measures or trec_eval names; "
+        "of answers: EM, F1 (the default), EM_mlqa, F1_mlqa",
     )
     verb.add_argument(
         "--missing",

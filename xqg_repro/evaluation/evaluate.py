@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.text import read_json
-from xqg_repro.evaluation.measures import register
 from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score
+from xqg_repro.evaluation.measures.parse import calculate, check_judgements, parse_measures
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, scorable, tokens_until
 from xqg_repro.evaluation.scores import Missing, Scores, by_language
 from xqg_repro.retrieval.runfile import Run, read_run
 
 if TYPE_CHECKING:
+    import pandas as pd
     from ir_measures import Measure
 
 QuestionScores: TypeAlias = dict[str, dict[str, float]]
@@ -30,18 +31,22 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
 
     Args:
         topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
-        measures: ``R2kt``, ``R5kt``, or any name that ir-measures knows (``nDCG@10``, ``RR@10``, ``R@5``).
+        measures: ``R2kt``, ``R5kt``, or names of ir-measures or trec_eval (``nDCG@10``, ``ndcg_cut_10``). Scores have
+            the names that are given here.
         missing: how questions missing from the run are scored.
 
     Raises:
-        InputError: the run is malformed or has none of the questions; a measure is unknown, or needs answers or
-            relevance judgements that the topics do not have.
+        InputError: the run is malformed or has none of the questions; a measure is unknown, cannot be computed, or
+            needs answers or relevance judgements that the topics do not have.
     """
     dataset = collection.load(topics, needs=["queries"])
     parsed = parse_measures(measures)
     for name in parsed:
         if name in MATCH_MEASURES:
             raise InputError(f"{name} scores answers, not runs", hint="score a file of answers (--answers)")
+    recall = [name for name in parsed if name in TOKEN_LIMITS]
+    judged = {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}
+    qrels = _read_judgements(dataset, judged) if judged else None
     languages = _question_languages(dataset)
     if not isinstance(run, dict):
         run = read_run(run, languages)
@@ -49,11 +54,9 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     if len(absent) == len(languages):
         raise InputError(f"the run has no question of {topics}", hint="is this the run of another topic set?")
     counted = {qid for qid in languages if missing is Missing.ZERO or qid in run}
-    recall = [name for name in parsed if name in TOKEN_LIMITS]
-    judged = {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}
     scores = _score_recall(dataset, counted, run, recall) if recall else {}
-    if judged:
-        scores |= _score_judgements(dataset, counted, run, judged)
+    if qrels is not None:
+        scores |= _score_judgements(qrels, counted, run, judged)
     return Scores(topics, missing, {name: by_language(scores[name], languages) for name in parsed}, languages, absent)
 
 
@@ -72,8 +75,8 @@ def evaluate_answers(
         missing: how questions without an answer are scored; the official script scores them with zero.
 
     Raises:
-        InputError: the file is malformed; a measure does not score answers; a question is unknown; the questions have
-            no gold answers; or none of them is answered.
+        InputError: the file is malformed; a measure does not score answers; the questions have no gold answers; or none
+            of them is answered. Answers to some other questions are left out, and their number is logged.
     """
     for name in measures:
         if name not in MATCH_MEASURES:
@@ -122,20 +125,6 @@ def read_answers(path: str | Path) -> dict[str, str]:
     return answers
 
 
-def parse_measures(names: Sequence[str]) -> dict[str, Measure]:
-    """ir-measures' measures by name, including R2kt and R5kt; :class:`InputError` for an unknown name."""
-    import ir_measures
-
-    register()
-    try:
-        return {name: ir_measures.parse_measure(name) for name in names}
-    except (ValueError, NameError, SyntaxError, AssertionError) as error:
-        raise InputError(
-            f"ir-measures does not know one of the measures {', '.join(names)}: {error}",
-            hint="use R2kt, R5kt or an ir-measures name such as nDCG@10",
-        ) from None
-
-
 def _question_languages(dataset: Any) -> dict[str, str]:
     """qid → language of every question, in order; ``?`` if it is not known."""
     default = dataset.queries_lang() or "?"
@@ -165,8 +154,8 @@ def _score_recall(dataset: Any, counted: set[str], run: Run, measures: Sequence[
     return scores
 
 
-def _score_judgements(dataset: Any, counted: set[str], run: Run, measures: Mapping[str, Measure]) -> QuestionScores:
-    import ir_measures
+def _read_judgements(dataset: Any, measures: Mapping[str, Measure]) -> pd.DataFrame:
+    """All judgements: query_id, doc_id and relevance. :class:`InputError` if they do not suffice for the measures."""
     import pandas as pd
 
     if not dataset.has_qrels():
@@ -174,14 +163,18 @@ def _score_judgements(dataset: Any, counted: set[str], run: Run, measures: Mappi
             f"{dataset.dataset_id()} has no relevance judgements, which {', '.join(measures)} need",
             hint="score R2kt and R5kt instead",
         )
-    judged = [(q.query_id, q.doc_id, q.relevance) for q in dataset.qrels_iter() if q.query_id in counted]
+    rows = [(q.query_id, q.doc_id, q.relevance) for q in dataset.qrels_iter()]
+    qrels = pd.DataFrame(rows, columns=["query_id", "doc_id", "relevance"])
+    check_judgements(measures, qrels, dataset.dataset_id())
+    return qrels
+
+
+def _score_judgements(
+    qrels: pd.DataFrame, counted: set[str], run: Run, measures: Mapping[str, Measure]
+) -> QuestionScores:
+    import pandas as pd
+
     # the negative rank replaces the score, so that equal scores keep the run's order with every provider
     ranked = [(qid, hit.docid, float(-i)) for qid in run if qid in counted for i, hit in enumerate(run[qid])]
-    qrels = pd.DataFrame(judged, columns=["query_id", "doc_id", "relevance"])
     frame = pd.DataFrame(ranked, columns=["query_id", "doc_id", "score"])
-    scores: QuestionScores = {name: {} for name in measures}
-    for metric in ir_measures.iter_calc(list(dict.fromkeys(measures.values())), qrels, frame):
-        for name, measure in measures.items():
-            if measure == metric.measure:  # two names can mean one measure, such as RR@10 and MRR@10
-                scores[name][str(metric.query_id)] = float(metric.value)
-    return scores
+    return calculate(measures, qrels[qrels["query_id"].isin(counted)], frame)
