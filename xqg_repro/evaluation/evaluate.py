@@ -16,7 +16,7 @@ from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score
 from xqg_repro.evaluation.measures.parse import calculate, check_judgements, parse_measures
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, scorable, tokens_until
 from xqg_repro.evaluation.scores import Missing, Scores, by_language
-from xqg_repro.retrieval.runfile import Run, read_run
+from xqg_repro.retrieval.runfile import Run, keep_known, read_run_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,8 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
             the names that are given here.
         missing: how questions missing from the run are scored.
 
+    Questions of the run that the topics do not have are left out, and their number is logged.
+
     Raises:
         InputError: the run is malformed or has none of the questions; a measure is unknown, cannot be computed, or
             needs answers or relevance judgements that the topics do not have.
@@ -49,7 +51,7 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     qrels = _read_judgements(dataset, judged) if judged else None
     languages = _question_languages(dataset)
     if not isinstance(run, dict):
-        run = read_run(run, languages)
+        run = read_run_of(run, languages, topics)
     absent = tuple(qid for qid in languages if qid not in run)
     if len(absent) == len(languages):
         raise InputError(f"the run has no question of {topics}", hint="is this the run of another topic set?")
@@ -86,9 +88,7 @@ def evaluate_answers(
     path = None if isinstance(answers, dict) else answers
     if not isinstance(answers, dict):
         answers = read_answers(answers)
-    if unknown := [qid for qid in answers if qid not in languages]:
-        problem = f"{topics} has no question {unknown[0]!r} ({len(unknown)} answered questions are unknown)"
-        raise InputError(problem, path=path, hint="are these the answers to another topic set?")
+    answers = keep_known(answers, languages, topics, path)
     if not answers:
         raise InputError(f"no question of {topics} is answered", path=path)
     gold = {q.query_id: q.answers for q in dataset.queries_iter() if getattr(q, "answers", ())}

@@ -23,7 +23,7 @@ from xqg_repro.core.stages import check_output
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS, count_tokens
 from xqg_repro.evaluation.predictions import Prediction, item_error, question_languages, read_submission
-from xqg_repro.retrieval.runfile import Hit, Run, read_run, write_run
+from xqg_repro.retrieval.runfile import Hit, Run, read_run_of, write_run
 
 logger = logging.getLogger(__name__)
 
@@ -78,16 +78,16 @@ def write_submission(run: str | Path, topics: str, output: str | Path) -> Submis
     """Write a run's submission: every question of the topics, in their order.
 
     A question gets the passages that its first 5,000 tokens come from, or all if they have fewer. A question that is
-    missing from the run gets no passages, which scores as a miss. ``topics`` is an ir-datasets id such as
-    ``xor-tydi/test``.
+    missing from the run gets no passages, which scores as a miss; other questions are left out. ``topics`` is an
+    ir-datasets id such as ``xor-tydi/test``.
 
     Raises:
-        InputError: the run is malformed, empty or has other questions; the collection lacks a passage; the topics have
-            no languages; or ``output`` cannot be written.
+        InputError: the run is malformed, empty or has only other questions; the collection lacks a passage; the topics
+            have no languages; or ``output`` cannot be written.
     """
     dataset = collection.load(topics, needs=["queries", "docs"])
     languages = question_languages(dataset)
-    rankings = read_run(run, languages)
+    rankings = read_run_of(run, languages, topics)
     if not rankings:
         raise InputError(f"the run has no question of {topics}", path=run, hint="search first")
     check_output(output, run)

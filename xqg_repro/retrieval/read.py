@@ -22,7 +22,7 @@ from xqg_repro.core.stages import Manifest, build_file, check_output
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.reader import SpanReader
 from xqg_repro.models.settings import ReaderConfig
-from xqg_repro.retrieval.runfile import Hit, read_run
+from xqg_repro.retrieval.runfile import Hit, read_run_of
 
 
 def read(
@@ -50,8 +50,8 @@ def read(
         device: torch device; ``None`` takes a GPU if available.
 
     Raises:
-        InputError: a depth below 1; a run that is malformed or belongs to other questions or passages; unknown
-            topics; or a model that is not a reader.
+        InputError: a depth below 1; a run that is malformed, belongs to other passages or has none of the questions;
+            unknown topics; or a model that is not a reader.
     """
     run, output = Path(run), Path(output)
     check_output(output, run)
@@ -73,7 +73,7 @@ def read(
     )
 
     def write(path: Path) -> dict[str, int]:
-        hits = {qid: ranking[:depth] for qid, ranking in read_run(run, questions).items()}
+        hits = {qid: ranking[:depth] for qid, ranking in read_run_of(run, questions, topics).items()}
         texts = collection.texts(dataset, {hit.docid for ranking in hits.values() for hit in ranking})
         answers = _answer(questions, hits, texts, SpanReader(config, device), weight)
         with atomic_write(path) as file:
