@@ -14,7 +14,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.representation.encode import encode, encoder_of
-from xqg_repro.retrieval.index import build_index, check_index
+from xqg_repro.retrieval.index import build_index, open_index
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_index_holds_the_vectors_and_docids_in_order(embeddings: Path, index: Pa
     np.testing.assert_array_equal(stored.reconstruct_n(0, 60), vectors)
     assert (index / "docid").read_text().splitlines() == docids
     assert Manifest.read(index).counts == {"passages": 60, "dimension": 32}
-    assert check_index(index) == 60
+    assert open_index(index).ntotal == 60
 
 
 def test_float16_embeddings_are_indexed(
@@ -88,7 +88,7 @@ def test_other_stages_outputs_are_no_embeddings(index: Path, tmp_path: Path) -> 
 def test_index_with_another_number_of_docids_names_the_file(index: Path, lines: int) -> None:
     (index / "docid").write_text("".join(f"{i}\n" for i in range(lines)))
     with pytest.raises(InputError, match=f"{lines} docids") as caught:
-        check_index(index)
+        open_index(index)
     assert caught.value.path == index / "docid"
 
 
@@ -96,12 +96,12 @@ def test_incomplete_index_is_refused(index: Path) -> None:
     path = index / "index"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match="cannot be read as a FAISS index") as caught:
-        check_index(index)
+        open_index(index)
     assert caught.value.path == path
     for name in ("docid", "index"):
         (index / name).unlink()
         with pytest.raises(InputError, match=f"'{name}'"):
-            check_index(index)
+            open_index(index)
         (index / name).touch()
 
 

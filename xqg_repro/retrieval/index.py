@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.shards import read_shards
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
+from xqg_repro.core.text import open_bytes
+from xqg_repro.retrieval.factory import create_index, explain_faiss_errors, faiss_reason, thread_limit, train_index
 
-if TYPE_CHECKING:
-    import numpy as np
-
-_INDEX_AGAIN = "build it again with xqg-repro index --force"
+INDEX_AGAIN = "build it again with xqg-repro index --force"
 
 
 def build_index(embeddings: str | Path, output: str | Path, *, factory: str = "Flat", force: bool = False) -> Manifest:
@@ -27,7 +26,7 @@ def build_index(embeddings: str | Path, output: str | Path, *, factory: str = "F
         embeddings: a folder that ``encode`` or ``augment`` wrote.
         output: the stage folder; stock Pyserini opens it.
         factory: a FAISS factory string. ``Flat`` is exact search; ``SQfp16`` stores float16 vectors in half the space.
-            Factories that need training are trained on the first shard.
+            Factories that need training are trained on a sample of all shards (see :mod:`xqg_repro.retrieval.factory`).
 
     Raises:
         InputError: embeddings are missing or incomplete, a docid occurs twice, or FAISS refuses the factory string.
@@ -35,7 +34,10 @@ def build_index(embeddings: str | Path, output: str | Path, *, factory: str = "F
     embeddings = Path(embeddings)
     source = open_stage(embeddings, "encode", "augment")
     inputs = {**source.inputs, "embeddings": fingerprint(embeddings)}
-    wanted = Manifest("index", {**source.parameters, "factory": factory}, inputs)
+    parameters = {**source.parameters, "factory": factory}
+    if not create_index(next(read_shards(embeddings))[1].shape[1], factory).is_trained:
+        parameters["training"] = "every n-th vector"
+    wanted = Manifest("index", parameters, inputs)
 
     return build_stage(output, wanted, partial(_build, embeddings, factory), force=force)
 
@@ -44,14 +46,12 @@ def _build(embeddings: Path, factory: str, folder: Path) -> dict[str, int]:
     import faiss
     import numpy as np
 
-    index: Any = None
+    index = create_index(next(read_shards(embeddings))[1].shape[1], factory)
     seen: set[str] = set()
     hint = "docids must be unique and without white space; encode a corrected collection"
+    train_index(index, embeddings, factory)
     with atomic_write(folder / "docid") as ids:
         for docids, shard in read_shards(embeddings):
-            vectors = np.ascontiguousarray(shard, dtype=np.float32)
-            if index is None:
-                index = _create_index(vectors, factory)
             for docid in docids:
                 if docid in seen:
                     raise InputError(f"the docid {docid!r} occurs twice", path=embeddings, hint=hint)
@@ -60,52 +60,49 @@ def _build(embeddings: Path, factory: str, folder: Path) -> dict[str, int]:
                         f"the docid {docid!r} is empty or contains white space", path=embeddings, hint=hint
                     )
                 seen.add(docid)
-            index.add(vectors)
+            with explain_faiss_errors(factory), thread_limit(factory):
+                index.add(np.ascontiguousarray(shard, dtype=np.float32))
             ids.writelines(f"{docid}\n" for docid in docids)
-    with atomic_write(folder / "index", "wb") as file:
+    with atomic_write(folder / "index", "wb") as file, explain_faiss_errors(factory):
         # FAISS's own file writer does not report a full disk
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
     return {"passages": index.ntotal, "dimension": index.d}
 
 
-def _create_index(vectors: np.ndarray, factory: str) -> Any:
-    """An empty FAISS index for vectors of this dimension, trained on them if the factory needs training."""
-    import faiss
-
-    try:
-        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        if not index.is_trained:
-            index.train(vectors)
-    except RuntimeError as error:
-        raise InputError(
-            f"FAISS cannot build an index {factory!r} over {len(vectors)} vectors of {vectors.shape[1]} dimensions: "
-            f"{str(error).splitlines()[-1]}",
-            hint="Flat is exact search; FAISS's documentation lists the factory strings",
-        ) from None
-    return index
-
-
-def check_index(folder: str | Path) -> int:
-    """Check that an index has as many docids as vectors, and return their number.
+def open_index(folder: str | Path) -> Any:
+    """Check an index and open it, memory-mapped.
 
     Raises:
-        InputError: a file is missing or unreadable, or the numbers differ; both are named.
+        InputError: a file is missing or unreadable; the numbers of docids and vectors differ; or the index ranks by
+            distance instead of inner product. The file is named.
     """
     import faiss
+    import numpy as np
 
     folder = Path(folder)
     for name in ("index", "docid"):
         if not (folder / name).exists():
             raise InputError(f"is not an index: it has no file {name!r}", path=folder, hint="run xqg-repro index first")
+        with open_bytes(folder / name):  # neither a folder nor a Git LFS pointer
+            pass
     with open(folder / "docid", "rb") as ids:
+        if ids.peek(3).startswith(b"\xef\xbb\xbf"):  # Pyserini would take it for a part of the first docid
+            raise InputError("begins with a byte order mark", path=folder / "docid", hint="remove it")
         docids = sum(1 for _ in ids)
     # with the newer flag, FAISS memory-maps flat indexes too
     memory_mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:
-        vectors = faiss.read_index(str(folder / "index"), memory_mapped).ntotal
-    except RuntimeError as error:
-        problem = f"cannot be read as a FAISS index: {error}"
-        raise InputError(problem, path=folder / "index", hint=_INDEX_AGAIN) from None
-    if docids != vectors:
-        raise InputError(f"has {docids} docids for {vectors} vectors", path=folder / "docid", hint=_INDEX_AGAIN)
-    return docids
+        index = faiss.read_index(str(folder / "index"), memory_mapped)
+    except (RuntimeError, MemoryError) as error:
+        problem = f"cannot be read as a FAISS index: {faiss_reason(error)}"
+        raise InputError(problem, path=folder / "index", hint=INDEX_AGAIN) from None
+    if index.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise InputError("ranks by distance, not by inner product", path=folder / "index", hint=INDEX_AGAIN)
+    if docids != index.ntotal:
+        raise InputError(f"has {docids} docids for {index.ntotal} vectors", path=folder / "docid", hint=INDEX_AGAIN)
+    if isinstance(index, faiss.IndexIDMap):
+        numbers = faiss.vector_to_array(index.id_map)
+        if not np.array_equal(np.sort(numbers), np.arange(docids)):
+            problem = "has its own ids, which are not line numbers of the file docid"
+            raise InputError(problem, path=folder / "index", hint="build it again without IDMap")
+    return index

@@ -17,7 +17,7 @@ from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval import jvm
-from xqg_repro.retrieval.index import check_index
+from xqg_repro.retrieval.index import open_index
 from xqg_repro.retrieval.metadata import write_metadata
 from xqg_repro.retrieval.runfile import Hit, Run, write_run
 
@@ -58,7 +58,7 @@ def search(
     check_output(output, index)
     if depth < 1:
         raise InputError(f"a search depth of {depth} retrieves nothing", hint="retrieve at least one passage")
-    passages = check_index(index)
+    passages = open_index(index).ntotal
     queries, topics_version = read_topics(topics)
     config, index_version = _query_encoder(index, encoder)
     wanted = Manifest(
