@@ -168,6 +168,8 @@ def add_search(verbs: Any, name: str) -> None:
     verb.add_argument("--topics", required=True, help=text)
     verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
     verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
+    verb.add_argument("--nprobe", type=int, help="inverted lists to search, in an IVF index (default: the index's)")
+    verb.add_argument("--ef-search", type=int, help="breadth of the search, in an HNSW index (default: the index's)")
     verb.add_argument("--threads", type=int, default=1, help="FAISS threads (default: %(default)s)")
     add_stage_options(verb, "run file to write or replace")
     add_encoder_options(verb)
@@ -177,7 +179,8 @@ def _search(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.search import index_encoder, search
 
     encoder = encoder_config(args, index_encoder(args.index))
-    settings = {"tag": args.tag, "depth": args.depth, "threads": args.threads, **stage_settings(args)}
+    settings = {name: getattr(args, name) for name in ("tag", "depth", "nprobe", "ef_search", "threads")}
+    settings |= stage_settings(args)
     search(args.index, args.topics, args.output, encoder=encoder, **settings)
 
 

@@ -55,6 +55,7 @@ def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = N
     import yaml
 
     indexing = index.parameters if index else {}
+    kept = ("depth", "encoder", "nprobe", "ef_search")
     described = {
         "tag": search.parameters["tag"],
         "date": f"{datetime.date.today():%Y-%m-%d}",
@@ -73,7 +74,7 @@ def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = N
             "automatic": True,
             "score ties": "by docid, after rounding to six decimals",
             "indexing": {key: value for key, value in indexing.items() if key != "collection"},
-            "retrieval": [{"name": "dense", **{key: search.parameters[key] for key in ("depth", "encoder")}}],
+            "retrieval": [{"name": "dense", **{key: value for key, value in search.parameters.items() if key in kept}}],
         },
         "data": {
             "test collection": {

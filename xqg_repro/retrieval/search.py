@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +18,13 @@ from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval import jvm
-from xqg_repro.retrieval.index import open_index
+from xqg_repro.retrieval.factory import faiss_reason
+from xqg_repro.retrieval.index import INDEX_AGAIN, open_index
 from xqg_repro.retrieval.metadata import write_metadata
+from xqg_repro.retrieval.parameters import set_parameters, widening
 from xqg_repro.retrieval.runfile import Hit, Run, write_run
+
+logger = logging.getLogger(__name__)
 
 DEPTH = 100
 QUERIES_PER_BATCH = 512
@@ -32,6 +37,8 @@ def search(
     *,
     tag: str = "xqg_repro",
     depth: int = DEPTH,
+    nprobe: int | None = None,
+    ef_search: int | None = None,
     encoder: EncoderConfig | None = None,
     threads: int = 1,
     device: str | None = None,
@@ -45,34 +52,42 @@ def search(
         output: the run file. Beside it are ``<output>.json``, the manifest, and ``<output>.yaml``, which says when and
             with which software the run was made (see :mod:`xqg_repro.retrieval.metadata`).
         tag: the run's last column.
-        depth: passages per question.
+        depth: passages per question. An approximate index may find fewer; how many questions have fewer is logged.
+        nprobe, ef_search: how much of an approximate index to search (see :mod:`xqg_repro.retrieval.parameters`);
+            ``None`` leaves it to the index.
         encoder: the query encoder; ``None`` takes the encoder of the index.
         threads: FAISS threads.
         device: torch device of the encoder; ``None`` takes a GPU if available.
 
     Raises:
-        InputError: the index has more docids than vectors or fewer, another model made it, or the topics are unknown
-            or empty.
+        InputError: the index has more docids than vectors or fewer, does not rank by inner product, lacks a search
+            parameter, or was made by another model or in another dimension; or the topics are unknown or empty.
     """
     index, output = Path(index), Path(output)
     check_output(output, index)
     if depth < 1:
         raise InputError(f"a search depth of {depth} retrieves nothing", hint="retrieve at least one passage")
-    passages = open_index(index).ntotal
+    given = {key: value for key, value in (("nprobe", nprobe), ("ef_search", ef_search)) if value is not None}
+    stored = open_index(index)
+    set_parameters(stored, given, index)
     queries, topics_version = read_topics(topics)
     config, index_version = _query_encoder(index, encoder)
     wanted = Manifest(
         "search",
-        {"topics": topics, "depth": depth, "tag": tag, "encoder": dataclasses.asdict(config)},
+        {"topics": topics, "depth": depth, "tag": tag, "encoder": dataclasses.asdict(config), **given},
         {"index": index_version, "topics": topics_version, "model": model_fingerprint(config.model)},
     )
 
     def write(path: Path) -> dict[str, int]:
-        searcher = open_searcher(index, QueryEncoder(config, device))
-        run = _retrieve(searcher, queries, min(depth, passages), threads)
+        query_encoder = QueryEncoder(config, device)
+        _check_dimension(index, stored.d, query_encoder.encode(next(iter(queries.values()))).size, config)
+        searcher = open_searcher(index, query_encoder)
+        if given:
+            set_parameters(searcher.index, given, index)
+        run = _retrieve(searcher, queries, min(depth, stored.ntotal), threads, index)
         write_run(run, path, tag)
         write_metadata(path, wanted, _index_manifest(index))
-        return {"questions": len(run)}
+        return {"questions": len(run), **_count_short(run, min(depth, stored.ntotal), widening(stored))}
 
     build_file(output, wanted, write, force=force)
     return output
@@ -107,16 +122,44 @@ def _index_manifest(index: Path) -> Manifest | None:
     return Manifest.read(index) if (index / MANIFEST).exists() else None
 
 
-def _retrieve(searcher: Any, queries: dict[str, str], depth: int, threads: int) -> Run:
+def _check_dimension(index: Path, stored: int, encoded: int, config: EncoderConfig) -> None:
+    if stored != encoded:
+        problem = f"has vectors of {stored} dimensions, but {config.model} gives {encoded}"
+        raise InputError(problem, path=index, hint="search with the model that encoded the passages")
+
+
+def _retrieve(searcher: Any, queries: dict[str, str], depth: int, threads: int, index: Path) -> Run:
     run: Run = {}
     qids = list(queries)
     for start in range(0, len(qids), QUERIES_PER_BATCH):
         batch = qids[start : start + QUERIES_PER_BATCH]
-        with _restore_threads():
-            results = searcher.batch_search([queries[qid] for qid in batch], batch, k=depth, threads=threads)
+        try:
+            with _restore_threads():
+                results = searcher.batch_search([queries[qid] for qid in batch], batch, k=depth, threads=threads)
+        except IndexError:
+            problem = "finds passages that the file docid does not have"
+            raise InputError(problem, path=index, hint=INDEX_AGAIN) from None
+        except RuntimeError as error:
+            if not str(error).startswith("Error in "):  # not one of FAISS
+                raise
+            raise InputError(f"cannot be searched: {faiss_reason(error)}", path=index, hint=INDEX_AGAIN) from None
         for qid in batch:
             run[qid] = [Hit(hit.docid, float(hit.score)) for hit in results[qid]]
     return run
+
+
+def _count_short(run: Run, depth: int, option: str) -> dict[str, int]:
+    """The number of questions with fewer hits than asked for, which is logged; empty if there are none."""
+    hits = [len(ranking) for ranking in run.values()]
+    short = sum(found < depth for found in hits)
+    if not short:
+        return {}
+    advice = f"; raise {option}" if option else ""
+    logger.info(
+        f"search: warning: {short:,} of {len(run):,} questions have fewer than {depth:,} passages "
+        f"({sum(hits):,} of {depth * len(run):,}){advice}"
+    )
+    return {"questions with fewer passages": short}
 
 
 @contextmanager
