@@ -125,6 +125,19 @@ def test_a_run_of_other_topics_is_refused(verb: Verb, mini_data: Mini, runs: tup
     verb("runfile", "check", runs[0], "--topics", "xor-mini/dev/fi").refused(":1: the topics have no question")
 
 
+@pytest.mark.parametrize("form", ["tevatron", "trec", "dpr"])
+def test_ids_that_look_the_same_are_told_apart(verb: Verb, tmp_path: Path, form: str) -> None:
+    (tmp_path / "topics.tsv").write_text("Mal\u00e1\twho?\n", encoding="utf-8")
+    name = "Mala\u0301"
+    item = {"id": name, "ctxs": [{"id": "1", "score": 1}]}
+    lines = {"tevatron": f"{name} 1 1.0\n", "trec": f"{name} Q0 1 1 1.0 t\n", "dpr": json.dumps([item])}
+    (tmp_path / "in").write_text(lines[form], encoding="utf-8")
+    line = ["runfile", "convert", tmp_path / "in", "--from", form, "--tag", "t", "--output", tmp_path / "out"]
+    verb(*line, "--topics", tmp_path / "topics.tsv").refused(r"U\+0061 U\+0301 \(NFD\) .*looks the same.*U\+00E1")
+    if form == "trec":
+        verb("runfile", "check", tmp_path / "in", "--topics", tmp_path / "topics.tsv").refused("looks the same")
+
+
 # answers and other tools' JSON
 
 

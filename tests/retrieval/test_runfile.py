@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.retrieval.runfile import Hit, read_run, read_run_of, write_run
+from xqg_repro.retrieval.runfile import Hit, keep_known, read_run, read_run_of, write_run
 
 GOOD = ["q1 Q0 a 1 0.9 t", "q1 Q0 b 2 0.8 t", "q2 Q0 a 1 0.7 t"]
 
@@ -84,6 +84,10 @@ def test_questions_of_other_topics_are_left_out_unless_all_are(
     assert caplog.messages == [f"{path}: left out 1 questions that toy/q2 does not have, such as 'q1'"]
     with pytest.raises(InputError, match="no question 'q1'"):
         read_run_of(path, ["q7"], "toy/q7")
+    caplog.clear()
+    with caplog.at_level("INFO", "xqg_repro"):
+        assert keep_known({"q1": 1, "Mala\u0301": 2}, ["q1", "Mal\u00e1"], "toy", path) == {"q1": 1}
+    assert "looks the same" in caplog.text
     assert read_run_of(write_lines(tmp_path / "empty", []), ["q7"], "toy/q7") == {}
 
 

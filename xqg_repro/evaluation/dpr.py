@@ -84,7 +84,7 @@ def _identify(items: Sequence[Any], path: Path, questions: Mapping[str, str] | N
         if qid is None:
             if not candidates.get(texts[index]):
                 problem = f"item [{index}]: the topics have no (other) question {quote(texts[index])}"
-                raise InputError(problem, path=path, hint="is this the run of another topic set?")
+                raise InputError(problem, path=path, hint="does the file belong to another topic set?")
             qid = candidates[texts[index]].pop(0)
         if qid in seen:
             problem = f"item [{index}], question {quote(qid)}: is the same question as item [{seen[qid]}]"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import is_id
-from xqg_repro.retrieval.runfile import COLUMNS, read_results
+from xqg_repro.retrieval.runfile import COLUMNS, read_results, unknown_question
 
 
 class Entry(NamedTuple):
@@ -118,8 +118,8 @@ def group_entries(entries: Iterable[Entry], path: Path, questions: Mapping[str, 
     grouped: dict[str, dict[str, Entry]] = {}
     for entry in entries:
         if questions is not None and entry.qid not in questions:
-            problem = f"the topics have no question {quote(entry.qid)}"
-            raise entry.error(path, problem, "is this the run of another topic set?")
+            error = unknown_question(entry.qid, questions, path)
+            raise entry.error(path, error.problem, error.hint)
         for name in (entry.qid, entry.docid):
             if not is_id(name):
                 raise entry.error(path, f"{quote(name)} cannot be an id in a TREC run")

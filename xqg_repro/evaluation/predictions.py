@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from xqg_repro import collection
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.core.ids import is_id
+from xqg_repro.core.ids import is_id, lookalike_hint
 from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.core.text import read_json
 
@@ -127,7 +127,7 @@ def _check_language(
         if prediction.lang not in XOR_LANGUAGES:
             raise item_error(path, index, qid, problem, f"choose from: {', '.join(XOR_LANGUAGES)}")
     elif qid not in languages:
-        hint = "is this a submission for another topic set?"
+        hint = lookalike_hint(qid, languages) or "is this a submission for another topic set?"
         raise item_error(path, index, qid, f"{topics} has no such question", hint)
     elif prediction.lang != languages[qid]:
         raise item_error(path, index, qid, problem, f"write {languages[qid]!r}")

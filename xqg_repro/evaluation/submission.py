@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import lookalike_docid
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.ids import check_id
@@ -113,7 +114,7 @@ def _passage_texts(hits: Sequence[Hit], store: Any, run: str | Path) -> Iterator
         docs = store.get_many(docids)
         for docid in docids:
             if docid not in docs:
-                hint = "is this the run of another collection?"
+                hint = lookalike_docid(store, docid) or "is this the run of another collection?"
                 raise InputError(f"the collection has no passage {docid!r}", path=run, hint=hint)
             if docs[docid].text.strip():
                 yield docs[docid].text

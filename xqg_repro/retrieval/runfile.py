@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import atomic_write
-from xqg_repro.core.ids import check_id
+from xqg_repro.core.ids import check_id, lookalike_hint
 from xqg_repro.core.text import decode, open_bytes
 
 logger = logging.getLogger(__name__)
@@ -109,11 +109,15 @@ def keep_known(results: Mapping[str, T], qids: Collection[str], topics: str, pat
     :class:`InputError` if all questions of the file are others.
     """
     others = [qid for qid in results if qid not in qids]
-    if others and len(others) == len(results):
-        raise _unknown_question(others[0], qids, path)
     if others:
-        example = quote(others[0])
-        logger.info(f"{path}: left out {len(others):,} questions that {topics} does not have, such as {example}")
+        example = next((qid for qid in others if not qid.isascii()), others[0])  # which may look like a known one
+        if len(others) == len(results):
+            raise unknown_question(example, qids, path)
+        lookalike = lookalike_hint(example, qids)
+        logger.info(
+            f"{path}: left out {len(others):,} questions that {topics} does not have, such as {quote(example)}"
+            + (f" ({lookalike})" if lookalike else "")
+        )
     return {qid: result for qid, result in results.items() if qid in qids}
 
 
@@ -192,11 +196,12 @@ def _check_question(qid: str, run: Run, allowed: Collection[str] | None, path: P
         problem, hint = f"question {qid} appears again after another one", "keep the lines of a question together"
         raise InputError(problem, path=path, line=number, hint=hint)
     if allowed is not None and qid not in allowed:
-        raise _unknown_question(qid, allowed, path, number)
+        raise unknown_question(qid, allowed, path, number)
 
 
-def _unknown_question(qid: str, known: Collection[str], path: str | Path | None, line: int | None = None) -> InputError:
-    hint = "does the file belong to another topic set?"
+def unknown_question(qid: str, known: Collection[str], path: str | Path | None, line: int | None = None) -> InputError:
+    """The error for a question that the topics do not have."""
+    hint = lookalike_hint(qid, known) or "does the file belong to another topic set?"
     return InputError(f"the topics have no question {quote(qid)}", path=path, line=line, hint=hint)
 
 
