@@ -73,8 +73,9 @@ def test_comments_of_trec_eval_are_skipped_by_convert(verb: Verb, faults: Path, 
         (PLAIN.decode().encode("utf-16"), ":1: is not UTF-8 text"),
         (PLAIN[:-1], ":3: the last line has no line end"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "is a Git LFS pointer"),
-        (b"# nothing\n\n", "the run has no question of test-mini/dev"),
-        (b"z1 Q0 1 1 0.5 t\n", "the topics have no question 'z1'"),
+        (b"# nothing\n\n", r"run\.txt: the run has no question of test-mini/dev"),
+        (b"z1 Q0 1 1 0.5 t\n", r"run\.txt: the topics have no question 'z1'"),
+        (b"q0 Q0 nan 1 0.5 t\n", r"run\.txt: the collection has no passage 'nan'"),
     ],
 )
 def test_a_bad_line_is_named(scored, content: bytes, problem: str) -> None:

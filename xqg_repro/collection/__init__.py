@@ -66,8 +66,11 @@ def fingerprint(dataset: Any, kind: str) -> str:
     return f"{dataset.dataset_id()} ({getattr(dataset, f'{kind}_count')()} {kind})"
 
 
-def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
-    """Docid → text, without the title, of a run's passages; :class:`InputError` if the collection lacks one."""
+def texts(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, str]:
+    """Docid → text, without the title, of a run's passages; :class:`InputError` if the collection lacks one.
+
+    ``run`` is the run's file, for messages.
+    """
     from xqg_repro.collection.documents import lookalike_docid, to_passage
 
     store = dataset.docs_store()
@@ -76,6 +79,7 @@ def texts(dataset: Any, docids: Collection[str]) -> dict[str, str]:
         name = min(unknown)
         raise InputError(
             f"the collection has no passage {name!r}, which the run contains ({len(unknown)} in all)",
+            path=run,
             hint=lookalike_docid(store, name) or "is this the run of another collection?",
         )
     return {docid: to_passage(doc).text for docid, doc in docs.items()}

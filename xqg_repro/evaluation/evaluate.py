@@ -50,13 +50,16 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
     judged = {name: measure for name, measure in parsed.items() if name not in TOKEN_LIMITS}
     qrels = _read_judgements(dataset, judged) if judged else None
     languages = _question_languages(dataset)
+    path = None if isinstance(run, dict) else run
     if not isinstance(run, dict):
         run = read_run_of(run, languages, topics)
     absent = tuple(qid for qid in languages if qid not in run)
     if len(absent) == len(languages):
-        raise InputError(f"the run has no question of {topics}", hint="is this the run of another topic set?")
+        raise InputError(
+            f"the run has no question of {topics}", path=path, hint="is this the run of another topic set?"
+        )
     counted = {qid for qid in languages if missing is Missing.ZERO or qid in run}
-    scores = _score_recall(dataset, counted, run, recall) if recall else {}
+    scores = _score_recall(dataset, counted, run, recall, path) if recall else {}
     if qrels is not None:
         scores |= _score_judgements(qrels, counted, run, judged)
     return Scores(topics, missing, {name: by_language(scores[name], languages) for name in parsed}, languages, absent)
@@ -131,7 +134,9 @@ def _question_languages(dataset: Any) -> dict[str, str]:
     return {q.query_id: getattr(q, "lang", None) or default for q in dataset.queries_iter()}
 
 
-def _score_recall(dataset: Any, counted: set[str], run: Run, measures: Sequence[str]) -> QuestionScores:
+def _score_recall(
+    dataset: Any, counted: set[str], run: Run, measures: Sequence[str], path: str | Path | None
+) -> QuestionScores:
     """R@kt, as ir-measures computes it, but for all limits at once."""
     gold: dict[str, list[str]] = {}
     for question in dataset.queries_iter():
@@ -145,7 +150,7 @@ def _score_recall(dataset: Any, counted: set[str], run: Run, measures: Sequence[
             f"no question of {dataset.dataset_id()} has an answer that counts",
             hint="the test set's answers are not public; submit the run to the leaderboard",
         )
-    texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())})
+    texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())}, path)
     scores: QuestionScores = {name: {} for name in measures}
     for qid, answers in gold.items():
         tokens = tokens_until((texts[hit.docid] for hit in run.get(qid, ())), answers)

@@ -74,7 +74,7 @@ def read(
 
     def write(path: Path) -> dict[str, int]:
         hits = {qid: ranking[:depth] for qid, ranking in read_run_of(run, questions, topics).items()}
-        texts = collection.texts(dataset, {hit.docid for ranking in hits.values() for hit in ranking})
+        texts = collection.texts(dataset, {hit.docid for ranking in hits.values() for hit in ranking}, run)
         answers = _answer(questions, hits, texts, SpanReader(config, device), weight)
         with atomic_write(path) as file:
             json.dump(answers, file, ensure_ascii=False, indent=0)
