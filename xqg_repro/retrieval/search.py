@@ -11,6 +11,8 @@ from typing import Any
 from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, file_digest
+from xqg_repro.core.ids import check_id
+from xqg_repro.core.outputs import is_stream
 from xqg_repro.core.stages import MANIFEST, Manifest, build_file, check_output, fingerprint
 from xqg_repro.models.encoder import QueryEncoder
 from xqg_repro.models.loading import model_fingerprint
@@ -18,7 +20,7 @@ from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.index import check_index
-from xqg_repro.retrieval.metadata import write_metadata
+from xqg_repro.retrieval.metadata import read_measurement, write_metadata
 from xqg_repro.retrieval.runfile import Hit, Run, write_run
 
 DEPTH = 100
@@ -58,8 +60,11 @@ def search(
     check_output(output, index)
     if depth < 1:
         raise InputError(f"a search depth of {depth} retrieves nothing", hint="retrieve at least one passage")
-    passages = check_index(index)
+    check_id(tag, output)
+    if not is_stream(output):
+        read_measurement(output)  # another program's file of that name is not replaced
     queries, topics_version = read_topics(topics)
+    passages = check_index(index)
     config, index_version = _query_encoder(index, encoder)
     wanted = Manifest(
         "search",
@@ -71,7 +76,8 @@ def search(
         searcher = open_searcher(index, QueryEncoder(config, device))
         run = _retrieve(searcher, queries, min(depth, passages), threads)
         write_run(run, path, tag)
-        write_metadata(path, wanted, _index_manifest(index))
+        if not is_stream(path):
+            write_metadata(path, wanted, _index_manifest(index))
         return {"questions": len(run)}
 
     build_file(output, wanted, write, force=force)
