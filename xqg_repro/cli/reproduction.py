@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from xqg_repro.cli.arguments import Directory, InputPath
 from xqg_repro.cli.options import add_encoder_options, add_stage_options, add_verb, required_encoder, stage_settings
 from xqg_repro.core.errors import InputError
 
@@ -19,8 +20,10 @@ def add_regress(verbs: Any, name: str) -> None:
     verb.add_argument("--search", action="store_true", help="search them, and read answers if any are measured")
     verb.add_argument("--verify", action="store_true", help="check data, scores and runs; a fail is exit status 1")
     verb.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
-    verb.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
-    verb.add_argument("--runs", default="runs", help="folder of the reference runs (default: %(default)s)")
+    text = "everything is written below it (default: %(default)s)"
+    verb.add_argument("--directory", type=Directory, default="out", help=text)
+    text = "folder of the reference runs (default: %(default)s)"
+    verb.add_argument("--runs", type=InputPath, default="runs", help=text)
 
 
 def _regress(args: argparse.Namespace) -> int:
@@ -58,15 +61,19 @@ def add_study(verbs: Any, name: str) -> None:
     verb.add_argument("--languages", nargs="+", default=[], metavar="LANG", help="of the questions (default: all)")
     verb.add_argument("--passages", nargs="+", default=[], metavar="LANG", help="of the paragraphs (default: en)")
     verb.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="to compare (default: all)")
-    verb.add_argument("--generated", metavar="QUERIES", help="generated queries, as another source")
-    verb.add_argument("--translated", metavar="FOLDER", help="output of xqg-repro translate, as another source")
+    verb.add_argument("--generated", type=InputPath, metavar="QUERIES", help="generated queries, as another source")
+    verb.add_argument(
+        "--translated", type=InputPath, metavar="FOLDER", help="output of xqg-repro translate, as another source"
+    )
     answers = verb.add_mutually_exclusive_group()
     text = (
         "question-answering model that answers from the retrieved paragraphs, for EM and F1; of several, trained on "
         "parts of XQuAD, each question gets one that has not seen its article"
     )
-    answers.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=text)
-    answers.add_argument("--spans", metavar="FILE", help="spans.npy from an earlier run, instead of readers")
+    answers.add_argument("--reader", type=InputPath, nargs="+", default=[], metavar="MODEL", help=text)
+    answers.add_argument(
+        "--spans", type=InputPath, metavar="FILE", help="spans.npy from an earlier run, instead of readers"
+    )
     text = "number format of the readers' layers"
     verb.add_argument("--reader-precision", choices=[*Precision], default="float32", help=text)
     add_stage_options(verb, "directory to write")
@@ -95,9 +102,11 @@ def add_doctor(verbs: Any, name: str) -> None:
     text = "show what is installed and what each condition and recipe still needs"
     verb = add_verb(verbs, name, _doctor, text)
     verb.description = f"{text}; the exit status is 1 if the embedded collection cannot run"
-    verb.add_argument("--directory", default="out", help="where conditions would write (default: %(default)s)")
+    verb.add_argument(
+        "--directory", type=InputPath, default="out", help="where conditions would write (default: %(default)s)"
+    )
     text = "use this data file although its checksum is not the recorded one"
-    verb.add_argument("--accept", metavar="FILE", help=text)
+    verb.add_argument("--accept", type=InputPath, metavar="FILE", help=text)
     verb.add_argument("--online", action="store_true", help="try to reach the Hugging Face hub")
 
 

@@ -110,8 +110,8 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 @contextmanager
 def _layers(file: IO[bytes], path: Path, mode: str) -> Iterator[Any]:
     """What turns text, or bytes if ``mode`` has a b, into a file's bytes."""
-    binary = _Gzip(file) if path.suffix == ".gz" else file
-    yield binary if "b" in mode else codecs.getwriter("utf-8")(binary)  # type: ignore[type-var]
+    binary: Any = _Gzip(file) if path.suffix == ".gz" else file
+    yield binary if "b" in mode else codecs.getwriter("utf-8")(binary)
     if isinstance(binary, _Gzip):
         binary.finish()
 

@@ -109,6 +109,16 @@ def check_folder(path: str | Path) -> Path:
     return place
 
 
+def check_directory(path: str | Path) -> None:
+    """Raise :class:`InputError` for a path below which no folders can be written."""
+    if not os.fspath(path) or os.path.realpath(path) == os.sep:
+        raise InputError(f"cannot write below the directory {path!r}", hint="name a folder")
+    place = destination(path)
+    if isinstance(place, int) or (place.exists() and not place.is_dir()):
+        raise InputError("is a file, expected a folder", path=path, hint="choose another folder")
+    _check_parent(place, path)
+
+
 def check_writable(path: str | Path) -> None:
     """Raise :class:`InputError` for an existing file that may not be written."""
     place = destination(path)
@@ -138,9 +148,8 @@ def _check_descriptor(number: int, path: str | Path) -> None:
         raise InputError("is not open for writing", path=path, hint=_CHOOSE)
 
 
-def is_same(path: str | Path, other: str | Path) -> bool:
-    """Whether two paths name the same regular file or folder, also through links, hard links or an open file."""
-    place = destination(path)
+def is_same(place: Path | int, other: str | Path) -> bool:
+    """Whether a :func:`destination` is the regular file or folder that another path names, also by a hard link."""
     try:
         mine, its = os.stat(place), os.stat(other)
     except OSError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -208,9 +209,10 @@ def build_file(
         manifest = replace(wanted, counts=write(file))
         _log_written(file, manifest)
         return manifest
-    if (manifest := _matching_manifest(file, wanted)) and not force:
+    matching = _matching_manifest(file, wanted)
+    if matching and not force:
         logger.info(f"{wanted.stage}: {file} is up to date")
-        return manifest
+        return matching
     check_writable(file)
     manifest_path(file).unlink(missing_ok=True)
     manifest = _write_manifest(file, wanted, write(file))
@@ -254,29 +256,26 @@ def _write_manifest(file: Path, wanted: Manifest, counts: dict[str, int]) -> Man
     return manifest
 
 
-def check_output(output: str | Path, *inputs: str | Path) -> None:
-    """Raise :class:`InputError` for an output that cannot be written, or that would replace an input.
+def check_output(output: str | Path, *inputs: str | Path, folder: bool = False) -> None:
+    """Raise :class:`InputError` for a file, or a stage ``folder``, that cannot be written or would replace an input.
 
     An input's manifest and metadata are part of it; nothing is written into a folder that is an input.
     """
-    check_file(output)
-    choose = "choose another --output"
+    (check_folder if folder else check_file)(output)
+    place = destination(output)
     for source in filter(os.path.exists, map(Path, inputs)):
-        if is_same(output, source):
-            raise InputError("would be replaced by its own output", path=output, hint=choose)
-        for kind, beside in (("manifest", manifest_path), ("metadata", metadata_path)):
-            if source.is_file() and is_same(output, beside(source)):
-                raise InputError(f"is the {kind} of {source.name}", path=output, hint=choose)
-        check_apart(output, source)
-
-
-def check_apart(output: str | Path, source: str | Path) -> None:
-    """Raise :class:`InputError` if an output is inside a folder that is an input, or contains an input."""
-    place, source = destination(output), Path(os.path.realpath(source))
-    if source.is_dir() and isinstance(place, Path) and source in Path(os.path.realpath(place)).parents:
-        raise InputError(f"is inside the input {source}", path=output, hint="choose another --output")
-    if isinstance(place, Path) and Path(os.path.realpath(place)) in source.parents:
-        raise InputError(f"contains the input {source}", path=output, hint="choose another --output")
+        problem, real = "", Path(os.path.realpath(source))
+        target = Path(os.path.realpath(place)) if isinstance(place, Path) else Path()
+        if is_same(place, source):
+            problem = "would be replaced by its own output"
+        elif real.is_file() and any(is_same(place, beside(real)) for beside in (manifest_path, metadata_path)):
+            problem = f"belongs to the input {source}"
+        elif real.is_dir() and real in target.parents:
+            problem = f"is inside the input {source}"
+        elif folder and target in real.parents:
+            problem = f"contains the input {source}"
+        if problem:
+            raise InputError(problem, path=output, hint="choose another --output")
 
 
 def _describe(path: Path) -> dict[str, Any]:

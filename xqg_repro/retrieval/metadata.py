@@ -94,7 +94,9 @@ def read_measurement(run: str | Path) -> Measurement:
         hardware = f"{cpu['model']}, {cpu['number of cores']} cores"
         return Measurement(str(described["date"]), described["implementation"]["source"]["commit"], hardware)
     except (KeyError, TypeError) as error:
-        raise InputError(f"is not a run's metadata: {error}", path=path, hint="make the run again, or move this file") from None
+        raise InputError(
+            f"is not a run's metadata: {error}", path=path, hint="make the run again, or move this file"
+        ) from None
 
 
 def commit(apart_from: str = "") -> str:
