@@ -126,15 +126,18 @@ def check_writable(path: str | Path) -> None:
         raise InputError("may not be written: it is read-only", path=path, hint=f"{_CHOOSE}, or change its permissions")
 
 
+def unwritable(folder: Path) -> str:
+    """Why a folder cannot be created or written into, in words; empty if it can."""
+    nearest = next(place for place in (folder, *folder.parents) if os.path.lexists(place))
+    if not nearest.is_dir():
+        return f"{nearest} is not a folder"
+    return "" if os.access(nearest, os.W_OK | os.X_OK) else f"{nearest} is read-only"
+
+
 def _check_parent(place: Path, path: str | Path) -> None:
-    """Check the nearest folder that exists above a place, unless something is there already."""
-    if place.exists():
-        return
-    parent = next(parent for parent in place.parents if os.path.lexists(parent))
-    if not parent.is_dir():
-        raise InputError(f"cannot be written: {parent} is not a folder", path=path, hint=_CHOOSE)
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"cannot be written: {parent} is read-only", path=path, hint=_CHOOSE)
+    """Check the folder that something is to be written into, unless it is there already."""
+    if not place.exists() and (reason := unwritable(place.parent)):
+        raise InputError(f"cannot be written: {reason}", path=path, hint=_CHOOSE)
 
 
 def _check_descriptor(number: int, path: str | Path) -> None:
