@@ -27,7 +27,7 @@ def prepare_home() -> None:
     for variable in (HOME, DATA):
         if value := os.environ.get(variable):
             os.environ[variable] = os.path.expanduser(value)
-    home = Path(os.environ.get(HOME) or os.path.expanduser("~/.ir_datasets"))
+    home = Path(os.environ.get(HOME) or os.path.join(os.path.expanduser("~"), ".ir_datasets"))
     if not (reason := unwritable(home.absolute())):
         return
     stand_in = Path(tempfile.mkdtemp(prefix=_STAND_IN))
@@ -36,12 +36,10 @@ def prepare_home() -> None:
         for path in home.iterdir():
             (stand_in / path.name).symlink_to(path.absolute())
     os.environ[HOME] = str(stand_in)
-    logger.warning(
-        f"{home} cannot be written: {reason}; downloads go to a temporary folder (set {HOME} to another one)"
-    )
+    logger.warning(f"{home} cannot be written: {reason}; downloads go to a temporary folder (set {HOME} to another)")
 
 
 def describe_home() -> str:
     """The home in words."""
-    home = os.environ.get(HOME) or os.path.expanduser("~/.ir_datasets")
+    home = os.environ.get(HOME) or os.path.join(os.path.expanduser("~"), ".ir_datasets")
     return f"temporary, as ir-datasets' own cannot be written (set {HOME})" if _STAND_IN in home else home

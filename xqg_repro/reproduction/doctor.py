@@ -150,7 +150,7 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Diagnosis
         _java(),
         _device(),
         Fact("memory", _memory()),
-        Fact("ir-datasets", describe_home()),
+        Fact("data home", describe_home()),
         Fact("disk", f"{shutil.disk_usage(parent).free / 1e9:,.0f} GB free in {parent}"),
         _hub(online),
     )
