@@ -27,7 +27,13 @@ def add_regress(verbs: Any, name: str) -> None:
 
 
 def _regress(args: argparse.Namespace) -> int:
-    from xqg_repro.reproduction.regress import load_regression, regress, regression_names, regression_tasks
+    from xqg_repro.reproduction.regress import (
+        check_regression,
+        load_regression,
+        regress,
+        regression_names,
+        regression_tasks,
+    )
     from xqg_repro.reproduction.tasks import Step
     from xqg_repro.reproduction.verdict import Check, Verdict
 
@@ -38,6 +44,7 @@ def _regress(args: argparse.Namespace) -> int:
     failed = 0
     for regression in map(load_regression, regression_names() if args.all else args.regression):
         if args.dry_run:
+            check_regression(regression, args.directory, steps, args.runs)
             print(*regression_tasks(regression, args.directory, steps), sep="\n")
             continue
         try:

@@ -77,7 +77,9 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None, execute: E
 
 
 def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | None) -> int:
+    from xqg_repro.core.plots import check_matplotlib
     from xqg_repro.reproduction.benchmark import load_benchmark
+    from xqg_repro.reproduction.checks import check_plan
     from xqg_repro.reproduction.execute import execute as execute_task
     from xqg_repro.reproduction.report import Report, report_of_runs
     from xqg_repro.reproduction.run import COMMAND_PREFIX, run_condition
@@ -92,21 +94,22 @@ def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | Non
     conditions = [benchmark.condition(name) for name in args.condition or []] or list(benchmark.conditions)
     languages = tuple(dict.fromkeys(args.language))
     benchmark.topic_sets(languages)  # refuses an unknown language before anything runs
+    if args.output and args.output.endswith(".html"):
+        check_matplotlib()
     study = _study(benchmark, languages, args)
-    if args.dry_run:
-        for condition in conditions:
-            tasks = plan(benchmark, condition, args.directory, languages, args.encoder, _steps(args))
-            print(*tasks, sep="\n")
-        print(*study, sep="\n", end="\n" if study else "")
-        return 0
+    settings: dict[str, Any] = {"languages": languages, "model": args.encoder, "steps": _steps(args)}
     if args.generate_report:
         runs = Path(args.directory) / "runs"
         if not runs.is_dir():
             raise InputError("no such folder of runs", path=runs, hint="run first, or use --directory")
         _write(report_of_runs(benchmark, runs, [condition.name for condition in conditions], languages), args)
         return 0
+    tasks = [task for condition in conditions for task in plan(benchmark, condition, args.directory, **settings)]
+    check_plan(benchmark, conditions, [*tasks, *study], **settings)
+    if args.dry_run:
+        print(*tasks, *study, sep="\n")
+        return 0
     forced: set[Task] | None = set() if args.force else None
-    settings: dict[str, Any] = {"languages": languages, "model": args.encoder, "steps": _steps(args)}
     report = Report(
         benchmark,
         [
@@ -147,13 +150,21 @@ def _steps(args: argparse.Namespace) -> list[Step]:
 
 def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Namespace) -> list[Task]:
     """The study, if all conditions of a benchmark that has one are to run."""
+    from xqg_repro.core.plots import check_matplotlib
+    from xqg_repro.models.settings import load_preset
+    from xqg_repro.reproduction.checks import check_model
     from xqg_repro.reproduction.tasks import study_task
+    from xqg_repro.study.settings import load_study
 
     if not benchmark.study or args.skip_eval or not args.all:
         if args.reader or args.passages:
             hint = "use --all, with a benchmark that has a study"
             raise InputError("--reader and --passages are options of the study", hint=hint)
         return []
+    check_matplotlib()
+    load_study(languages, args.passages)
+    for model in (args.encoder or load_preset(benchmark.study).model, *args.reader):
+        check_model(model)
     settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
     task = study_task(benchmark, args.directory, **settings)
     return [task.forced() if args.force else task]

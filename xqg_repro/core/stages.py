@@ -263,7 +263,7 @@ def check_output(output: str | Path, *inputs: str | Path, folder: bool = False) 
     """
     (check_folder if folder else check_file)(output)
     place = destination(output)
-    for source in filter(os.path.exists, map(Path, inputs)):
+    for source in filter(os.path.exists, inputs):
         problem, real = "", Path(os.path.realpath(source))
         target = Path(os.path.realpath(place)) if isinstance(place, Path) else Path()
         if is_same(place, source):
