@@ -138,7 +138,8 @@ def test_command_prints_the_checks_and_a_fail_is_status_1(
     assert f"[FAIL] runs/{RUN}: no such reference run" in capsys.readouterr().out
     assert cli.main(["regress", "--all", "--verify"]) == 1
     assert "[FAIL] run: " in capsys.readouterr().out
-    assert cli.main(["regress", "--all", "--verify", "--dry-run"]) == 2
+    assert cli.main(["regress", "--all", "--verify", "--dry-run"]) == 1
+    assert cli.main(["regress", "--regression", "toy", "--verify", "--dry-run"]) == 2
 
     def fail(*_: object, **__: object) -> Outcome:
         raise InputError("could not be downloaded", path="model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from xqg_repro.cli.arguments import Directory, InputPath
@@ -19,7 +20,7 @@ def add_regress(verbs: Any, name: str) -> None:
     verb.add_argument("--index", action="store_true", help="build the indexes, from the collection on")
     verb.add_argument("--search", action="store_true", help="search them, and read answers if any are measured")
     verb.add_argument("--verify", action="store_true", help="check data, scores and runs; a fail is exit status 1")
-    verb.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    verb.add_argument("--dry-run", action="store_true", help="print the commands, check what they need, run nothing")
     text = "everything is written below it (default: %(default)s)"
     verb.add_argument("--directory", type=Directory, default="out", help=text)
     text = "folder of the reference runs (default: %(default)s)"
@@ -44,16 +45,17 @@ def _regress(args: argparse.Namespace) -> int:
     failed = 0
     for regression in map(load_regression, regression_names() if args.all else args.regression):
         if args.dry_run:
-            check_regression(regression, args.directory, steps, args.runs)
             print(*regression_tasks(regression, args.directory, steps), sep="\n")
-            continue
         try:
+            if args.dry_run:
+                check_regression(regression, args.directory, steps, args.runs)
+                continue
             checks = regress(regression, args.directory, steps, references=args.runs)
         except InputError as error:  # a missing model must not keep the other regressions from running
             if not args.all:
                 raise
             checks = [Check(Verdict.FAIL, str(error))]
-        print(regression.name, *checks, sep="\n")
+        print(regression.name, *checks, sep="\n", file=sys.stderr if args.dry_run else sys.stdout)
         failed += any(check.verdict is Verdict.FAIL for check in checks)
     return 1 if failed else 0
 

@@ -43,7 +43,7 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{study}: paragraph languages")
     text = "everything is written below it (default: %(default)s)"
     shared.add_argument("--directory", type=Directory, default="out", help=text)
-    shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    shared.add_argument("--dry-run", action="store_true", help="print the commands, check what they need, run nothing")
     shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
     shared.add_argument("--skip-eval", action="store_true", help="write runs only: read no answers, score nothing")
     shared.add_argument("--force", action="store_true", help="rebuild everything")
@@ -105,9 +105,10 @@ def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | Non
         _write(report_of_runs(benchmark, runs, [condition.name for condition in conditions], languages), args)
         return 0
     tasks = [task for condition in conditions for task in plan(benchmark, condition, args.directory, **settings)]
-    check_plan(benchmark, conditions, [*tasks, *study], **settings)
     if args.dry_run:
         print(*tasks, *study, sep="\n")
+    check_plan(benchmark, conditions, [*tasks, *study], **settings)
+    if args.dry_run:
         return 0
     forced: set[Task] | None = set() if args.force else None
     report = Report(

@@ -201,13 +201,16 @@ def load_benchmark(name_or_path: str) -> Benchmark:
 def _check_names(condition: Condition, benchmark: Benchmark) -> None:
     """Raise :class:`InputError` if a condition names something that does not exist."""
     load_preset(condition.encoder)
-    if condition.generator:
-        generator = load_generator(condition.generator)
-        if lacking := [language for language in XOR_LANGUAGES if language not in generator.languages]:
-            raise InputError(f"{condition.generator} writes no queries in {' '.join(lacking)}, which sum needs")
-    if condition.augmentation and condition.augmentation.queries > benchmark.queries:
-        problem = f"adds {condition.augmentation.queries} queries per language of {benchmark.queries}"
-        raise InputError(problem, hint="raise the benchmark's queries")
+    written = load_generator(condition.generator).languages if condition.generator else XOR_LANGUAGES
+    if benchmark.keep_sums and (lacking := [code for code in XOR_LANGUAGES if code not in written]):
+        problem = f"{condition.generator} writes no queries in {' '.join(lacking)}"
+        raise InputError(problem, hint="the sums of queries need them; choose keep_sums: false")
+    if how := condition.augmentation:
+        if how.queries > benchmark.queries:
+            problem = f"adds {how.queries} queries per language of {benchmark.queries}"
+            raise InputError(problem, hint="raise the benchmark's queries")
+        if unknown := [code for code in how.languages if code not in written]:
+            raise InputError(f"adds queries in {unknown[0]!r}", hint=f"choose from: {' '.join(written)}")
     names = [other.name for other in benchmark.conditions]
     if condition.baseline and condition.baseline not in names:
         raise InputError(f"unknown baseline {condition.baseline!r}", hint=f"choose from: {', '.join(names)}")
