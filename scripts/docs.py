@@ -14,10 +14,11 @@ from pathlib import Path
 
 from xqg_repro import collection
 from xqg_repro.collection.topics import read_topics, write_topics
-from xqg_repro.core.errors import InputError, exit_status
+from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.settings import read_yaml, resource
+from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
 from xqg_repro.core.templates import template
 from xqg_repro.core.text import read_json, read_text
@@ -216,4 +217,4 @@ def _write_if_changed(text: str, page: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: main() or 0))
+    sys.exit(exit_status(main))

@@ -6,14 +6,15 @@ into the YAML files of the regressions and conditions. Run ``make docs`` afterwa
 
 from __future__ import annotations
 
-import gzip
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from xqg_repro.core.files import atomic_write, file_digest
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.settings import resource
+from xqg_repro.core.streams import exit_status
 from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.printing import format_score
 from xqg_repro.reproduction.benchmark import load_benchmark
@@ -46,7 +47,7 @@ def compress(path: Path) -> Path:
     """Compress a file into runs/; equal files give equal bytes."""
     reference = RUNS / f"{path.name}.gz"
     with atomic_write(reference, "wb") as file:
-        file.write(gzip.compress(path.read_bytes(), 9, mtime=0))
+        file.write(path.read_bytes())
     return reference
 
 
@@ -71,4 +72,4 @@ def replace(path: Path, pattern: str, new: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

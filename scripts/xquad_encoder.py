@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
+from xqg_repro.core.streams import exit_status
 from xqg_repro.models.settings import load_preset
 from xqg_repro.study.transfer import measure_transfer, transfer_table
 
@@ -50,4 +51,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

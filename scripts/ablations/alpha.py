@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from xqg_repro import cli
+from xqg_repro.core.streams import exit_status
 from xqg_repro.reproduction.benchmark import load_benchmark
 
 
@@ -30,4 +31,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

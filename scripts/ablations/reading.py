@@ -6,6 +6,7 @@ of answers, over conditions, languages and questions, for each depth and weight.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 from xqg_repro import cli, collection
 from xqg_repro.core.files import atomic_write
+from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Cell, Table
 from xqg_repro.evaluation.measures.match import match_score
 from xqg_repro.models.reader import SpanReader
@@ -80,4 +82,4 @@ def make_table(means: Mapping[tuple[int, float], float]) -> Table:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_status(main))

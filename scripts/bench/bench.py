@@ -18,8 +18,8 @@ import encoding
 import generation
 from common import Section, describe_machine, target_table
 
-from xqg_repro.core.errors import exit_status
 from xqg_repro.core.files import atomic_write
+from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
 from xqg_repro.models.settings import load_preset
 

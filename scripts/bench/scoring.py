@@ -18,8 +18,9 @@ from statistics import median
 from common import Target, describe_machine, describe_rounds, target_table
 
 from xqg_repro.collection.squad import parse_squad
-from xqg_repro.core.errors import InputError, exit_status
+from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
+from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures import recall
 

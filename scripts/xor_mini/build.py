@@ -28,6 +28,7 @@ from passages import write_passages
 from relations import KIND_OF_RELATION, Pair, answers
 from sentences import Passage
 
+from xqg_repro.core.streams import exit_status
 from xqg_repro.evaluation.measures.recall import word_tokenize
 
 SEED = "xor-mini-1"
@@ -275,4 +276,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_status(main))

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from reproduction.toy import AUGMENTED, TOY, TOY_WITH_ANSWERS, Stages
+from reproduction.toy import AUGMENTED, TOY, TOY_WITH_ANSWERS, Stages, register
 
 from xqg_repro.cli import two_click
 
@@ -31,6 +31,7 @@ class Program:
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
     """The program in an empty working directory."""
     monkeypatch.chdir(tmp_path)
+    register()
     return Program()
 
 
@@ -103,8 +104,8 @@ def test_failed_score_or_missing_run_is_status_1(program: Program, capsys: pytes
 
 def test_study_runs_after_all_conditions(program: Program) -> None:
     text = f"{TOY}study: mbert\n"
-    assert program("--all --force --language fi --passages en --reader a b --encoder m", text) == 0
-    study = "xqg-repro study --preset mbert --encoder m --languages fi --passages en --reader a b --output out/study"
+    assert program("--all --force --language ar --passages ar --reader a b --encoder m", text) == 0
+    study = "xqg-repro study --preset mbert --encoder m --languages ar --passages ar --reader a b --output out/study"
     assert program.lines[-1] == f"{study} --force"
     assert program("--all --skip-eval", text) == program("--condition plain", text) == 0
     assert "study" not in program.stages.verbs

@@ -168,7 +168,7 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
         ("out", "tevatrn", "t", "did you mean tevatron"),
         ("out", "tevatron", "a b", "cannot be an id or tag"),
         ("run", "tevatron", "t", "would be"),
-        ("out.gz", "tevatron", "t", "would be"),
+        ("out.xz", "tevatron", "t", "would not be compressed"),
     ):
         with pytest.raises(InputError, match=problem):
             convert(source, tmp_path / output, form, tag)

@@ -122,11 +122,11 @@ def test_bad_topics_and_outputs_are_refused(toy: str, register: Register, tmp_pa
     submission = write_json(tmp_path / "s.json", [{"id": "q1", "lang": "ar", "ctxs": ["e"]}])
     before = (tmp_path / "run").read_bytes()
     (tmp_path / "link").symlink_to(tmp_path / "run")
-    for output in ("run", "link", "out.json.gz"):
-        with pytest.raises(InputError, match="would be"):
+    for output in ("run", "link", "out.json.xz"):
+        with pytest.raises(InputError, match=r"would (not )?be"):
             write_submission(tmp_path / "run", toy, tmp_path / output)
-    for output in (submission, tmp_path / "run.gz"):
-        with pytest.raises(InputError, match="would be"):
+    for output in (submission, tmp_path / "run.zip"):
+        with pytest.raises(InputError, match=r"would (not )?be"):
             submission_to_run(submission, toy, output)
     for tag in ("", "a b", "\ud800"):
         with pytest.raises(InputError, match="cannot be an id or tag"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from reproduction.toy import TOY, TOY_WITH_ANSWERS
+from reproduction.toy import TOY, TOY_WITH_ANSWERS, register
 from xqg_repro import cli, collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
@@ -67,6 +67,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Regression:
     It takes the place of the regressions that ship with the package.
     """
     monkeypatch.chdir(tmp_path)
+    register()
     Path("toy.yaml").write_text(TOY)
     for folder in ("out/runs", "runs"):
         write_run(REFERENCE, f"{folder}/{RUN}", "free")
@@ -115,7 +116,7 @@ def test_missing_or_changed_runs_fail(toy: Regression) -> None:
     for folder in ("runs", "out/runs"):
         write_run(REFERENCE, f"runs/{RUN}", "free")
         Path(folder, RUN).unlink()
-        assert checks(toy)[-1].startswith(f"[FAIL] run: {folder}/{RUN}: ")
+        assert checks(toy, Step.EVALUATE)[-1].startswith(f"[FAIL] run: {folder}/{RUN}: ")
 
 
 def test_tasks_that_conditions_share_appear_once() -> None:
@@ -134,7 +135,11 @@ def test_command_prints_the_checks_and_a_fail_is_status_1(
     assert capsys.readouterr().out.startswith("toy\n[OK] data: passages.tsv")
     Path("runs", RUN).unlink()
     assert cli.main(["regress", "--all", "--index", "--search", "--verify"]) == 1
+    assert f"[FAIL] runs/{RUN}: no such reference run" in capsys.readouterr().out
+    assert cli.main(["regress", "--all", "--verify"]) == 1
     assert "[FAIL] run: " in capsys.readouterr().out
+    assert cli.main(["regress", "--all", "--verify", "--dry-run"]) == 1
+    assert cli.main(["regress", "--regression", "toy", "--verify", "--dry-run"]) == 2
 
     def fail(*_: object, **__: object) -> Outcome:
         raise InputError("could not be downloaded", path="model")

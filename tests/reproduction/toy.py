@@ -46,6 +46,19 @@ TOY_WITH_ANSWERS = TOY.replace("measures:\n", READING).replace("{R@1: {ar: 50,",
 TOY_WITHOUT_SUMS = TOY.replace("measures:", "keep_sums: false\nmeasures:")
 
 
+def register() -> None:
+    """Make the toy's datasets known to ir-datasets. They are empty."""
+    import ir_datasets
+
+    from xqg_repro.collection.handlers import Judgements, ListedDocs, Questions, dataset
+
+    docs, questions = ListedDocs(lambda: ([], ""), "toy", "en"), Questions(lambda: ([], ""), "toy")
+    qrels = Judgements(list, questions)
+    for name in ("toy", "toy/ar", "toy/fi"):
+        if name not in ir_datasets.registry._registered:
+            ir_datasets.registry.register(name, dataset("xor-mini", docs, questions, qrels))
+
+
 def toy(text: str = TOY) -> Benchmark:
     """The benchmark that a YAML text describes."""
     return parse(Benchmark, yaml.safe_load(text), "toy.yaml")

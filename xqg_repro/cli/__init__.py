@@ -11,19 +11,21 @@ from collections.abc import Sequence
 
 from xqg_repro import __version__
 from xqg_repro.cli import comparison, files, reproduction, scoring, stages, training
+from xqg_repro.cli.arguments import check_arguments
 from xqg_repro.cli.options import messages_on_stderr
-from xqg_repro.core.errors import exit_status
+from xqg_repro.core.streams import exit_status
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status: 0, 1 after a check that failed, or 2 after an input error."""
 
-    def action() -> int:
+    def action() -> int | None:
         args = parser().parse_args(sys.argv[1:] if arguments is None else arguments)
-        return args.run(args) or 0
+        check_arguments(args)
+        with messages_on_stderr():
+            return args.run(args)
 
-    with messages_on_stderr():
-        return exit_status(action)
+    return exit_status(action)
 
 
 def parser() -> argparse.ArgumentParser:

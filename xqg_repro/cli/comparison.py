@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile
 from xqg_repro.cli.options import add_verb
 from xqg_repro.core.errors import InputError
 
@@ -22,11 +23,15 @@ FORMATS = ("text", "markdown", "latex", "csv", "json")
 def add_compare(verbs: Any, name: str) -> None:
     """Declare the verb ``compare``."""
     verb = add_verb(verbs, name, _compare, "compare TREC runs, or answers, with tests of significance")
-    verb.add_argument("runs", nargs="+", metavar="RUN", help="TREC runs; with --answers, files of answers")
+    verb.add_argument(
+        "runs", type=InputPath, nargs="+", metavar="RUN", help="TREC runs; with --answers, files of answers"
+    )
     verb.add_argument("--answers", action="store_true", help="the files hold answers, as xqg-repro read writes them")
-    verb.add_argument("--baseline", help="the run to compare the others with (default: the first)")
+    verb.add_argument("--baseline", type=InputPath, help="the run to compare the others with (default: the first)")
     verb.add_argument("--published", metavar="SYSTEM", help="compare with a published system instead, unpaired")
-    verb.add_argument("--topics", help="ir-datasets id (default: from the runs' names, run.xor-mini.NAME.dev.txt)")
+    verb.add_argument(
+        "--topics", type=InputFile, help="ir-datasets id (default: from the runs' names, run.xor-mini.NAME.dev.txt)"
+    )
     verb.add_argument(
         "--measures",
         nargs="+",
@@ -52,7 +57,7 @@ def add_compare(verbs: Any, name: str) -> None:
         help="for multiple tests (default: %(default)s)",
     )
     verb.add_argument("--format", choices=FORMATS, default="text", help="output format (default: %(default)s)")
-    verb.add_argument("--output", metavar="FILE", help="write to this file instead of printing")
+    verb.add_argument("--output", type=OutputFile, metavar="FILE", help="write to this file instead of printing")
 
 
 def _compare(args: argparse.Namespace) -> None:
@@ -148,8 +153,11 @@ def _named(baseline: str, names: list[str]) -> str:
 def add_claims(verbs: Any, name: str) -> None:
     """Declare the verb ``claims``."""
     verb = add_verb(verbs, name, _claims, "check the paper's claims on a reproduction's runs")
-    verb.add_argument("--benchmark", required=True, help="xor-mini, xor-tydi, or a YAML file of your own")
-    verb.add_argument("--runs", default="out/runs", help="folder of its TREC runs (default: %(default)s)")
+    verb.add_argument(
+        "--benchmark", type=InputFile, required=True, help="xor-mini, xor-tydi, or a YAML file of your own"
+    )
+    text = "folder of its TREC runs (default: %(default)s)"
+    verb.add_argument("--runs", type=InputPath, default="out/runs", help=text)
 
 
 def _claims(args: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, summary_stream
 from xqg_repro.cli.options import add_verb
 from xqg_repro.core.errors import InputError
 
@@ -15,11 +16,18 @@ def add_submit(verbs: Any, name: str) -> None:
     """Declare the verb ``submit``."""
     verb = add_verb(verbs, name, _submit, "write, check or convert a prediction file for XOR-TyDi's leaderboard")
     what = verb.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", dest="run_file", metavar="RUN", help="TREC run to make a submission from")
-    what.add_argument("--check", dest="check_file", metavar="FILE", help="submission to check, from any tool")
-    what.add_argument("--convert", dest="convert_file", metavar="FILE", help="submission to write as a TREC run")
-    verb.add_argument("--topics", metavar="ID", help="ir-datasets id, such as xor-tydi/test")
-    verb.add_argument("--output", help="submission, or with --convert TREC run, to write")
+    what.add_argument(
+        "--run", type=InputPath, dest="run_file", metavar="RUN", help="TREC run to make a submission from"
+    )
+    what.add_argument(
+        "--check", type=InputPath, dest="check_file", metavar="FILE", help="submission to check, from any tool"
+    )
+    what.add_argument(
+        "--convert", type=InputPath, dest="convert_file", metavar="FILE", help="submission to write as a TREC run"
+    )
+    verb.add_argument("--topics", type=InputFile, metavar="ID", help="ir-datasets id, such as xor-tydi/test")
+    text = "submission, or with --convert TREC run, to write; - for standard output"
+    verb.add_argument("--output", type=OutputFile, help=text)
     verb.add_argument("--tag", help="with --convert: the run's last column (default: submission)")
 
 
@@ -30,13 +38,14 @@ def _submit(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.printing import count_table
 
     if mode == "run":
-        print(submission.write_submission(args.run_file, args.topics, args.output).table().text())
+        summary = submission.write_submission(args.run_file, args.topics, args.output)
+        print(summary.table().text(), file=summary_stream(args.output))
     elif mode == "check":
         print(submission.check(args.check_file, args.topics).table().text())
     else:
         tag = submission.TAG if args.tag is None else args.tag
         counts = submission.submission_to_run(args.convert_file, args.topics, args.output, tag)
-        print(count_table("converted", counts).text())
+        print(count_table("converted", counts).text(), file=summary_stream(args.output))
 
 
 def _refuse_options(args: argparse.Namespace, mode: str) -> None:
@@ -57,10 +66,10 @@ def add_runfile(verbs: Any, name: str) -> None:
     verb = verbs.add_parser(name, help=text, description=text)
     kinds = verb.add_subparsers(metavar="WHAT", required=True)
     what = add_verb(kinds, "check", _check, "check a TREC run and summarise it")
-    what.add_argument("file", metavar="RUN", help="TREC run")
+    what.add_argument("file", type=InputPath, metavar="RUN", help="TREC run")
     _add_topics(what, "the questions that it should have")
     what = add_verb(kinds, "convert", _convert, "convert another tool's results to a TREC run")
-    what.add_argument("file", metavar="INPUT", help="the tool's file")
+    what.add_argument("file", type=InputPath, metavar="INPUT", help="the tool's file")
     what.add_argument(
         "--from",
         dest="form",
@@ -68,13 +77,14 @@ def add_runfile(verbs: Any, name: str) -> None:
         required=True,
         help="tevatron: qid, docid, score; msmarco: qid, docid, rank; dpr: JSON of DPR or Pyserini; trec: six columns",
     )
-    what.add_argument("--output", required=True, help="TREC run to write")
+    text = "TREC run to write; - for standard output"
+    what.add_argument("--output", type=OutputFile, required=True, help=text)
     what.add_argument("--tag", required=True, help="the run's last column")
     _add_topics(what, "its questions; required for DPR's JSON without ids")
 
 
 def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:
-    verb.add_argument("--topics", default="", help=f"ir-datasets id or TSV file of {of}")
+    verb.add_argument("--topics", type=InputFile, default="", help=f"ir-datasets id or TSV file of {of}")
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -89,4 +99,4 @@ def _convert(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.printing import count_table
 
     counts = convert(args.file, args.output, args.form, args.tag, args.topics)
-    print(count_table("converted", counts).text())
+    print(count_table("converted", counts).text(), file=summary_stream(args.output))

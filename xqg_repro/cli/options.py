@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from xqg_repro.cli.arguments import InputPath, OutputFile, OutputFolder
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ def add_verb(
 
 
 def add_stage_options(
-    verb: argparse.ArgumentParser, output: str = "stage folder to write", *, device: bool = True
+    verb: argparse.ArgumentParser, output: str = "stage folder to write", *, device: bool = True, file: bool = False
 ) -> None:
-    """Add ``--output``, ``--force`` and ``--device``; :func:`stage_settings` reads them."""
-    verb.add_argument("--output", required=True, help=output)
+    """Add ``--output``, a folder or a ``file``, ``--force`` and ``--device``; :func:`stage_settings` reads them."""
+    verb.add_argument("--output", type=OutputFile if file else OutputFolder, required=True, help=output)
     if device:
         verb.add_argument("--device", help="torch device (default: a GPU if there is one)")
     verb.add_argument("--force", action="store_true", help="rebuild even if an existing output matches")
@@ -82,7 +83,7 @@ def add_settings(verb: argparse.ArgumentParser, settings: type, model: str, pres
     hints, helps = typing.get_type_hints(settings), attribute_docs(settings)
     for field in dataclasses.fields(settings):
         option = model if field.name == "model" else f"--{field.name.replace('_', '-')}"
-        how = {"metavar": "MODEL"} if field.name == "model" else _argument(hints[field.name])
+        how = {"type": InputPath, "metavar": "MODEL"} if field.name == "model" else _argument(hints[field.name])
         group.add_argument(option, dest=field.name, default=argparse.SUPPRESS, help=helps[field.name], **how)
     return group
 

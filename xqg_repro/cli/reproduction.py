@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
+from xqg_repro.cli.arguments import Directory, InputPath
 from xqg_repro.cli.options import add_encoder_options, add_stage_options, add_verb, required_encoder, stage_settings
 from xqg_repro.core.errors import InputError
 
@@ -18,13 +20,21 @@ def add_regress(verbs: Any, name: str) -> None:
     verb.add_argument("--index", action="store_true", help="build the indexes, from the collection on")
     verb.add_argument("--search", action="store_true", help="search them, and read answers if any are measured")
     verb.add_argument("--verify", action="store_true", help="check data, scores and runs; a fail is exit status 1")
-    verb.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
-    verb.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
-    verb.add_argument("--runs", default="runs", help="folder of the reference runs (default: %(default)s)")
+    verb.add_argument("--dry-run", action="store_true", help="print the commands, check what they need, run nothing")
+    text = "everything is written below it (default: %(default)s)"
+    verb.add_argument("--directory", type=Directory, default="out", help=text)
+    text = "folder of the reference runs (default: %(default)s)"
+    verb.add_argument("--runs", type=InputPath, default="runs", help=text)
 
 
 def _regress(args: argparse.Namespace) -> int:
-    from xqg_repro.reproduction.regress import load_regression, regress, regression_names, regression_tasks
+    from xqg_repro.reproduction.regress import (
+        check_regression,
+        load_regression,
+        regress,
+        regression_names,
+        regression_tasks,
+    )
     from xqg_repro.reproduction.tasks import Step
     from xqg_repro.reproduction.verdict import Check, Verdict
 
@@ -36,14 +46,16 @@ def _regress(args: argparse.Namespace) -> int:
     for regression in map(load_regression, regression_names() if args.all else args.regression):
         if args.dry_run:
             print(*regression_tasks(regression, args.directory, steps), sep="\n")
-            continue
         try:
+            if args.dry_run:
+                check_regression(regression, args.directory, steps, args.runs)
+                continue
             checks = regress(regression, args.directory, steps, references=args.runs)
         except InputError as error:  # a missing model must not keep the other regressions from running
             if not args.all:
                 raise
             checks = [Check(Verdict.FAIL, str(error))]
-        print(regression.name, *checks, sep="\n")
+        print(regression.name, *checks, sep="\n", file=sys.stderr if args.dry_run else sys.stdout)
         failed += any(check.verdict is Verdict.FAIL for check in checks)
     return 1 if failed else 0
 
@@ -58,15 +70,19 @@ def add_study(verbs: Any, name: str) -> None:
     verb.add_argument("--languages", nargs="+", default=[], metavar="LANG", help="of the questions (default: all)")
     verb.add_argument("--passages", nargs="+", default=[], metavar="LANG", help="of the paragraphs (default: en)")
     verb.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="to compare (default: all)")
-    verb.add_argument("--generated", metavar="QUERIES", help="generated queries, as another source")
-    verb.add_argument("--translated", metavar="FOLDER", help="output of xqg-repro translate, as another source")
+    verb.add_argument("--generated", type=InputPath, metavar="QUERIES", help="generated queries, as another source")
+    verb.add_argument(
+        "--translated", type=InputPath, metavar="FOLDER", help="output of xqg-repro translate, as another source"
+    )
     answers = verb.add_mutually_exclusive_group()
     text = (
         "question-answering model that answers from the retrieved paragraphs, for EM and F1; of several, trained on "
         "parts of XQuAD, each question gets one that has not seen its article"
     )
-    answers.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=text)
-    answers.add_argument("--spans", metavar="FILE", help="spans.npy from an earlier run, instead of readers")
+    answers.add_argument("--reader", type=InputPath, nargs="+", default=[], metavar="MODEL", help=text)
+    answers.add_argument(
+        "--spans", type=InputPath, metavar="FILE", help="spans.npy from an earlier run, instead of readers"
+    )
     text = "number format of the readers' layers"
     verb.add_argument("--reader-precision", choices=[*Precision], default="float32", help=text)
     add_stage_options(verb, "directory to write")
@@ -95,9 +111,11 @@ def add_doctor(verbs: Any, name: str) -> None:
     text = "show what is installed and what each condition and recipe still needs"
     verb = add_verb(verbs, name, _doctor, text)
     verb.description = f"{text}; the exit status is 1 if the embedded collection cannot run"
-    verb.add_argument("--directory", default="out", help="where conditions would write (default: %(default)s)")
+    verb.add_argument(
+        "--directory", type=InputPath, default="out", help="where conditions would write (default: %(default)s)"
+    )
     text = "use this data file although its checksum is not the recorded one"
-    verb.add_argument("--accept", metavar="FILE", help=text)
+    verb.add_argument("--accept", type=InputPath, metavar="FILE", help=text)
     verb.add_argument("--online", action="store_true", help="try to reach the Hugging Face hub")
 
 

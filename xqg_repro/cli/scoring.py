@@ -6,6 +6,7 @@ import argparse
 import logging
 from typing import Any
 
+from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, summary_stream
 from xqg_repro.cli.options import add_augmentation_options, add_stage_options, add_verb, stage_settings
 
 logger = logging.getLogger(__name__)
@@ -15,9 +16,10 @@ def add_evaluate(verbs: Any, name: str) -> None:
     """Declare the verb ``evaluate``."""
     verb = add_verb(verbs, name, _evaluate, "score a TREC run, or answers, by language and on average")
     what = verb.add_mutually_exclusive_group(required=True)
-    what.add_argument("--run", dest="run_file", help="TREC run")
-    what.add_argument("--answers", metavar="FILE", help='answers as JSON: {"qid": "answer", …}')
-    verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
+    what.add_argument("--run", type=InputPath, dest="run_file", help="TREC run")
+    text = 'answers as JSON: {"qid": "answer", …}'
+    what.add_argument("--answers", type=InputPath, metavar="FILE", help=text)
+    verb.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev")
     verb.add_argument(
         "--measures",
         nargs="+",
@@ -30,19 +32,17 @@ def add_evaluate(verbs: Any, name: str) -> None:
         default="zero",
         help="missing questions score zero (default), or are skipped as the official script does",
     )
-    verb.add_argument("--output", help="also write all scores, per question too, to this JSON file")
+    text = "also write all scores, per question too, to this JSON file; - for standard output"
+    verb.add_argument("--output", type=OutputFile, help=text)
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from xqg_repro.core.stages import check_output
     from xqg_repro.core.tables import Table
     from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
     from xqg_repro.evaluation.printing import MeasureConfig, format_score
     from xqg_repro.evaluation.scores import Missing
 
     missing = Missing(args.missing)
-    if args.output:
-        check_output(args.output, args.answers or args.run_file)
     if args.answers:
         scores = evaluate_answers(args.answers, args.topics, args.measures or ["EM", "F1"], missing=missing)
     else:
@@ -58,7 +58,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     rows = []
     for measure, by_column in means.items():
         rows.append([measure, *(format_score(by_column[c], four_digits) for c in columns), str(scores.count(measure))])
-    print(Table(["measure", *columns, "questions"], rows).text())
+    print(Table(["measure", *columns, "questions"], rows).text(), file=summary_stream(args.output))
 
 
 def add_ablate(verbs: Any, name: str) -> None:
@@ -69,9 +69,9 @@ def add_ablate(verbs: Any, name: str) -> None:
     for kind, text in (("alpha", "vary α"), ("queries", "vary the number of queries per language")):
         what = add_verb(kinds, kind, _ablate, text)
         what.set_defaults(vary=kind)
-        what.add_argument("--embeddings", required=True, help="folder that encode wrote")
-        what.add_argument("--sums", required=True, help="folder that sum wrote")
-        what.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
+        what.add_argument("--embeddings", type=InputPath, required=True, help="folder that encode wrote")
+        what.add_argument("--sums", type=InputPath, required=True, help="folder that sum wrote")
+        what.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev")
         if kind == "alpha":
             what.add_argument("--alpha", type=float, nargs="+", default=[], help="values of α (default: a grid)")
             what.add_argument("--queries", type=int, default=0, help="the first N queries per language (default: all)")
@@ -117,8 +117,9 @@ def _ablate(args: argparse.Namespace) -> None:
 def add_topics(verbs: Any, name: str) -> None:
     """Declare the verb ``topics``."""
     verb = add_verb(verbs, name, _topics, "write a topic set as a TSV file, for stock Pyserini and others")
-    verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev/ar")
-    verb.add_argument("--output", required=True, help="TSV file to write: qid and text")
+    verb.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev/ar")
+    text = "TSV file to write: qid and text; - for standard output"
+    verb.add_argument("--output", type=OutputFile, required=True, help=text)
 
 
 def _topics(args: argparse.Namespace) -> None:

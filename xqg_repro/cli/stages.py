@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from xqg_repro.cli.arguments import InputFile, InputPath
 from xqg_repro.cli.options import (
     add_augmentation_options,
     add_encoder_options,
@@ -88,7 +89,7 @@ def add_sum(verbs: Any, name: str) -> None:
     from xqg_repro.core.languages import XOR_LANGUAGES
 
     verb = add_verb(verbs, name, _sum, "embed generated queries and sum them for each passage")
-    verb.add_argument("--generated", required=True, help=_GENERATED)
+    verb.add_argument("--generated", type=InputPath, required=True, help=_GENERATED)
     verb.add_argument("--languages", nargs="+", metavar="LANG", default=[*XOR_LANGUAGES], help="whose queries")
     verb.add_argument("--queries", type=int, default=5, help="queries per language (default: %(default)s)")
     verb.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries; count them")
@@ -123,10 +124,10 @@ def _sum(args: argparse.Namespace) -> None:
 def add_augment(verbs: Any, name: str) -> None:
     """Declare the verb ``augment``."""
     verb = add_verb(verbs, name, _augment, "add query sums to passage embeddings: (1-α)·p + α·Σq")
-    verb.add_argument("--embeddings", required=True, help="folder that encode wrote")
+    verb.add_argument("--embeddings", type=InputPath, required=True, help="folder that encode wrote")
     source = verb.add_mutually_exclusive_group(required=True)
-    source.add_argument("--sums", help="folder that sum wrote")
-    source.add_argument("--generated", help=f"{_GENERATED}; their sums are not stored")
+    source.add_argument("--sums", type=InputPath, help="folder that sum wrote")
+    source.add_argument("--generated", type=InputPath, help=f"{_GENERATED}; their sums are not stored")
     verb.add_argument("--alpha", type=float, default=0.01, help="α in [0, 1] (default: %(default)s, the paper's)")
     verb.add_argument("--queries", type=int, default=0, help="the first N queries per language (default: all)")
     add_augmentation_options(verb)
@@ -149,7 +150,7 @@ def _augment(args: argparse.Namespace) -> None:
 def add_index(verbs: Any, name: str) -> None:
     """Declare the verb ``index``."""
     verb = add_verb(verbs, name, _index, "build a FAISS index that Pyserini opens")
-    verb.add_argument("--embeddings", required=True, help="folder that encode or augment wrote")
+    verb.add_argument("--embeddings", type=InputPath, required=True, help="folder that encode or augment wrote")
     verb.add_argument("--factory", default="Flat", help="FAISS factory string (default: Flat, exact search)")
     add_stage_options(verb, device=False)
 
@@ -163,15 +164,15 @@ def _index(args: argparse.Namespace) -> None:
 def add_search(verbs: Any, name: str) -> None:
     """Declare the verb ``search``."""
     verb = add_verb(verbs, name, _search, "retrieve passages and write a TREC run")
-    verb.add_argument("--index", required=True, help="index folder")
+    verb.add_argument("--index", type=InputPath, required=True, help="index folder")
     text = "ir-datasets id, such as xor-mini/dev, a TSV file of qid and text, or - for standard input"
-    verb.add_argument("--topics", required=True, help=text)
+    verb.add_argument("--topics", type=InputFile, required=True, help=text)
     verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
     verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
     verb.add_argument("--nprobe", type=int, help="inverted lists to search, in an IVF index (default: the index's)")
     verb.add_argument("--ef-search", type=int, help="breadth of the search, in an HNSW index (default: the index's)")
     verb.add_argument("--threads", type=int, default=1, help="FAISS threads (default: %(default)s)")
-    add_stage_options(verb, "run file to write or replace")
+    add_stage_options(verb, "run file to write or replace; - for standard output", file=True)
     add_encoder_options(verb)
 
 
@@ -189,12 +190,12 @@ def add_read(verbs: Any, name: str) -> None:
     from xqg_repro.models.settings import ReaderConfig
 
     verb = add_verb(verbs, name, _read, "answer each question from a run's passages with a reader")
-    verb.add_argument("--run", dest="run_file", required=True, help="TREC run")
-    verb.add_argument("--topics", required=True, help="ir-datasets id, such as xor-mini/dev")
+    verb.add_argument("--run", type=InputPath, dest="run_file", required=True, help="TREC run")
+    verb.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev")
     verb.add_argument("--depth", type=int, default=1, help="passages to read per question (default: %(default)s)")
     text = "weight of the retrieval score, added to the answer's score (default: %(default)s)"
     verb.add_argument("--weight", type=float, default=0.0, help=text)
-    add_stage_options(verb, "file of answers (.json) to write")
+    add_stage_options(verb, "file of answers (.json) to write; - for standard output", file=True)
     add_settings(verb, ReaderConfig, "--reader", "readers.yaml")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
 
 
@@ -22,15 +23,16 @@ def add_train(verbs: Any, name: str) -> None:
         model = add_verb(kinds, kind, handler, text)
         model.add_argument(
             "--recipe",
+            type=InputFile,
             default=f"{kind}-mini",
             help="name of a recipe in resources/recipes, or a YAML file (default: %(default)s)",
         )
-        for option, metavar, text in (
-            ("--model", "MODEL", "folder, Hugging Face id or package:NAME to start from"),
-            ("--data", "DATA", "ir-datasets id or training file"),
-            ("--held-out-data", "DATA", "the same, for held-out measurements"),
+        for option, kind_of_input, metavar, text in (
+            ("--model", InputPath, "MODEL", "folder, Hugging Face id or package:NAME to start from"),
+            ("--data", InputFile, "DATA", "ir-datasets id or training file"),
+            ("--held-out-data", InputFile, "DATA", "the same, for held-out measurements"),
         ):
-            model.add_argument(option, metavar=metavar, help=f"{text}, instead of the recipe's")
+            model.add_argument(option, type=kind_of_input, metavar=metavar, help=f"{text}, instead of the recipe's")
         model.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
         model.add_argument("--seed", type=int, help="seed instead of the recipe's")
         add_stage_options(model, "model folder to write", device=False)
@@ -95,19 +97,21 @@ def _add_mine(kinds: Any) -> None:
     verb = kinds.add_parser("mine", help="mine hard negatives for training questions", description=text)
     verb.set_defaults(run=_mine)
     data = "ir-datasets id with judgements, such as xor-mini/train, or a .jsonl file in Tevatron's format"
-    verb.add_argument("--data", required=True, help=data)
+    verb.add_argument("--data", type=InputFile, required=True, help=data)
     verb.add_argument(
         "--collection", metavar="ID", default="", help="with a .jsonl file: ir-datasets id of the passages"
     )
     source = verb.add_mutually_exclusive_group(required=True)
-    source.add_argument("--index", metavar="FOLDER", help="retrieve with the encoder of this index folder")
-    source.add_argument("--bm25", metavar="FOLDER", help="retrieve with BM25; folder of its index, built if missing")
+    text = "retrieve with the encoder of this index folder"
+    source.add_argument("--index", type=InputPath, metavar="FOLDER", help=text)
+    text = "retrieve with BM25; folder of its index, built if missing"
+    source.add_argument("--bm25", type=OutputFolder, metavar="FOLDER", help=text)
     verb.add_argument("--depth", type=int, default=100, help="passages to retrieve per question (default: %(default)s)")
     verb.add_argument("--negatives", type=int, default=30, help="negatives to keep per question (default: %(default)s)")
     verb.add_argument(
         "--sample", type=int, metavar="SEED", help="sample them at random with this seed (default: take the first)"
     )
-    add_stage_options(verb, "training file (.jsonl) to write")
+    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
 
 
 def _mine(args: argparse.Namespace) -> None:
@@ -124,4 +128,4 @@ def _mine(args: argparse.Namespace) -> None:
         sample=args.sample,
         **stage_settings(args),
     )
-    print(mined.table().text())
+    print(mined.table().text(), file=summary_stream(args.output))

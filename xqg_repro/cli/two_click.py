@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xqg_repro.cli.arguments import Directory, InputPath, OutputFile, check_arguments
 from xqg_repro.cli.options import messages_on_stderr
-from xqg_repro.core.errors import InputError, exit_status
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.outputs import expand_home
+from xqg_repro.core.streams import exit_status
 
 if TYPE_CHECKING:
     from xqg_repro.reproduction.benchmark import Benchmark
@@ -32,18 +35,22 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     which.add_argument("--list-conditions", action="store_true", help="print the conditions' names and stop")
     shared.add_argument("--language", nargs="+", default=[], metavar="LANG", help="question languages (default: all)")
     text = "model folder or id instead of the condition's own"
-    shared.add_argument("--encoder", default="", metavar="MODEL", help=text)
+    shared.add_argument("--encoder", type=InputPath, default="", metavar="MODEL", help=text)
     study = "with --all, if the benchmark has a study"
-    shared.add_argument("--reader", nargs="+", default=[], metavar="MODEL", help=f"{study}: readers, for EM and F1")
+    shared.add_argument(
+        "--reader", type=InputPath, nargs="+", default=[], metavar="MODEL", help=f"{study}: readers, for EM and F1"
+    )
     shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{study}: paragraph languages")
-    shared.add_argument("--directory", default="out", help="everything is written below it (default: %(default)s)")
-    shared.add_argument("--dry-run", action="store_true", help="print the commands, run nothing")
+    text = "everything is written below it (default: %(default)s)"
+    shared.add_argument("--directory", type=Directory, default="out", help=text)
+    shared.add_argument("--dry-run", action="store_true", help="print the commands, check what they need, run nothing")
     shared.add_argument("--display-commands", action="store_true", help="print each command before it runs")
     shared.add_argument("--skip-eval", action="store_true", help="write runs only: read no answers, score nothing")
     shared.add_argument("--force", action="store_true", help="rebuild everything")
     text = "run nothing: score existing runs and write --output"
     shared.add_argument("--generate-report", action="store_true", help=text)
-    shared.add_argument("--output", metavar="FILE", help="also write a report: a page (.html) or Markdown (.md)")
+    text = "also write a report: a page (.html) or Markdown (.md)"
+    shared.add_argument("--output", type=OutputFile, metavar="FILE", help=text)
     return shared
 
 
@@ -53,19 +60,26 @@ def main(benchmark_name: str, arguments: Sequence[str] | None = None, execute: E
     Returns:
         0: every condition ran and no expected score failed; 1: a score failed or a run is missing; 2: an input error.
     """
-    args = parser(benchmark_name).parse_args(arguments)
 
-    def wanted(message: str) -> bool:
-        from xqg_repro.reproduction.run import COMMAND_PREFIX
+    def action() -> int:
+        args = parser(benchmark_name).parse_args(arguments)
+        check_arguments(args)
 
-        return args.display_commands or not message.startswith(COMMAND_PREFIX)
+        def wanted(message: str) -> bool:
+            from xqg_repro.reproduction.run import COMMAND_PREFIX
 
-    with messages_on_stderr(wanted):
-        return exit_status(lambda: _main(benchmark_name, args, execute))
+            return args.display_commands or not message.startswith(COMMAND_PREFIX)
+
+        with messages_on_stderr(wanted):
+            return _main(expand_home(benchmark_name), args, execute)
+
+    return exit_status(action)
 
 
 def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | None) -> int:
+    from xqg_repro.core.plots import check_matplotlib
     from xqg_repro.reproduction.benchmark import load_benchmark
+    from xqg_repro.reproduction.checks import check_plan
     from xqg_repro.reproduction.execute import execute as execute_task
     from xqg_repro.reproduction.report import Report, report_of_runs
     from xqg_repro.reproduction.run import COMMAND_PREFIX, run_condition
@@ -80,21 +94,23 @@ def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | Non
     conditions = [benchmark.condition(name) for name in args.condition or []] or list(benchmark.conditions)
     languages = tuple(dict.fromkeys(args.language))
     benchmark.topic_sets(languages)  # refuses an unknown language before anything runs
+    if args.output and args.output.endswith(".html"):
+        check_matplotlib()
     study = _study(benchmark, languages, args)
-    if args.dry_run:
-        for condition in conditions:
-            tasks = plan(benchmark, condition, args.directory, languages, args.encoder, _steps(args))
-            print(*tasks, sep="\n")
-        print(*study, sep="\n", end="\n" if study else "")
-        return 0
+    settings: dict[str, Any] = {"languages": languages, "model": args.encoder, "steps": _steps(args)}
     if args.generate_report:
         runs = Path(args.directory) / "runs"
         if not runs.is_dir():
             raise InputError("no such folder of runs", path=runs, hint="run first, or use --directory")
         _write(report_of_runs(benchmark, runs, [condition.name for condition in conditions], languages), args)
         return 0
+    tasks = [task for condition in conditions for task in plan(benchmark, condition, args.directory, **settings)]
+    if args.dry_run:
+        print(*tasks, *study, sep="\n")
+    check_plan(benchmark, conditions, [*tasks, *study], **settings)
+    if args.dry_run:
+        return 0
     forced: set[Task] | None = set() if args.force else None
-    settings: dict[str, Any] = {"languages": languages, "model": args.encoder, "steps": _steps(args)}
     report = Report(
         benchmark,
         [
@@ -135,13 +151,21 @@ def _steps(args: argparse.Namespace) -> list[Step]:
 
 def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Namespace) -> list[Task]:
     """The study, if all conditions of a benchmark that has one are to run."""
+    from xqg_repro.core.plots import check_matplotlib
+    from xqg_repro.models.settings import load_preset
+    from xqg_repro.reproduction.checks import check_model
     from xqg_repro.reproduction.tasks import study_task
+    from xqg_repro.study.settings import load_study
 
     if not benchmark.study or args.skip_eval or not args.all:
         if args.reader or args.passages:
             hint = "use --all, with a benchmark that has a study"
             raise InputError("--reader and --passages are options of the study", hint=hint)
         return []
+    check_matplotlib()
+    load_study(languages, args.passages)
+    for model in (args.encoder or load_preset(benchmark.study).model, *args.reader):
+        check_model(model)
     settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
     task = study_task(benchmark, args.directory, **settings)
     return [task.forced() if args.force else task]

@@ -11,11 +11,13 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from xqg_repro.collection.home import prepare_home
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
     import ir_datasets
 
+prepare_home()  # before any module imports ir-datasets
 
 _PARTS = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
 

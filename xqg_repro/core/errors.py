@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -23,23 +22,6 @@ class InputError(Exception):
         self.problem, self.path, self.line, self.hint = problem, path, line, hint
         where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
         super().__init__(f"{where}{problem}{f' ({hint})' if hint else ''}")
-
-
-def exit_status(action: Callable[[], int]) -> int:
-    """Run a command and return its exit status: 2 after an error, printed as one line, and 130 after an interrupt."""
-    try:
-        return action()
-    except InputError as error:
-        message = str(error)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        message = f"{error.filename}: {error.strerror}"
-    except KeyboardInterrupt:
-        print("xqg-repro: interrupted; rerun the same command to resume", file=sys.stderr)
-        return 130
-    print(f"xqg-repro: error: {message}", file=sys.stderr)
-    return 2
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

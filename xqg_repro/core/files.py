@@ -1,11 +1,13 @@
-"""Atomic writing and checksums."""
+"""Atomic writing, compression and checksums."""
 
 from __future__ import annotations
 
+import codecs
 import errno
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.core.outputs import destination, is_stream, open_stream
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,9 @@ _WRITE_FAILURES = _DISK_FULL | {
     errno.EISDIR,
     errno.ENOTDIR,
     errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EBUSY,
+    errno.EBADF,
 }
 
 
@@ -76,22 +82,52 @@ def explain_write_errors(path: Path, *others: Path) -> Iterator[None]:
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside ``path``; rename it to ``path`` only if the block ends without an error.
 
-    Text is UTF-8 with ``\\n`` line endings. A full disk, an exception or a kill never leaves a partial file under the
-    final name.
+    Text is UTF-8 with ``\\n`` line endings, and is compressed if the name ends in ``.gz``; equal content gives equal
+    bytes. A full disk, an exception or a kill never leaves a partial file under the final name. A link keeps its place
+    and its target is replaced; a stream (see :mod:`xqg_repro.core.outputs`) is written into.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
-    with explain_write_errors(path, partial):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    if is_stream(path):
+        with explain_write_errors(path), open_stream(path) as stream, _layers(stream, path, mode) as file:
+            yield file
+        return
+    target = destination(path)
+    assert isinstance(target, Path)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with explain_write_errors(path, target, partial):
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(partial, mode, encoding=encoding, newline=newline) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, path)
+            with open(partial, "wb") as bare:
+                with _layers(bare, path, mode) as file:
+                    yield file
+                bare.flush()
+                os.fsync(bare.fileno())
+            os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _layers(file: IO[bytes], path: Path, mode: str) -> Iterator[Any]:
+    """What turns text, or bytes if ``mode`` has a b, into a file's bytes."""
+    binary: Any = _Gzip(file) if path.suffix == ".gz" else file
+    yield binary if "b" in mode else codecs.getwriter("utf-8")(binary)
+    if isinstance(binary, _Gzip):
+        binary.finish()
+
+
+class _Gzip:
+    """A gzip stream without a name and a time, like those of ``gzip.compress(data, mtime=0)``."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._compressor = file, zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+
+    def write(self, data: Any) -> int:
+        self._file.write(self._compressor.compress(data))
+        return len(data)
+
+    def finish(self) -> None:
+        self._file.write(self._compressor.flush())
 
 
 def write_array(path: str | Path, array: np.ndarray) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from typing import Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, file_digest
+from xqg_repro.core.outputs import check_file, check_folder, check_writable, destination, is_same, is_stream
 from xqg_repro.core.text import Record, read_json
 from xqg_repro.core.working import remove_stale, swap, working_folder
 
@@ -172,7 +174,7 @@ def build_stage(
         InputError: ``folder`` exists, is not empty and is not a stage folder (it is never deleted), or another process
             is building it.
     """
-    shown, folder = folder, Path(folder).resolve()  # a link stays; its target is replaced
+    shown, folder = folder, check_folder(folder)  # a link stays; its target is replaced
     if existing := _existing_manifest(folder, wanted):
         if existing.identity == wanted.identity and not force:
             logger.info(f"{wanted.stage}: {shown} is up to date")
@@ -198,12 +200,20 @@ def build_file(
 ) -> Manifest:
     """Write a single file with its manifest beside it, or reuse an existing file that matches.
 
-    Like :func:`build_stage`; ``write`` writes the file, atomically, and returns counts.
+    Like :func:`build_stage`; ``write`` writes the file, atomically, and returns counts. A stream, such as standard
+    output, is always written, and gets no manifest.
     """
+    check_file(file)
     file = Path(file)
-    if not force and (manifest := _matching_manifest(file, wanted)):
-        logger.info(f"{wanted.stage}: {file} is up to date")
+    if is_stream(file):
+        manifest = replace(wanted, counts=write(file))
+        _log_written(file, manifest)
         return manifest
+    matching = _matching_manifest(file, wanted)
+    if matching and not force:
+        logger.info(f"{wanted.stage}: {file} is up to date")
+        return matching
+    check_writable(file)
     manifest_path(file).unlink(missing_ok=True)
     manifest = _write_manifest(file, wanted, write(file))
     _log_written(file, manifest)
@@ -219,13 +229,23 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
+def metadata_path(run: str | Path) -> Path:
+    """The path of a run's metadata, beside the run (see :mod:`xqg_repro.retrieval.metadata`).
+
+    >>> metadata_path("runs/run.xor-mini.xdr-mini.dev.txt.gz").name
+    'run.xor-mini.xdr-mini.dev.txt.yaml'
+    """
+    run = Path(run)
+    return run.with_name(f"{run.name.removesuffix('.gz')}.yaml")
+
+
 def _matching_manifest(file: Path, wanted: Manifest) -> Manifest | None:
     """The manifest beside a file that is intact and has the wanted identity; ``None`` otherwise."""
     path = manifest_path(file)
-    if not (file.exists() and path.exists()):
+    if not path.exists():
         return None
-    manifest = Manifest.read_as(path, hint="delete this file and rerun the same command")
-    is_intact = manifest.files.get(file.name, {}).get("sha256") == file_digest(file)
+    manifest = Manifest.read_as(path, hint="it would be replaced: choose another --output, or move this file")
+    is_intact = file.exists() and manifest.files.get(file.name, {}).get("sha256") == file_digest(file)
     return manifest if is_intact and manifest.identity == wanted.identity else None
 
 
@@ -236,15 +256,26 @@ def _write_manifest(file: Path, wanted: Manifest, counts: dict[str, int]) -> Man
     return manifest
 
 
-def check_output(output: str | Path, source: str | Path) -> None:
-    """Raise :class:`InputError` for an output that would replace its source or the source's manifest, or in ``.gz``."""
-    output, source = Path(output), Path(source)
-    if output.suffix == ".gz":
-        raise InputError("would be written without compression", path=output, hint="choose a name without .gz")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise InputError("would be replaced by its own output", path=output, hint="choose another --output")
-    if output.absolute() == manifest_path(source.absolute()):
-        raise InputError(f"is the manifest of {source.name}", path=output, hint="choose another --output")
+def check_output(output: str | Path, *inputs: str | Path, folder: bool = False) -> None:
+    """Raise :class:`InputError` for a file, or a stage ``folder``, that cannot be written or would replace an input.
+
+    An input's manifest and metadata are part of it; nothing is written into a folder that is an input.
+    """
+    (check_folder if folder else check_file)(output)
+    place = destination(output)
+    for source in filter(os.path.exists, inputs):
+        problem, real = "", Path(os.path.realpath(source))
+        target = Path(os.path.realpath(place)) if isinstance(place, Path) else Path()
+        if is_same(place, source):
+            problem = "would be replaced by its own output"
+        elif real.is_file() and any(is_same(place, beside(real)) for beside in (manifest_path, metadata_path)):
+            problem = f"belongs to the input {source}"
+        elif real.is_dir() and real in target.parents:
+            problem = f"is inside the input {source}"
+        elif folder and target in real.parents:
+            problem = f"contains the input {source}"
+        if problem:
+            raise InputError(problem, path=output, hint="choose another --output")
 
 
 def _describe(path: Path) -> dict[str, Any]:

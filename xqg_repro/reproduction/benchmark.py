@@ -7,11 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.languages import AVERAGE
+from xqg_repro.core.ids import is_id
+from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.evaluation.evaluate import parse_measures
 from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.models.settings import load_generator, load_preset
 from xqg_repro.representation.settings import Augmentation
+
+LONGEST_NAME = 100
+"""Bytes of a name that becomes part of file names."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,9 @@ class Condition:
     expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not (is_id(self.name) and _fits_into_paths(self.name)):
+            hint = f"use at most {LONGEST_NAME} letters, digits and signs, without white space and /"
+            raise InputError(f"the condition name {self.name!r} cannot be a run's tag and file name", hint=hint)
         sources = bool(self.generator) + bool(self.corpus)
         if sources != (self.augmentation is not None):
             raise InputError(
@@ -101,12 +109,23 @@ class Benchmark:
     study: str = ""
 
     def __post_init__(self) -> None:
+        if not (self.name.strip() and _fits_into_paths(self.name)):
+            hint = f"use at most {LONGEST_NAME} letters, digits and signs, without /"
+            raise InputError(f"the benchmark name {self.name!r} cannot be part of file names", hint=hint)
         for what in ("languages", "measures", "conditions"):
             if not getattr(self, what):
                 raise InputError(f"{self.name} has no {what}", hint="name at least one")
         names = [condition.name for condition in self.conditions]
         if repeated := [name for name in names if names.count(name) > 1]:
             raise InputError(f"two conditions are named {repeated[0]!r}", hint="they would share a run file")
+        for what in ("depth", "queries"):
+            if getattr(self, what) < 1:
+                raise InputError(f"{what} is {getattr(self, what)}", hint="it must be 1 or more")
+        encoders = {condition.encoder for condition in self.conditions}
+        for condition in self.conditions:
+            if condition.augmentation and condition.name in encoders:
+                problem = f"the condition {condition.name!r} has the name of an encoder"
+                raise InputError(problem, hint="its embeddings would replace the encoder's; rename the condition")
         if self.answer_measures and self.reading is None:
             raise InputError(
                 f"{', '.join(self.answer_measures)} score answers, and the benchmark reads none",
@@ -152,6 +171,10 @@ class Benchmark:
         )
 
 
+def _fits_into_paths(name: str) -> bool:
+    return name.isprintable() and "/" not in name and len(name.encode()) <= LONGEST_NAME
+
+
 def load_benchmark(name_or_path: str) -> Benchmark:
     """Read a benchmark that ships with the package, by name, or your own YAML file.
 
@@ -163,6 +186,10 @@ def load_benchmark(name_or_path: str) -> Benchmark:
         known = sorted(p.stem for p in resource("conditions").glob("*.yaml"))
         raise InputError(f"unknown benchmark {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     benchmark = parse(Benchmark, read_yaml(path), path)
+    try:
+        parse_measures(benchmark.run_measures)
+    except InputError as error:
+        raise InputError(error.problem, path=path, hint=error.hint) from None
     for condition in benchmark.conditions:
         try:
             _check_names(condition, benchmark)
@@ -174,8 +201,16 @@ def load_benchmark(name_or_path: str) -> Benchmark:
 def _check_names(condition: Condition, benchmark: Benchmark) -> None:
     """Raise :class:`InputError` if a condition names something that does not exist."""
     load_preset(condition.encoder)
-    if condition.generator:
-        load_generator(condition.generator)
+    written = load_generator(condition.generator).languages if condition.generator else XOR_LANGUAGES
+    if benchmark.keep_sums and (lacking := [code for code in XOR_LANGUAGES if code not in written]):
+        problem = f"{condition.generator} writes no queries in {' '.join(lacking)}"
+        raise InputError(problem, hint="the sums of queries need them; choose keep_sums: false")
+    if how := condition.augmentation:
+        if how.queries > benchmark.queries:
+            problem = f"adds {how.queries} queries per language of {benchmark.queries}"
+            raise InputError(problem, hint="raise the benchmark's queries")
+        if unknown := [code for code in how.languages if code not in written]:
+            raise InputError(f"adds queries in {unknown[0]!r}", hint=f"choose from: {' '.join(written)}")
     names = [other.name for other in benchmark.conditions]
     if condition.baseline and condition.baseline not in names:
         raise InputError(f"unknown baseline {condition.baseline!r}", hint=f"choose from: {', '.join(names)}")

@@ -16,6 +16,7 @@ from importlib import metadata as installed
 from importlib.util import find_spec
 from pathlib import Path
 
+from xqg_repro.collection.home import describe_home
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
@@ -149,6 +150,7 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Diagnosis
         _java(),
         _device(),
         Fact("memory", _memory()),
+        Fact("data home", describe_home()),
         Fact("disk", f"{shutil.disk_usage(parent).free / 1e9:,.0f} GB free in {parent}"),
         _hub(online),
     )

@@ -17,6 +17,7 @@ from xqg_repro.core.errors import InputError, nearest
 from xqg_repro.core.files import file_digest
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
+from xqg_repro.reproduction.checks import check_plan
 from xqg_repro.reproduction.report import Report
 from xqg_repro.reproduction.run import run_condition
 from xqg_repro.reproduction.tasks import Step, Task, plan, run_path
@@ -117,6 +118,18 @@ def regression_tasks(regression: Regression, directory: str, steps: Sequence[Ste
     return sorted(dict.fromkeys(tasks), key=lambda task: list(Step).index(task.step))
 
 
+def check_regression(
+    regression: Regression, directory: str, steps: Sequence[Step], references: str | Path = "runs"
+) -> None:
+    """Check what a regression needs, as :func:`~xqg_repro.reproduction.checks.check_plan`, and its reference runs."""
+    tasks = regression_tasks(regression, directory, steps)
+    check_plan(*conditions_of(regression), tasks, steps=steps)
+    if Step.EVALUATE in steps:
+        for name in regression.runs:
+            if not (path := Path(references) / name).exists():
+                raise InputError("no such reference run", path=path, hint="run in a checkout, or use --runs")
+
+
 def whole_command(regression: Regression) -> Task:
     """The command that runs all steps."""
     return Task("regress", {"regression": regression.name, "index": True, "search": True, "verify": True})
@@ -139,7 +152,12 @@ def regress(
 
     Returns:
         the checks; without evaluation only those of what could not be run.
+
+    Raises:
+        InputError: as :func:`check_regression`, unless there is nothing to run.
     """
+    if {*steps} - {Step.EVALUATE}:
+        check_regression(regression, directory, steps, references)
     benchmark, conditions = conditions_of(regression)
     outcomes = [run_condition(benchmark, condition, directory, steps=steps) for condition in conditions]
     if Step.EVALUATE not in steps:

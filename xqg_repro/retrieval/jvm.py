@@ -91,12 +91,14 @@ def ready() -> Runtime:
     os.environ.setdefault("OPENAI_API_KEY", "unused-placeholder")
     runtime = find_runtime()
     os.environ["JAVA_HOME"] = str(runtime.home)
-    if "jnius" not in sys.modules and not runtime.has_vector:
-        # Pyserini always adds the vector module. It leaves a running JVM and its class path alone, so start one here.
+    if "jnius" not in sys.modules:
         import jnius_config
 
-        jnius_config.set_classpath(*_anserini_jars())
-        import jnius  # noqa: F401  (its import starts the JVM)
+        jnius_config.add_options("-Xrs")  # leaves SIGINT, SIGTERM and SIGHUP to Python
+        if not runtime.has_vector:
+            # Pyserini always adds the vector module. It leaves a running JVM and its class path alone, so start one.
+            jnius_config.set_classpath(*_anserini_jars())
+            import jnius  # noqa: F401  (its import starts the JVM)
     return runtime
 
 

@@ -20,7 +20,7 @@ from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.settings import read_yaml
-from xqg_repro.core.stages import Manifest
+from xqg_repro.core.stages import Manifest, metadata_path
 
 PACKAGES = ("torch", "transformers", "faiss-cpu", "pyserini", "ir-datasets", "ir-measures")
 """The packages whose versions are recorded."""
@@ -38,16 +38,6 @@ class Measurement(NamedTuple):
     date: str = ""
     commit: str = ""
     hardware: str = ""
-
-
-def metadata_path(run: str | Path) -> Path:
-    """The path of a run's metadata.
-
-    >>> metadata_path("runs/run.xor-mini.xdr-mini.dev.txt.gz").name
-    'run.xor-mini.xdr-mini.dev.txt.yaml'
-    """
-    run = Path(run)
-    return run.with_name(f"{run.name.removesuffix('.gz')}.yaml")
 
 
 def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = None) -> Path:
@@ -105,7 +95,9 @@ def read_measurement(run: str | Path) -> Measurement:
         hardware = f"{cpu['model']}, {cpu['number of cores']} cores"
         return Measurement(str(described["date"]), described["implementation"]["source"]["commit"], hardware)
     except (KeyError, TypeError) as error:
-        raise InputError(f"is not a run's metadata: {error}", path=path, hint="make the run again") from None
+        raise InputError(
+            f"is not a run's metadata: {error}", path=path, hint="make the run again, or move this file"
+        ) from None
 
 
 def commit(apart_from: str = "") -> str:

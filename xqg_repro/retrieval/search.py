@@ -12,6 +12,8 @@ from typing import Any
 from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, file_digest
+from xqg_repro.core.ids import check_id
+from xqg_repro.core.outputs import is_stream
 from xqg_repro.core.stages import MANIFEST, Manifest, build_file, check_output, fingerprint
 from xqg_repro.models.encoder import QueryEncoder
 from xqg_repro.models.loading import model_fingerprint
@@ -20,7 +22,7 @@ from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.factory import faiss_reason
 from xqg_repro.retrieval.index import INDEX_AGAIN, open_index
-from xqg_repro.retrieval.metadata import write_metadata
+from xqg_repro.retrieval.metadata import read_measurement, write_metadata
 from xqg_repro.retrieval.parameters import set_parameters, widening
 from xqg_repro.retrieval.runfile import Hit, Run, write_run
 
@@ -67,6 +69,9 @@ def search(
     check_output(output, index)
     if depth < 1:
         raise InputError(f"a search depth of {depth} retrieves nothing", hint="retrieve at least one passage")
+    check_id(tag, output)
+    if not is_stream(output):
+        read_measurement(output)  # another program's file of that name is not replaced
     given = {key: value for key, value in (("nprobe", nprobe), ("ef_search", ef_search)) if value is not None}
     stored = open_index(index)
     set_parameters(stored, given, index)
@@ -86,7 +91,8 @@ def search(
             set_parameters(searcher.index, given, index)
         run = _retrieve(searcher, queries, min(depth, stored.ntotal), threads, index)
         write_run(run, path, tag)
-        write_metadata(path, wanted, _index_manifest(index))
+        if not is_stream(path):
+            write_metadata(path, wanted, _index_manifest(index))
         return {"questions": len(run), **_count_short(run, min(depth, stored.ntotal), widening(stored))}
 
     build_file(output, wanted, write, force=force)

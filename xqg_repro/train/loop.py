@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
-from xqg_repro.core.stages import Manifest
+from xqg_repro.core.stages import Manifest, check_output
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.retrieval.metadata import commit
 from xqg_repro.train import distributed
@@ -85,6 +85,7 @@ def train_folder(
     """
     if importlib.util.find_spec("accelerate") is None:
         raise InputError("training needs the package accelerate", hint="pip install 'xqg_repro[train]'")
+    check_output(output, *filter(None, (recipe.model, recipe.data, recipe.held_out_data)), folder=True)
     if distributed.get_rank():  # only rank 0 reports progress
         logging.getLogger("xqg_repro").setLevel(logging.WARNING)
     split, wanted = plan(recipe)

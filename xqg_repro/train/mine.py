@@ -29,6 +29,7 @@ from xqg_repro.collection.topics import write_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, file_digest
 from xqg_repro.core.ids import check_id
+from xqg_repro.core.outputs import is_stream
 from xqg_repro.core.progress import track
 from xqg_repro.core.stages import Manifest, build_file, build_stage, check_output, fingerprint
 from xqg_repro.core.tables import Table
@@ -156,7 +157,7 @@ def _check_arguments(
     if not 1 <= negatives <= depth:
         problem = f"cannot keep {negatives} negatives of {depth} retrieved passages"
         raise InputError(problem, hint="keep at least 1 and at most --depth")
-    if output.suffix != ".jsonl":
+    if output.suffix != ".jsonl" and not is_stream(output):
         raise InputError("the name of a training file must end in .jsonl", path=output)
     check_output(output, data)
     if data.endswith(".jsonl") and not passages:
