@@ -38,7 +38,8 @@ def test_identities_are_those_of_the_old_version() -> None:
 def make_old(folder: Path, parameters: dict[str, Any]) -> bytes:
     """Write a folder's manifest as the old version did, with that version's parameters; return the file's content."""
     manifest = json.loads((folder / MANIFEST).read_text())
-    manifest.pop("docids", None)
+    for newer in ("docids", "digest"):
+        manifest.pop(newer, None)
     manifest["parameters"] = parameters
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
     return (folder / MANIFEST).read_bytes()

@@ -107,8 +107,16 @@ def test_a_bad_manifest_is_named_and_nothing_is_built(out: Path, text: bytes) ->
 
 def test_a_manifest_contains_no_time_and_no_host(out: Path) -> None:
     stored = json.loads((out / MANIFEST).read_text())
-    assert set(stored) == {"stage", "parameters", "inputs", "counts", "files", "format"}
+    assert set(stored) == {"stage", "parameters", "inputs", "counts", "files", "format", "digest"}
     assert all(set(entry) == {"bytes", "sha256"} for entry in stored["files"].values())
+
+
+def test_a_changed_manifest_is_refused(out: Path) -> None:
+    text = (out / MANIFEST).read_text()
+    (out / MANIFEST).write_text(text.replace('"counts": {', '"counts": {\n  "more": 1,'))
+    with pytest.raises(InputError, match="changed after it had been written") as caught:
+        Manifest.read(out)
+    assert caught.value.path == out / MANIFEST
 
 
 def test_the_digest_of_the_docids_is_that_of_all_shards_in_order(tmp_path: Path) -> None:

@@ -98,11 +98,11 @@ def test_unusual_passages_are_read(read: Callable[..., Outcome], data: bytes) ->
         (b"1\ta\tT\n1\tb\tT\n", ":3: expected the id 2, got '1'"),
         (b"one\ta\tT\n", ":2: expected the id 1"),
         (b"1\ta\tT\textra\n", ":2: expected 3 columns"),
-        (b"", ""),
+        (b"", ": holds no passages"),
     ],
 )
 def test_bad_passages_are_named(read: Callable[..., Outcome], rows: bytes, problem: str) -> None:
-    read(b"id\ttext\ttitle\n" + rows).refused(f"{NAME}{problem}" if problem else "xor-tydi has no passages")
+    read(b"id\ttext\ttitle\n" + rows).refused(f"{NAME}{problem}")
 
 
 def test_encodings_are_named(read: Callable[..., Outcome], faults: Path) -> None:

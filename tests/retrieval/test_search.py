@@ -157,11 +157,15 @@ def test_metadata_lie_beside_a_run_and_stay_while_it_is_reused(index: Path, run:
     path = metadata_path(run(index, tag="mine"))
     described = yaml.safe_load(path.read_text())
     assert (described["tag"], described["method"]["retrieval"][0]["depth"]) == ("mine", 5)
-    path.write_text("kept: true\n")
+    changed = path.read_text().replace("date: '", "date: '1")
+    path.write_text(changed)
     run(index, tag="mine")
-    assert path.read_text() == "kept: true\n"
+    assert path.read_text() == changed
     run(index, tag="mine", force=True)
-    assert yaml.safe_load(path.read_text())["tag"] == "mine"
+    assert path.read_text() != changed
+    path.write_text("another: program's\n")
+    with pytest.raises(InputError, match="not a run's metadata"):
+        run(index, tag="mine", force=True)
 
 
 # the encoder

@@ -73,6 +73,7 @@ class Manifest:
     def write_as(self, path: Path) -> None:
         """Write the manifest to any path, such as beside a single file."""
         content = {key: value for key, value in self.__dict__.items() if key != "docids" or value}
+        content["digest"] = digest(content)
         with atomic_write(path) as file:
             json.dump(content, file, ensure_ascii=False, indent=1, sort_keys=True)
             file.write("\n")
@@ -91,6 +92,9 @@ class Manifest:
         """The manifest at any path; :class:`InputError` if it is not what :meth:`write_as` writes."""
         try:
             content = Record(read_json(path, "manifest"), path)
+            written = content.value.pop("digest", None)  # older manifests have none
+            if written is not None and written != digest(content.value):
+                raise content.error("it was changed after it had been written")
             cls._check(content)
         except InputError as error:
             problem = f"cannot be read as a manifest: {error.problem}"
