@@ -51,10 +51,18 @@ def load(dataset_id: str, needs: Sequence[str] = ()) -> ir_datasets.Dataset:
         raise InputError(f"ir-datasets has no dataset {dataset_id!r}", hint=hint) from None
     for part in needs:
         if not dataset.has(part):
-            subsets = [name for name in ir_datasets.registry if name.startswith(f"{dataset_id}/")][:3]
-            hint = f"name a subset, such as {', '.join(subsets)}" if subsets else "name another dataset"
+            parts = [f"{dataset_id}/{name}" for name in subsets(dataset_id)[:3]]
+            hint = f"name a subset, such as {', '.join(parts)}" if parts else "name another dataset"
             raise InputError(f"{dataset_id} has no {_PARTS[part]}", hint=hint)
     return dataset
+
+
+def subsets(dataset_id: str) -> list[str]:
+    """What may follow the id and a slash in another id, such as ``fi`` after ``xor-mini/dev``."""
+    import ir_datasets
+
+    start = f"{dataset_id}/"
+    return [name.removeprefix(start) for name in ir_datasets.registry if name.startswith(start)]
 
 
 def fingerprint(dataset: Any, kind: str) -> str:

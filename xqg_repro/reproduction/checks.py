@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro import collection
-from xqg_repro.core.errors import InputError
+from xqg_repro.core.errors import InputError, nearest
+from xqg_repro.core.languages import LANGUAGE_NAMES
 from xqg_repro.core.stages import check_output
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
 from xqg_repro.models.loading import PACKAGED, resolve_model
@@ -46,8 +47,9 @@ def check_plan(
                 _check_local(condition.corpus, query_files)
     if Step.READ in steps and benchmark.reading:
         check_model(load_reader(benchmark.reading.reader).model)
-    for topics in benchmark.topic_sets(languages):
+    for topics, asked in benchmark.topic_sets(languages).items():
         _check_topics(benchmark, topics, collection.load(topics, needs=["queries"]))
+        _check_languages(topics, asked)
     for task in tasks:
         check_output(task.options["output"], folder=task.verb not in _FILES)
 
@@ -73,3 +75,10 @@ def _check_topics(benchmark: Benchmark, topics: str, dataset: Any) -> None:
         raise InputError(problem, hint="measure R2kt and R5kt instead")
     if needs_answers and "answers" not in getattr(dataset.queries_cls(), "_fields", ("answers",)):
         raise InputError(f"{topics} has no answers, which {', '.join(needs_answers)} need")
+
+
+def _check_languages(topics: str, languages: Iterable[str]) -> None:
+    """Raise :class:`InputError` if topics that have a subset for each language have none for one of these."""
+    known = [name for name in collection.subsets(topics) if name in LANGUAGE_NAMES]
+    if known and (unknown := [code for code in languages if code not in known]):
+        raise InputError(f"{topics} has no questions in {unknown[0]!r}", hint=nearest(unknown[0], known))
