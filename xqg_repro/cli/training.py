@@ -104,8 +104,7 @@ def _add_mine(kinds: Any) -> None:
     source = verb.add_mutually_exclusive_group(required=True)
     text = "retrieve with the encoder of this index folder"
     source.add_argument("--index", type=InputPath, metavar="FOLDER", help=text)
-    text = "retrieve with BM25; folder of its index, built if missing"
-    source.add_argument("--bm25", type=OutputFolder, metavar="FOLDER", help=text)
+    source.add_argument("--bm25", type=OutputFolder, metavar="FOLDER", help="with this BM25 index, built if missing")
     verb.add_argument("--depth", type=int, default=100, help="passages to retrieve per question (default: %(default)s)")
     verb.add_argument("--negatives", type=int, default=30, help="negatives to keep per question (default: %(default)s)")
     verb.add_argument(

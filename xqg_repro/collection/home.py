@@ -28,7 +28,12 @@ def prepare_home() -> None:
         if value := os.environ.get(variable):
             os.environ[variable] = os.path.expanduser(value)
     home = Path(os.environ.get(HOME) or os.path.join(os.path.expanduser("~"), ".ir_datasets"))
-    if not (reason := unwritable(home.absolute())):
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        reason = unwritable(home)
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if not reason:
         return
     stand_in = Path(tempfile.mkdtemp(prefix=_STAND_IN))
     atexit.register(shutil.rmtree, stand_in, ignore_errors=True)
