@@ -39,7 +39,7 @@ from xqg_repro.representation.settings import Aggregate, Augmentation
         (GeneratorConfig, {"precision": "int8"}, "precision is 'int8'"),
         (Augmentation, {"alpha": 2}, "α is 2.0"),
         (Augmentation, {"alpha": -0.1}, "α is -0.1"),
-        (Augmentation, {"alpha": float("nan")}, "α is nan"),
+        (Augmentation, {"alpha": float("nan")}, "alpha is .*not a number"),
         (Augmentation, {"aggregate": "max"}, "aggregate is 'max' .*sum, mean"),
         (Augmentation, {"queries": -1}, "-1 queries"),
     ],

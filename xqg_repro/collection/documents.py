@@ -50,7 +50,7 @@ def check_documents(dataset: Any) -> None:
 
     :class:`InputError` if it has no documents, one fails :func:`check_document`, or a docid occurs twice.
     """
-    name, hashes = dataset.dataset_id(), array("q")  # eight bytes a document, as there may be millions
+    name, hashes = _name(dataset), array("q")  # eight bytes a document, as there may be millions
     for doc in track(dataset.docs_iter(), dataset.docs_count(), "check", "passages"):
         try:
             hashes.append(hash(check_document(doc).doc_id))
@@ -78,7 +78,7 @@ def passage_shards(dataset: Any, folder: Path, size: int, suffix: str = ".npy") 
 
 def check_questions(dataset: Any) -> Iterator[Any]:
     """Yield a dataset's questions; :class:`InputError` if one has a bad or repeated qid or answers, or is blank."""
-    name, seen = dataset.dataset_id(), set()
+    name, seen = _name(dataset), set()
     for query in dataset.queries_iter():
         qid, text = query.query_id, query.default_text()
         _check_name("qid", qid, f"{name}: ")
@@ -99,6 +99,11 @@ def check_questions(dataset: Any) -> Iterator[Any]:
 def question_texts(dataset: Any) -> dict[str, str]:
     """Qid → text of a dataset's questions, checked as by :func:`check_questions`."""
     return {query.query_id: query.default_text() for query in check_questions(dataset)}
+
+
+def _name(dataset: Any) -> str:
+    """The id of a dataset, as messages name it; an unregistered one has none."""
+    return getattr(dataset, "dataset_id", lambda: "the collection")()
 
 
 def _check_name(kind: str, name: Any, where: str = "") -> None:
