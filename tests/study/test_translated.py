@@ -82,7 +82,10 @@ def _replace_parameters(**changes: Any) -> Change:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (lambda folder, items: items[2]["translations"].pop("ar"), "the translation of 1-0 into ar is missing"),
+        (
+            lambda folder, items: [items[2]["translations"].pop("ar"), items[2].pop("unfinished", None)],
+            "the translation of 1-0 into ar is missing",
+        ),
         (lambda folder, items: items.pop(), "the translation of 5-1 into ar is missing"),
         (lambda folder, items: items[2]["translations"].update(th=" "), "the translation of 1-0 into th is empty"),
         (_replace(inputs={"collection": "other"}), "translations of another version of xquad/en"),
