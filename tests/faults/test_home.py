@@ -38,6 +38,7 @@ def test_the_embedded_collection_needs_no_home(environment: dict[str, str], tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "q.tsv"]
 
 
+@pytest.mark.integration
 def test_the_doctor_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     environment = {**os.environ, **{name: str(tmp_path / "file" / name) for name in VARIABLES}}
@@ -46,6 +47,7 @@ def test_the_doctor_goes_on(tmp_path: Path) -> None:
     assert "data home" in done.stdout and "temporary, as ir-datasets' own cannot be written" in done.stdout
 
 
+@pytest.mark.integration
 def test_stages_need_no_home(tmp_path: Path, mini_data: Mini, config: object, tiny_model: Path) -> None:
     from xqg_repro.representation import encode
     from xqg_repro.retrieval import build_index

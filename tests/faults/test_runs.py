@@ -108,6 +108,7 @@ def test_a_run_over_all_languages_is_scored_in_one(verb: Verb, runs: tuple[Path,
     assert re.search(LEFT_OUT, outcome.stderr)
 
 
+@pytest.mark.integration
 def test_compare_and_submit_leave_them_out_too(verb: Verb, runs: tuple[Path, Path], tmp_path: Path) -> None:
     outcome = verb("compare", *runs, "--topics", "xor-mini/dev/fi", "--measures", "R@5")
     assert outcome.status == 0 and outcome.stderr.count("left out 1,200 questions") == 2

@@ -61,6 +61,7 @@ def test_the_first_lines_can_be_taken(shell: Shell) -> None:
     assert shell(f"{CHECK} 2>&1 | true; exit ${{PIPESTATUS[0]}}")[0] == 141
 
 
+@pytest.mark.integration
 def test_the_shared_run_ends_quietly(shell: Shell, faults: Path) -> None:
     scored = f"{PROGRAM} evaluate --run {faults}/run_ok.txt --topics xor-mini/dev"
     status, errors = shell(f"{scored} | true; exit ${{PIPESTATUS[0]}}")
@@ -129,6 +130,7 @@ def kill(words: list[str], number: signal.Signals, ready: Callable[[int], bool])
     ("number", "status", "word"),
     [(signal.SIGTERM, -15, "terminated"), (signal.SIGHUP, -1, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
+@pytest.mark.integration
 def test_a_signal_ends_an_encoding_that_can_be_resumed(
     tmp_path: Path, mini_data: Mini, tiny_model: Path, number: signal.Signals, status: int, word: str
 ) -> None:
@@ -144,6 +146,7 @@ def test_a_signal_ends_an_encoding_that_can_be_resumed(
     assert output.exists() and not partial.exists()
 
 
+@pytest.mark.integration
 def test_a_signal_ends_a_search_after_java_has_started(tmp_path: Path, mini_data: Mini, config: object) -> None:
     from xqg_repro.representation import encode
     from xqg_repro.retrieval import build_index

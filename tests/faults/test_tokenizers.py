@@ -256,6 +256,7 @@ def test_what_decides_the_output_is_fetched_and_identified(hub: Path, tiny_model
     assert (Path(second) / "pytorch_model.bin").exists()
 
 
+@pytest.mark.integration
 def test_a_model_with_spm_model_alone_is_encoded_from_the_hub(
     hub: Path, mini_data: Mini, spm_model: Callable[[int], Path], verb: Verb, tmp_path: Path
 ) -> None:
