@@ -28,13 +28,7 @@ def add_regress(verbs: Any, name: str) -> None:
 
 
 def _regress(args: argparse.Namespace) -> int:
-    from xqg_repro.reproduction.regress import (
-        check_regression,
-        load_regression,
-        regress,
-        regression_names,
-        regression_tasks,
-    )
+    from xqg_repro.reproduction import regress
     from xqg_repro.reproduction.tasks import Step
     from xqg_repro.reproduction.verdict import Check, Verdict
 
@@ -43,14 +37,13 @@ def _regress(args: argparse.Namespace) -> int:
     if not steps:
         raise InputError("nothing to do", hint="give one or more of --index --search --verify")
     failed = 0
-    for regression in map(load_regression, regression_names() if args.all else args.regression):
-        if args.dry_run:
-            print(*regression_tasks(regression, args.directory, steps), sep="\n")
+    for regression in map(regress.load_regression, regress.regression_names() if args.all else args.regression):
         try:
             if args.dry_run:
-                check_regression(regression, args.directory, steps, args.runs)
+                print(*regress.regression_tasks(regression, args.directory, steps), sep="\n")
+                regress.check_regression(regression, args.directory, steps, args.runs)
                 continue
-            checks = regress(regression, args.directory, steps, references=args.runs)
+            checks = regress.regress(regression, args.directory, steps, references=args.runs)
         except InputError as error:  # a missing model must not keep the other regressions from running
             if not args.all:
                 raise

@@ -12,8 +12,7 @@ from typing import IO
 
 from xqg_repro.core.errors import InputError
 
-CLOSED_PIPE = 128 + 13
-"""Exit status after the reader of standard output has gone: what a shell reports of tools that SIGPIPE ends."""
+CLOSED_PIPE = 128 + 13  # what a shell reports of tools that SIGPIPE ends
 
 
 def exit_status(action: Callable[[], int | None]) -> int:
@@ -27,11 +26,10 @@ def exit_status(action: Callable[[], int | None]) -> int:
         try:
             status, message = action() or 0, ""
         except SystemExit:  # of argparse, which has printed its message
-            failure = _flush_stdout()
+            status, message = _flush_stdout() or (0, "")
             _flush(sys.stderr)
-            if failure is None:
+            if not status:
                 raise
-            status, message = failure
         except BaseException as error:
             if not received and not isinstance(error, KeyboardInterrupt | InputError | OSError):
                 raise
@@ -59,8 +57,7 @@ def _explain(error: BaseException, received: list[int]) -> tuple[int, str]:
 
 def _flush_stdout() -> tuple[int, str] | None:
     """Write what standard output holds back; exit status and message if that fails."""
-    error = _flush(sys.stdout)
-    if error is None:
+    if (error := _flush(sys.stdout)) is None:
         return None
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE, ""
@@ -68,10 +65,7 @@ def _flush_stdout() -> tuple[int, str] | None:
 
 
 def _flush(stream: IO[str]) -> Exception | None:
-    """Write what a standard stream holds back; if that fails, drop it and return the error.
-
-    Otherwise Python would try again as it exits, and complain.
-    """
+    """Write what a standard stream holds back, or drop it, as Python would try again at its exit; return the error."""
     try:
         stream.flush()
     except (OSError, ValueError) as error:
@@ -103,8 +97,7 @@ def _repair_streams() -> None:
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
-            mode = "r" if name == "stdin" else "w"
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
