@@ -7,8 +7,11 @@ Regression pages and two-click pages are generated whole. In other pages, genera
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -112,6 +115,17 @@ def fine_tuning(_: str) -> str:
     return "\n\n".join(parts)
 
 
+def model_kinds(_: str) -> str:
+    """Which kinds of models each verb takes; tried in a process of its own, with a home of its own for ir-datasets."""
+    script = Path(__file__).with_name("model_table.py")
+    with tempfile.TemporaryDirectory() as home:
+        environment = {**os.environ, "IR_DATASETS_HOME": home, "PYTHONPATH": str(Path(__file__).parents[1])}
+        process = subprocess.run(
+            [sys.executable, script], env=environment, stdout=subprocess.PIPE, text=True, check=True
+        )
+    return process.stdout.strip()
+
+
 def claims(benchmark_name: str) -> str:
     """The paper's claims, checked on the reference runs of a benchmark."""
     return claims_table(report_of_runs(load_benchmark(benchmark_name), "runs").evidence).markdown()
@@ -182,6 +196,7 @@ _PARTS = {
     "regressions": regressions,
     "runs": reference_runs,
     "claims": claims,
+    "models": model_kinds,
     "summary": summary,
     "files": data_files,
     "topics": topic_files,

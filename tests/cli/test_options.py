@@ -60,7 +60,8 @@ def test_options_override_a_preset_or_the_index() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "problem"), [("--encoder ./e", "--pooling is required"), ("--pooling mean", "--pooling needs a model")]
+    ("line", "problem"),
+    [("--encoder package:xdr-mini", "--pooling is required"), ("--pooling mean", "--pooling needs a model")],
 )
 def test_settings_without_their_model_or_pooling_are_refused(line: str, problem: str) -> None:
     with pytest.raises(InputError, match=problem):

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY, Reproduction
 from documented import COMMANDS
+from tiny_models import write_model
 
 from xqg_repro import cli, collection
 from xqg_repro.cli import two_click
@@ -96,6 +97,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory, resources: Path) -> Path:
     folder = tmp_path_factory.mktemp("documented")
     for name, shipped in (("encoder", "xdr-mini"), ("generator", "xqg-mini")):
         shutil.copytree(resource("models", shipped), folder / "path" / "to" / name)
+    write_model("sentence-transformers, Dense", folder / "path" / "to" / "sentence-transformer")
     with datasets_of(resources), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert two_click.main("xor-mini", ["--condition", "xdr-mini", "xdr-mini-xqg", "--skip-eval"]) == 0

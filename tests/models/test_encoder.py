@@ -33,7 +33,7 @@ def plain(config: EncoderConfig, text: str, max_length: int) -> np.ndarray:
     ids = torch.tensor([tokenizer(text, truncation=True, max_length=max_length)["input_ids"]])
     with torch.no_grad():
         states = model(input_ids=ids).last_hidden_state[0].numpy()
-    vector = states[0] if config.pooling is Pooling.CLS else states.mean(0)
+    vector = {Pooling.CLS: states[0], Pooling.LAST: states[-1], Pooling.MEAN: states.mean(0)}[config.pooling]
     return vector / np.linalg.norm(vector) if config.normalize else vector
 
 
@@ -135,8 +135,8 @@ def test_an_embedding_that_is_not_a_number_names_the_text(
 ) -> None:
     pool = module.pool
 
-    def spoil_the_longest(states: Any, mask: Any, config: EncoderConfig) -> Any:
-        vectors = pool(states, mask, config)
+    def spoil_the_longest(states: Any, mask: Any, *more: Any) -> Any:
+        vectors = pool(states, mask, *more)
         vectors[int(mask.sum(1).argmax())] = float("nan")
         return vectors
 

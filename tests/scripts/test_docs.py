@@ -30,8 +30,9 @@ def in_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def marked(page: Path) -> Any:
-    """The claims are checked on all reference runs, which takes a while."""
-    return pytest.param(page, marks=[pytest.mark.integration] if page.name == "claims.md" else [])
+    """The claims are checked on all reference runs, and all kinds of models are tried, which takes a while."""
+    slow = page.name in ("claims.md", "add-a-model.md")
+    return pytest.param(page, marks=[pytest.mark.integration] if slow else [])
 
 
 @pytest.mark.parametrize("page", map(marked, PAGES), ids=str)

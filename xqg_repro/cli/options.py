@@ -184,14 +184,18 @@ def encoder_config(args: argparse.Namespace, base: EncoderConfig | None = None) 
     """The encoder that the options describe; ``base`` are the settings that made an index.
 
     Raises:
-        InputError: ``--encoder`` without ``--pooling``: pooling is never guessed.
+        InputError: ``--encoder`` without ``--pooling``, which its folder does not say either: pooling is never guessed.
     """
+    from xqg_repro.models.agreement import complete_settings, resolve_prompts
     from xqg_repro.models.settings import EncoderConfig, load_preset
 
-    if hasattr(args, "model") and not hasattr(args, "pooling") and not hasattr(args, "preset") and base is None:
-        hint = "--pooling cls or mean, and whatever else the model's authors say; or use a --preset"
-        raise InputError("--pooling is required with --encoder", hint=hint)
-    return chosen_settings(args, EncoderConfig, load_preset, "--encoder", base)
+    if hasattr(args, "model") and not hasattr(args, "preset") and base is None:
+        vars(args).update(complete_settings(given_settings(args, EncoderConfig)))
+        if not hasattr(args, "pooling"):
+            hint = "--pooling cls or mean, and whatever else the model's authors say; or use a --preset"
+            raise InputError("--pooling is required with --encoder", hint=hint)
+    config = chosen_settings(args, EncoderConfig, load_preset, "--encoder", base)
+    return config and resolve_prompts(config)
 
 
 def required_encoder(args: argparse.Namespace) -> EncoderConfig:

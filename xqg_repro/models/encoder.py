@@ -1,7 +1,8 @@
 """Dense encoders over any Hugging Face encoder, and a plug-in for Pyserini's dense searcher.
 
 ``p = pool(LM(passage_prefix + title + title_separator + text))`` and ``q = pool(LM(query_prefix + question))`` with
-one shared language model; the score of a passage is their inner product. The default
+one shared language model; the score of a passage is their inner product. A model's folder may have further layers,
+which map what is pooled (see :mod:`xqg_repro.models.projection`). The default
 :class:`~xqg_repro.models.settings.EncoderConfig` is Tevatron's encoding, which the paper uses.
 
 Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``). :class:`QueryEncoder` has both,
@@ -10,31 +11,49 @@ but does not import Pyserini, so encoding needs no Java.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.models.loading import TOKENS_PER_BATCH, check_length, open_model, token_batches
+from xqg_repro.models.agreement import check_settings, read_layout
+from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
+from xqg_repro.models.loading import TOKENS_PER_BATCH, open_model, token_batches
 from xqg_repro.models.settings import EncoderConfig, Pooling
+from xqg_repro.models.vocabulary import lower_case
 
 if TYPE_CHECKING:
     import torch
 
 TEXTS_PER_BLOCK = 65536
 
+Project = Callable[["torch.Tensor"], "torch.Tensor"]
+"""Maps pooled vectors (batch, hidden size) to (batch, dimension)."""
 
-def pool(states: torch.Tensor, mask: torch.Tensor, config: EncoderConfig) -> torch.Tensor:
-    """Pool token vectors (batch, tokens, dimension), with attention mask (batch, tokens), to (batch, dimension)."""
+
+def pool(
+    states: torch.Tensor,
+    mask: torch.Tensor,
+    config: EncoderConfig,
+    project: Project | None = None,
+) -> torch.Tensor:
+    """Pool token vectors (batch, tokens, size), with attention mask (batch, tokens), to (batch, dimension).
+
+    ``project`` maps pooled vectors (batch, size), before they are normalised, to (batch, dimension).
+    """
     import torch
 
     if config.pooling is Pooling.CLS:
         pooled = states[:, 0]
+    elif config.pooling is Pooling.LAST:
+        pooled = states[torch.arange(len(states), device=states.device), mask.sum(1) - 1]
     else:
         weights = mask.unsqueeze(-1).to(states.dtype)
         pooled = (states * weights).sum(1) / weights.sum(1)
+    if project is not None:
+        pooled = project(pooled)
     return torch.nn.functional.normalize(pooled, dim=-1) if config.normalize else pooled
 
 
@@ -55,29 +74,40 @@ class TextEncoder:
             ``None`` takes a default that suits the device.
 
     Raises:
-        InputError: as :func:`~xqg_repro.models.loading.open_model`; or a maximum length is beyond the model's.
+        InputError: as :func:`~xqg_repro.models.loading.open_model`; the settings differ from what the model's folder
+            says (see :mod:`xqg_repro.models.agreement`); or a maximum length is beyond the model's.
     """
 
     def __init__(self, config: EncoderConfig, device: str | None = None, tokens_per_batch: int | None = None) -> None:
+        from xqg_repro.models.projection import load_projection
+
         self.config = config
         folder, self._tokenizer, self._model, self.device = open_model(config.model, config.precision, device)
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
+        layout = read_layout(folder)
+        check_settings(config, layout)
+        if layout.lower_case:
+            lower_case(self._tokenizer)
         longest = max(config.query_max_length, config.passage_max_length)
-        check_length(self._tokenizer, self._model, longest, folder)
+        check_length(self._tokenizer, read_with_encoder(self._model), longest, folder)
+        hidden_size = check_encoder(self._tokenizer, self._model, folder)
+        self._projection = load_projection(layout, self._model, hidden_size, self.device)
+        self._dimension = self._projection.dimension if self._projection else hidden_size
 
     @property
     def dimension(self) -> int:
         """Number of components of an embedding."""
-        return int(self._model.config.hidden_size)
+        return self._dimension
 
     def encode_queries(self, queries: Sequence[str]) -> np.ndarray:
         """Embed questions; float32, shape (len(queries), dimension)."""
-        return self._encode([self.config.query_prefix + query for query in queries], self.config.query_max_length)
+        return self._encode(len(queries), self.query_batches(queries))
 
     def encode_passages(self, titles: Sequence[str | None], texts: Sequence[str]) -> np.ndarray:
         """Embed passages; float32, shape (len(texts), dimension)."""
         passages = [passage_text(title, text, self.config) for title, text in zip(titles, texts, strict=True)]
-        return self._encode(passages, self.config.passage_max_length)
+        project = self._projection.passage if self._projection else None
+        return self._encode(len(passages), self._batches(passages, self.config.passage_max_length, project))
 
     def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Embed any number of questions without keeping the vectors, in an order that depends only on the questions.
@@ -85,15 +115,19 @@ class TextEncoder:
         Yields:
             positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension).
         """
-        return self._batches((self.config.query_prefix + query for query in queries), self.config.query_max_length)
+        texts = (self.config.query_prefix + query for query in queries)
+        project = self._projection.query if self._projection else None
+        return self._batches(texts, self.config.query_max_length, project)
 
-    def _encode(self, texts: Sequence[str], max_length: int) -> np.ndarray:
-        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
-        for positions, batch in self._batches(texts, max_length):
+    def _encode(self, count: int, batches: Iterator[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+        vectors = np.empty((count, self.dimension), dtype=np.float32)
+        for positions, batch in batches:
             vectors[positions] = batch
         return vectors
 
-    def _batches(self, texts: Iterable[str], max_length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _batches(
+        self, texts: Iterable[str], max_length: int, project: Project | None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Positions and embeddings of batches of similar length, sorted per block to keep only its tokens in memory."""
         texts, start = iter(texts), 0
         while block := list(islice(texts, TEXTS_PER_BLOCK)):
@@ -104,8 +138,11 @@ class TextEncoder:
                 return_token_type_ids=False,
                 return_attention_mask=False,
             )["input_ids"]
+            if not all(tokens):
+                text = block[next(i for i, ids in enumerate(tokens) if not ids)]
+                raise InputError(f"{self.config.model} reads no token in the text {quote(text)}", hint="fill it in")
             for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
-                vectors = self._embed([tokens[i] for i in batch])
+                vectors = self._embed([tokens[i] for i in batch], project)
                 finite = np.isfinite(vectors).all(axis=1)
                 if not finite.all():
                     text = block[batch[int(finite.argmin())]]
@@ -116,7 +153,7 @@ class TextEncoder:
                 yield start + np.array(batch), vectors
             start += len(block)
 
-    def _embed(self, tokens: list[list[int]]) -> np.ndarray:
+    def _embed(self, tokens: list[list[int]], project: Project | None) -> np.ndarray:
         """The embeddings of one batch of tokenised texts; float32, shape (len(tokens), dimension)."""
         import torch
 
@@ -124,7 +161,7 @@ class TextEncoder:
         mask = padded["attention_mask"]
         with torch.inference_mode():
             states = self._model(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state
-            return pool(states.float(), mask, self.config).cpu().numpy()
+            return pool(states.float(), mask, self.config, project).cpu().numpy()
 
 
 class QueryEncoder:

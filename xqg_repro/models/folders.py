@@ -91,15 +91,16 @@ def transformer_folder(folder: Path) -> Path:
     """The folder of the language model itself, which old versions of sentence-transformers keep in a subfolder."""
     for module in read_modules(folder):
         if module.text("type").endswith(".Transformer"):
-            return folder / _place(module)
+            return folder / module_place(module)
     return folder
 
 
 def _module_names(folder: Path) -> list[str]:
-    return [place for module in read_modules(folder) if (place := _place(module)) != "."]
+    return [place for module in read_modules(folder) if (place := module_place(module)) != "."]
 
 
-def _place(module: Record) -> str:
+def module_place(module: Record) -> str:
+    """The folder of a module within the model's."""
     return os.path.normpath(module.text("path", "") or ".")
 
 
@@ -112,9 +113,9 @@ def read_modules(folder: Path) -> list[Record]:
     if not path.is_file():
         return []
     hint = 'expected a list of objects {"idx": …, "name": …, "path": …, "type": …}'
-    modules = Record({"modules": _read_json(path)}, path, hint=hint).records("modules")
+    modules = Record({"modules": read_config(path)}, path, hint=hint).records("modules")
     for module in modules:
-        place = _place(module)
+        place = module_place(module)
         if os.path.isabs(place) or Path(place).parts[:1] == ("..",):
             raise module.error(f"names a folder outside the model's: {quote(place)}")
     return modules
@@ -143,7 +144,7 @@ def _check_code(folder: Path) -> None:
             raise _names_code(folder / MODULES, module.text("type"))
     for place in (folder, *module_folders(folder)):
         for path in sorted(place.glob("*config*.json")):
-            for key, value in _fields(_read_json(path)):
+            for key, value in _fields(read_config(path)):
                 is_kernel = key.endswith(("attn_implementation", "experts_implementation")) and "/" in str(value)
                 if is_kernel or (key == "auto_map" and value):
                     raise _names_code(path, f"{key}: {value}")
@@ -165,7 +166,7 @@ def _fields(value: Any) -> Iterable[tuple[str, Any]]:
             waiting += value.values() if isinstance(value, dict) else value
 
 
-def _read_json(path: Path) -> Any:
+def read_config(path: Path) -> Any:
     """The content of a configuration file, in which transformers lets keys be repeated."""
     try:
         return json.loads(read_text(path))

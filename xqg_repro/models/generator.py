@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError
+from xqg_repro.models.architectures import check_length
 from xqg_repro.models.loading import choose_device, open_model, token_batches
 from xqg_repro.models.settings import GeneratorConfig, Precision, count_prompts
 
@@ -70,10 +72,17 @@ def _has_bfloat16(device: str) -> bool:
     return device.startswith("cpu") and is_supported is not None and bool(is_supported())
 
 
-def start_token(model_config: Any) -> int:
-    """The token that starts a decoder, from its model's configuration."""
-    start = getattr(model_config, "decoder_start_token_id", None)
-    return model_config.pad_token_id if start is None else start
+def decoder_ends(model: Any, folder: Path) -> tuple[int, list[int]]:
+    """The token that starts a decoder, and those that end a text; :class:`InputError` unless the model has both."""
+    config = model.config
+    start = getattr(config, "decoder_start_token_id", None)
+    start = config.pad_token_id if start is None else start
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    for name, token in (("decoder_start_token_id", start), *(("eos_token_id", end) for end in ends)):
+        if token is None or not 0 <= token < model.get_input_embeddings().weight.shape[0]:
+            problem = f"{name} is {'missing' if token is None else f'{token}, which has no embedding'}"
+            raise InputError(problem, path=folder / "config.json", hint="give it the model's own number")
+    return start, ends
 
 
 class QueryGenerator:
@@ -86,7 +95,8 @@ class QueryGenerator:
             length; affects only speed and memory.
 
     Raises:
-        InputError: as :func:`check_generator` and :func:`~xqg_repro.models.loading.open_model`.
+        InputError: as :func:`check_generator` and :func:`~xqg_repro.models.loading.open_model`; or a maximum length is
+            beyond the model's.
     """
 
     def __init__(
@@ -97,12 +107,13 @@ class QueryGenerator:
         check_generator(config)
         self.config = resolve_precision(config, device)
         self.tokens_per_batch = tokens_per_batch
-        _, self._tokenizer, self._model, self.device = open_model(
+        folder, self._tokenizer, self._model, self.device = open_model(
             config.model, str(self.config.precision), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
-        self._start = start_token(self._model.config)
-        ends = self._model.config.eos_token_id
-        self._ends = torch.tensor(ends if isinstance(ends, list) else [ends], device=self.device)
+        longest = max(config.prompt_max_length, config.query_max_length)
+        check_length(None, self._model, longest, folder, hint="lower --prompt-max-length or --query-max-length")
+        self._start, ends = decoder_ends(self._model, folder)
+        self._ends = torch.tensor(ends, device=self.device)
 
     def generate(
         self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, input_digest
 from xqg_repro.core.settings import resource
+from xqg_repro.models.architectures import computed_weights, model_class
 from xqg_repro.models.folders import (
     CONFIG,
     PYTORCH,
@@ -22,6 +23,7 @@ from xqg_repro.models.folders import (
     transformer_folder,
 )
 from xqg_repro.models.tokenizers import check_tokenizer
+from xqg_repro.models.vocabulary import fit_tokenizer
 
 if TYPE_CHECKING:
     import torch
@@ -107,14 +109,12 @@ def load_model(
     """
     from pickle import UnpicklingError  # how the weights-only reader refuses anything else
 
-    import transformers
-
     place = transformer_folder(folder)
     try:
         with _without_messages():
-            transformers.AutoConfig.from_pretrained(place, **_ONLY_HERE)  # first, as a tokenizer's errors hide its own
+            network = model_class(place, auto_class, kind)  # first, as a tokenizer's errors hide its own
             tokenizer = _load_tokenizer(place)
-            model, report = getattr(transformers, auto_class).from_pretrained(
+            model, report = network.from_pretrained(
                 place, dtype=dtype, ignore_mismatched_sizes=True, output_loading_info=True, **_ONLY_HERE
             )
     except InputError:
@@ -124,9 +124,8 @@ def load_model(
         raise InputError(f"cannot be loaded as {kind}: {problem}", path=folder) from error
     except Exception as error:  # each architecture, and each format of weights, has errors of its own
         raise InputError(f"cannot be loaded as {kind}: {reason(error)}", path=folder) from error
-    _check_weights(report, folder, untrained)
-    # some tokenizers pad or truncate on the left, which would move the first token and the positions
-    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    _check_weights(report, folder, (*untrained, *computed_weights(model)))
+    fit_tokenizer(tokenizer, model, folder)
     return tokenizer, model
 
 
@@ -199,21 +198,6 @@ def open_model(
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"the device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
     return folder, tokenizer, network, device
-
-
-def check_length(
-    tokenizer: Any | None,
-    model: Any,
-    longest: int,
-    folder: Path,
-    hint: str = "lower passage_max_length or query_max_length",
-) -> None:
-    """Raise :class:`InputError` unless a model, and its tokenizer unless ``None``, can read ``longest`` tokens."""
-    limit = getattr(model.config, "max_position_embeddings", longest)
-    if tokenizer is not None:
-        limit = min(limit, tokenizer.model_max_length)
-    if longest > limit:
-        raise InputError(f"reads at most {limit} tokens, but the maximum length is {longest}", path=folder, hint=hint)
 
 
 def token_batches(lengths: Sequence[int], tokens_per_batch: int) -> Iterator[list[int]]:

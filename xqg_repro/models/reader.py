@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.loading import TOKENS_PER_BATCH, check_length, open_model, token_batches
+from xqg_repro.models.architectures import check_length, explain_failure
+from xqg_repro.models.loading import TOKENS_PER_BATCH, open_model, token_batches
 from xqg_repro.models.settings import ReaderConfig
 
 if TYPE_CHECKING:
@@ -103,10 +104,13 @@ def pad_windows(tokenizer: Any, batch: Sequence[Window]) -> dict[str, Any]:
 
 
 def check_reader(tokenizer: Any, model: Any, config: ReaderConfig, folder: Path) -> None:
-    """Raise :class:`InputError` unless a model can read ``max_length`` tokens and its tokenizer is a fast one."""
+    """Raise :class:`InputError` unless a model can read a passage with ``max_length`` tokens, with a fast tokenizer."""
     check_length(tokenizer, model, config.max_length, folder, hint="lower --max-length")
     if not tokenizer.is_fast:
         raise InputError("has no fast tokenizer, which a reader needs", path=folder, hint="add its tokenizer.json")
+    batch = pad_windows(tokenizer, list(windows(tokenizer, ["a", "a"], ["b", "b b"], config)))
+    with explain_failure(model, folder, "read passages"):
+        model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
 
 
 class SpanReader:

@@ -13,10 +13,11 @@ from xqg_repro.core.settings import convert_enums, read_preset
 
 
 class Pooling(StrEnum):
-    """How token vectors become one vector: the first token's, or the mean over all tokens except padding."""
+    """How token vectors become one vector: the first token's, the last one's, or the mean of all, without padding."""
 
     CLS = "cls"
     MEAN = "mean"
+    LAST = "last"
 
 
 class Precision(StrEnum):
@@ -34,7 +35,7 @@ class EncoderConfig:
     Attributes:
         model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or ``package:NAME`` for a
             model that ships with this package.
-        pooling: first token (``cls``) or ``mean``.
+        pooling: first token (``cls``), ``last`` token or ``mean``.
         normalize: divide each embedding by its L2 norm, so that the inner product is the cosine.
         query_prefix, passage_prefix: text put before each query or passage, with its final space if it needs one.
         title_separator: a passage is ``title + title_separator + text``; ``None`` leaves the title out.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import check_languages, split_sentences
-from xqg_repro.models.generator import Document, start_token
-from xqg_repro.models.loading import check_length, open_model, token_batches
+from xqg_repro.models.architectures import check_length
+from xqg_repro.models.generator import Document, decoder_ends
+from xqg_repro.models.loading import open_model, token_batches
 from xqg_repro.models.settings import TranslatorConfig, count_prompts
 
 if TYPE_CHECKING:
@@ -199,16 +200,18 @@ class Translator:
         """The settings of transformers' ``generate`` for translations into a language."""
         from transformers import GenerationConfig
 
-        model = self._model.config
+        start, ends = decoder_ends(self._model, folder)
+        pad = self._model.config.pad_token_id
+        pad = self._tokenizer.pad_token_id if pad is None else pad
         return GenerationConfig(
             do_sample=False,
             num_beams=self.config.beams,
             max_new_tokens=self.config.translation_max_length,
             forced_bos_token_id=self._language_token(folder, language) if self.config.has_language_tokens else None,
-            decoder_start_token_id=start_token(model),
-            eos_token_id=model.eos_token_id,
-            pad_token_id=model.pad_token_id,
-            suppress_tokens=[model.pad_token_id],  # Marian's models would otherwise write it
+            decoder_start_token_id=start,
+            eos_token_id=ends,
+            pad_token_id=pad,
+            suppress_tokens=None if pad in ends else [pad],  # Marian's models would otherwise write it
         )
 
 

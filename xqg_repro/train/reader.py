@@ -28,6 +28,9 @@ from xqg_repro.train.recipe import ReaderRecipe
 
 logger = logging.getLogger(__name__)
 
+HEADS = ("qa_outputs.", "classifier.", "head.")
+"""Names of the layers that question answering adds to an encoder, in BERT and most others, or in ModernBERT."""
+
 BATCHES_SORTED = 16
 """Number of batches that are drawn together and sorted by length, to save padding."""
 
@@ -64,7 +67,7 @@ def _train(recipe: ReaderRecipe, split: Split, folder: Path) -> Trained:
         raise InputError(f"no question of {recipe.data} has an answer in its passage")
     start = resolve_model(recipe.model)
     tokenizer, model = load_model(
-        start, torch.float32, "AutoModelForQuestionAnswering", "an encoder", untrained=("qa_outputs.",)
+        start, torch.float32, "AutoModelForQuestionAnswering", "a question-answering model", untrained=HEADS
     )
     check_reader(tokenizer, model, recipe.reader(""), start)
     logger.info(f"train: {len(kept)} questions, {left_out} without an answer in the passage, {len(held_out)} held out")

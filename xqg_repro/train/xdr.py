@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.files import digest
 from xqg_repro.core.stages import Manifest
+from xqg_repro.models.agreement import read_layout
+from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
 from xqg_repro.models.encoder import TextEncoder, passage_text
-from xqg_repro.models.loading import check_length, load_model, resolve_model
+from xqg_repro.models.loading import load_model, resolve_model
+from xqg_repro.models.vocabulary import lower_case
 from xqg_repro.train import distributed
 from xqg_repro.train.checks import count_faults
 from xqg_repro.train.curve import Point
@@ -77,11 +80,18 @@ def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any
     """Tokenizer and model before the first step."""
     import torch
 
+    from xqg_repro.models.projection import refuse_projection
+
     longest = max(recipe.query_max_length, recipe.passage_max_length)
     if recipe.model:
         folder = resolve_model(recipe.model)
         tokenizer, model = load_model(folder, torch.float32)
-        check_length(tokenizer, model, longest, folder)
+        check_length(tokenizer, read_with_encoder(model), longest, folder)
+        check_encoder(tokenizer, model, folder)
+        layout = read_layout(folder)
+        refuse_projection(layout, model, folder)
+        if layout.lower_case:
+            lower_case(tokenizer)
         return tokenizer, model
 
     assert recipe.architecture is not None

@@ -20,7 +20,8 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, is_in_script
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.generator import QueryGenerator
+from xqg_repro.models.architectures import check_length
+from xqg_repro.models.generator import QueryGenerator, decoder_ends
 from xqg_repro.models.loading import load_model, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train.checks import count_faults
@@ -82,7 +83,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
 
     faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
     examples = Selection([(part, position) for part in (kept, held_out) for position in range(len(part))])
-    collator = PairCollator(recipe, tokenizer, examples, names, model.config.decoder_start_token_id)
+    collator = PairCollator(recipe, tokenizer, examples, names, decoder_ends(model, folder)[0])
     logger.info(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
 
     name_batches = recipe.names_epochs * ceil(len(pairs) / recipe.batch_size)
@@ -123,7 +124,11 @@ def _start(
 
     if recipe.model:
         folder = resolve_model(recipe.model)
-        return load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
+        tokenizer, model = load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
+        decoder_ends(model, folder)
+        longest, hint = max(recipe.prompt_max_length, recipe.query_max_length), "lower the recipe's maximum lengths"
+        check_length(None, model, longest, folder, hint=hint)
+        return tokenizer, model
     assert recipe.architecture is not None
     pairs = [question_pair(example, recipe.prompt) for example in examples]
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
