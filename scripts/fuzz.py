@@ -64,8 +64,8 @@ def run_verb(arguments: Sequence[str]) -> tuple[int | str, str]:
     return status, errors.getvalue()
 
 
-def problem(status: int | str, errors: str, file: str) -> str:
-    """What is wrong with an outcome; empty if nothing is."""
+def problem(status: int | str, errors: str, file: str, damaged: str) -> str:
+    """What is wrong with an outcome, if the file's text is ``damaged``; empty if nothing is."""
     if isinstance(status, str):
         return status
     if status not in (0, 1, 2):
@@ -78,8 +78,9 @@ def problem(status: int | str, errors: str, file: str) -> str:
     if len(lines) != 1:
         return f"{len(lines)} error lines: {errors[-500:]}"
     named = re.match(r"(.+?)(?::\d+)?: ", lines[0])
-    if not (named and os.path.exists(named[1])) and Path(file).name not in lines[0]:
-        return f"names no file that exists: {lines[0]}"
+    quoted = [text for text in re.findall(r"'([^']+)'", lines[0]) if text in damaged]
+    if not (named and os.path.exists(named[1])) and Path(file).name not in lines[0] and not quoted:
+        return f"names neither a file that exists nor a value of the damaged file: {lines[0]}"
     return ""
 
 
@@ -99,7 +100,7 @@ def run_case(seed: int, number: int, folder: Path) -> tuple[Target, str, int | s
     status, errors = run_verb(target.command)
     if is_good and status != 0:
         return target, f"a good input fails with {status}: {errors[-500:]}", status
-    return target, problem(status, errors, target.file), status
+    return target, problem(status, errors, target.file, path.read_text(errors="replace")), status
 
 
 def restore(target: Target, folder: Path, originals: Path) -> None:

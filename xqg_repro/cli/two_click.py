@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.cli.arguments import Directory, InputPath, OutputFile, check_arguments
 from xqg_repro.cli.options import messages_on_stderr
-from xqg_repro.core.errors import InputError
+from xqg_repro.core.errors import InputError, in_file
 from xqg_repro.core.outputs import expand_home
 from xqg_repro.core.streams import exit_status
 
@@ -107,7 +108,8 @@ def _main(benchmark_name: str, args: argparse.Namespace, execute: Executor | Non
     tasks = [task for condition in conditions for task in plan(benchmark, condition, args.directory, **settings)]
     if args.dry_run:
         print(*tasks, *study, sep="\n")
-    check_plan(benchmark, conditions, [*tasks, *study], **settings)
+    with in_file(benchmark_name) if Path(benchmark_name).is_file() else nullcontext():
+        check_plan(benchmark, conditions, [*tasks, *study], **settings)
     if args.dry_run:
         return 0
     forced: set[Task] | None = set() if args.force else None

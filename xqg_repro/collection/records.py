@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from xqg_repro.core.errors import quote
+from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import check_id
 from xqg_repro.core.text import Record, read_records
 
@@ -58,6 +58,8 @@ def _read_questions(path: Path, version: str) -> list[Question]:
             raise record.error(f"repeats the id {qid}")
         lang = record.text("lang").strip()
         questions[qid] = Question(qid, read_question(record, "question"), lang, read_answers(record))
+    if not questions:
+        raise InputError("holds no questions", path=path)
     return list(questions.values())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -22,6 +23,17 @@ class InputError(Exception):
         self.problem, self.path, self.line, self.hint = problem, path, line, hint
         where = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
         super().__init__(f"{where}{problem}{f' ({hint})' if hint else ''}")
+
+
+@contextmanager
+def in_file(path: str | Path) -> Iterator[None]:
+    """A block that works on what a file says: an :class:`InputError` that names no file names this one."""
+    try:
+        yield
+    except InputError as error:
+        if error.path is not None:
+            raise
+        raise InputError(error.problem, path=path, hint=error.hint) from None
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

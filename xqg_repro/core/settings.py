@@ -13,7 +13,7 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-from xqg_repro.core.errors import InputError, quote
+from xqg_repro.core.errors import InputError, in_file, quote
 from xqg_repro.core.text import read_text
 
 T = TypeVar("T")
@@ -110,10 +110,8 @@ def parse(cls: type[T], data: Any, source: str | Path) -> T:
 
     types = typing.get_type_hints(cls)
     values = {key: _convert(types[key], value, source, key) for key, value in data.items()}
-    try:
+    with in_file(source):
         return cls(**values)
-    except InputError as error:
-        raise InputError(error.problem, path=source, hint=error.hint) from None
 
 
 def _convert(expected: Any, value: Any, source: str | Path, key: str) -> Any:

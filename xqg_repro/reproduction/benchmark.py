@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xqg_repro.core.errors import InputError
+from xqg_repro.core.errors import InputError, in_file
 from xqg_repro.core.ids import is_id
 from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import parse, read_yaml, resource
@@ -186,10 +186,8 @@ def load_benchmark(name_or_path: str) -> Benchmark:
         known = sorted(p.stem for p in resource("conditions").glob("*.yaml"))
         raise InputError(f"unknown benchmark {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     benchmark = parse(Benchmark, read_yaml(path), path)
-    try:
+    with in_file(path):
         parse_measures(benchmark.run_measures)
-    except InputError as error:
-        raise InputError(error.problem, path=path, hint=error.hint) from None
     for condition in benchmark.conditions:
         try:
             _check_names(condition, benchmark)

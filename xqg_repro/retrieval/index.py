@@ -11,9 +11,10 @@ from typing import Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
+from xqg_repro.core.ids import check_id
 from xqg_repro.core.shards import read_shards
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
-from xqg_repro.core.text import open_bytes
+from xqg_repro.core.text import decode, open_bytes
 from xqg_repro.retrieval.factory import create_index, explain_faiss_errors, faiss_reason, thread_limit, train_index
 
 INDEX_AGAIN = "build it again with xqg-repro index --force"
@@ -69,6 +70,18 @@ def _build(embeddings: Path, factory: str, folder: Path) -> dict[str, int]:
     return {"passages": index.ntotal, "dimension": index.d}
 
 
+def _count_docids(path: Path) -> int:
+    """The number of docids in an index's file; :class:`InputError` names the line that is none."""
+    number = 0
+    with open(path, "rb") as lines:
+        if lines.peek(3).startswith(b"\xef\xbb\xbf"):  # Pyserini would take it for a part of the first docid
+            raise InputError("begins with a byte order mark", path=path, hint="remove it")
+        for number, line in enumerate(lines, 1):
+            if not line.isascii() or len(line.split()) != 1:  # quick, as there may be millions
+                check_id(decode(line, path, number).removesuffix("\n"), path, number)
+    return number
+
+
 def open_index(folder: str | Path) -> Any:
     """Check an index and open it, memory-mapped.
 
@@ -85,10 +98,7 @@ def open_index(folder: str | Path) -> Any:
             raise InputError(f"is not an index: it has no file {name!r}", path=folder, hint="run xqg-repro index first")
         with open_bytes(folder / name):  # neither a folder nor a Git LFS pointer
             pass
-    with open(folder / "docid", "rb") as ids:
-        if ids.peek(3).startswith(b"\xef\xbb\xbf"):  # Pyserini would take it for a part of the first docid
-            raise InputError("begins with a byte order mark", path=folder / "docid", hint="remove it")
-        docids = sum(1 for _ in ids)
+    docids = _count_docids(folder / "docid")
     # with the newer flag, FAISS memory-maps flat indexes too
     memory_mapped = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
     try:

@@ -15,7 +15,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xqg_repro.core.errors import InputError
+from xqg_repro.core.errors import InputError, in_file
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest
 from xqg_repro.evaluation.measures.match import exact_match, f1, normalise_squad
@@ -60,8 +60,10 @@ def _train(recipe: ReaderRecipe, split: Split, folder: Path) -> Trained:
 
     from xqg_repro.train.trainer import RecipeTrainer
 
-    kept = [example for example in split.kept if locate_answer(example)]
-    held_out = [example for example in split.held_out if locate_answer(example)]
+    with in_file(recipe.data):
+        kept = [example for example in split.kept if locate_answer(example)]
+    with in_file(recipe.held_out_data or recipe.data):
+        held_out = [example for example in split.held_out if locate_answer(example)]
     left_out = len(split.kept) - len(kept)
     if not kept:
         raise InputError(f"no question of {recipe.data} has an answer in its passage")
