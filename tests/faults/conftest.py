@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from conftest import Mini, together
 
 from xqg_repro.cli import main
 from xqg_repro.core import settings
@@ -74,3 +76,26 @@ def run_script(script: Path, *arguments: object) -> None:
         patch.setitem(sys.modules, "xqg_repro.config", settings)
         patch.setattr(sys, "argv", [str(script), *map(str, arguments)])
         runpy.run_path(str(script), run_name="__main__")
+
+
+Encode = Callable[..., Any]
+
+
+@pytest.fixture
+def encode(verb: Verb, mini_data: Mini, tmp_path: Path) -> Encode:
+    """``encode(folder, *options)``: the vectors, or how it failed."""
+
+    def run(folder: Path, *options: object) -> Any:
+        outcome = verb(
+            *("encode", "--collection", mini_data.docs, "--encoder", folder, "--device", "cpu"),
+            *("--output", tmp_path / "embeddings", "--force", *options),
+        )
+        return together(tmp_path / "embeddings")[1] if outcome.status == 0 else outcome
+
+    return run
+
+
+def edit(path: Path, **changes: Any) -> None:
+    """Change a JSON object; ``None`` removes a key."""
+    value = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))

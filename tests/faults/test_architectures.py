@@ -6,18 +6,17 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
-from conftest import Mini, together
+from conftest import Mini
 from tiny_models import CODES, KINDS, POSITIONS, SIZE, TEXTS, write_model
 from train.samples import tevatron_items, write_lines
 
-from faults.conftest import Outcome, Verb
+from faults.conftest import Encode, Outcome, Verb, edit
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig
@@ -37,28 +36,6 @@ OFTEN = (
 UNLIMITED = ("T5", "mT5", "UMT5")
 USABLE = {"RoBERTa": 2, "XLM-R": 2, "MPNet": 2, "Longformer": 2}
 """Kinds that never use the first positions of their table, and how many."""
-
-Encode = Callable[..., Any]
-
-
-@pytest.fixture
-def encode(verb: Verb, mini_data: Mini, tmp_path: Path) -> Encode:
-    """``encode(folder, *options)``: the vectors, or how it failed."""
-
-    def run(folder: Path, *options: object) -> Any:
-        outcome = verb(
-            *("encode", "--collection", mini_data.docs, "--encoder", folder, "--device", "cpu"),
-            *("--output", tmp_path / "embeddings", "--force", *options),
-        )
-        return together(tmp_path / "embeddings")[1] if outcome.status == 0 else outcome
-
-    return run
-
-
-def edit(path: Path, **changes: Any) -> None:
-    """Change a JSON object; ``None`` removes a key."""
-    value = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))
 
 
 def states_alone(kind: str, folder: Path, texts: list[str]) -> list[np.ndarray]:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mini, together
+from conftest import Mini
 from tiny_models import SIZE, write_model
 
-from faults.conftest import Verb
+from faults.conftest import Encode, Verb, edit
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig
 
@@ -51,26 +51,6 @@ def save(layout: Layout, folder: Path, **settings: Any) -> Any:
     return SentenceTransformer(str(folder), device="cpu")
 
 
-@pytest.fixture
-def encoded(verb: Verb, mini_data: Mini, tmp_path: Path) -> Callable[..., Any]:
-    """``encoded(folder, *options)`` runs encode; the vectors, or how it failed."""
-
-    def run(folder: Path, *options: object) -> Any:
-        outcome = verb(
-            *("encode", "--collection", mini_data.docs, "--encoder", folder, "--device", "cpu"),
-            *("--output", tmp_path / "embeddings", "--force", *options),
-        )
-        return together(tmp_path / "embeddings")[1] if outcome.status == 0 else outcome
-
-    return run
-
-
-def edit(path: Path, **changes: Any) -> None:
-    """Change a JSON object; ``None`` removes a key."""
-    value = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))
-
-
 def to_old_format(folder: Path) -> None:
     """As sentence-transformers 2 wrote it: flags for pooling, old module names, and weights by torch.save."""
     import torch
@@ -95,7 +75,7 @@ def to_old_format(folder: Path) -> None:
 @pytest.mark.parametrize("old", [False, True], ids=["saved now", "saved by version 2"])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_vectors_equal_those_of_sentence_transformers(
-    encoded: Callable[..., Any], mini_data: Mini, tmp_path: Path, name: str, old: bool
+    encode: Encode, mini_data: Mini, tmp_path: Path, name: str, old: bool
 ) -> None:
     if old and name == "last token, Normalize":
         pytest.skip("version 2 had no such pooling")
@@ -104,12 +84,12 @@ def test_vectors_equal_those_of_sentence_transformers(
         to_old_format(tmp_path / "model")
     expected = model.encode([f"{title} {text}" for _, title, text in mini_data.passages])
     assert len(np.unique(np.round(expected, 4), axis=0)) == len(mini_data.passages)
-    np.testing.assert_allclose(encoded(tmp_path / "model"), expected, atol=1e-5)
+    np.testing.assert_allclose(encode(tmp_path / "model"), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [{"max_seq_length": 12}, {"do_lower_case": True}])
 def test_the_transformers_own_settings_apply(
-    encoded: Callable[..., Any], mini_data: Mini, tmp_path: Path, settings: dict[str, Any]
+    encode: Encode, mini_data: Mini, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     from sentence_transformers import SentenceTransformer
 
@@ -117,22 +97,22 @@ def test_the_transformers_own_settings_apply(
     tokenizer = json.loads((tmp_path / "model" / "tokenizer.json").read_text())
     (tmp_path / "model" / "tokenizer.json").write_text(json.dumps(tokenizer | {"normalizer": None}))
     prefix = ("--passage-prefix", "TURKU City ")
-    plain = encoded(tmp_path / "model", *prefix)
+    plain = encode(tmp_path / "model", *prefix)
     edit(tmp_path / "model" / "sentence_bert_config.json", **settings)
     texts = [f"TURKU City {title} {text}" for _, title, text in mini_data.passages]
     expected = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(texts)
-    vectors = encoded(tmp_path / "model", *prefix)
+    vectors = encode(tmp_path / "model", *prefix)
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
     assert not np.allclose(vectors, plain, atol=1e-3)
 
 
 @pytest.mark.parametrize(("kind", "limit"), [("BERT", 10**30), ("BERT", 5_000), ("RoBERTa", 5_000)])
 def test_without_a_length_of_its_own_a_text_is_cut_where_the_network_ends(
-    encoded: Callable[..., Any], mini_data: Mini, tmp_path: Path, kind: str, limit: int
+    encode: Encode, mini_data: Mini, tmp_path: Path, kind: str, limit: int
 ) -> None:
     model = save((kind, "mean", [], False), tmp_path / "model")
     edit(tmp_path / "model" / "tokenizer_config.json", model_max_length=limit)
-    vectors = encoded(tmp_path / "model", "--passage-prefix", "Turku " * 200)
+    vectors = encode(tmp_path / "model", "--passage-prefix", "Turku " * 200)
     model.max_seq_length = 128 if kind == "RoBERTa" else 130
     expected = model.encode(["Turku " * 200 + f"{title} {text}" for _, title, text in mini_data.passages])
     np.testing.assert_allclose(vectors, expected, atol=1e-5)
@@ -152,18 +132,18 @@ def test_without_a_length_of_its_own_a_text_is_cut_where_the_network_ends(
     ],
 )
 def test_settings_that_differ_from_the_folders_are_refused(
-    encoded: Callable[..., Any], tmp_path: Path, options: tuple[object, ...], problem: str
+    encode: Encode, tmp_path: Path, options: tuple[object, ...], problem: str
 ) -> None:
     save(LABSE, tmp_path / "model", prompts={"query": "der "})
-    encoded(tmp_path / "model", *options).refused(problem)
+    encode(tmp_path / "model", *options).refused(problem)
 
 
 def test_settings_that_agree_are_accepted_and_recorded(
-    encoded: Callable[..., Any], verb: Verb, mini_data: Mini, tmp_path: Path
+    encode: Encode, verb: Verb, mini_data: Mini, tmp_path: Path
 ) -> None:
     model = save(LABSE, tmp_path / "model", prompts={"query": "der ", "document": "ban "})
     options = ("--pooling", "cls", "--normalize", "--passage-prefix", "prompt:document")
-    vectors = encoded(tmp_path / "model", *options, "--query-prefix", "prompt:query")
+    vectors = encode(tmp_path / "model", *options, "--query-prefix", "prompt:query")
     texts = [f"{title} {text}" for _, title, text in mini_data.passages]
     np.testing.assert_allclose(vectors, model.encode(texts, prompt_name="document"), atol=1e-5)
     recorded = json.loads((tmp_path / "embeddings" / "manifest.json").read_text())["parameters"]["encoder"]
@@ -177,13 +157,11 @@ def test_settings_that_agree_are_accepted_and_recorded(
     assert search.status == 0 and len(topics[1].read_text().splitlines()) == len(mini_data.passages)
 
 
-def test_a_default_prompt_applies_unless_another_is_given(
-    encoded: Callable[..., Any], mini_data: Mini, tmp_path: Path
-) -> None:
+def test_a_default_prompt_applies_unless_another_is_given(encode: Encode, mini_data: Mini, tmp_path: Path) -> None:
     model = save(LAYOUTS["mean"], tmp_path / "model", prompts={"passage": "ban "}, default_prompt_name="passage")
     texts = [f"{title} {text}" for _, title, text in mini_data.passages]
-    np.testing.assert_allclose(encoded(tmp_path / "model"), model.encode(texts), atol=1e-5)
-    without = encoded(tmp_path / "model", "--passage-prefix", "")
+    np.testing.assert_allclose(encode(tmp_path / "model"), model.encode(texts), atol=1e-5)
+    without = encode(tmp_path / "model", "--passage-prefix", "")
     np.testing.assert_allclose(without, model.encode(texts, prompt=""), atol=1e-5)
 
 
@@ -255,11 +233,11 @@ def dense_weights(folder: Path, content: Any) -> None:
     ],
 )
 def test_what_cannot_be_applied_is_refused_by_name(
-    encoded: Callable[..., Any], tmp_path: Path, damage: Callable[[Path], None], problem: str
+    encode: Encode, tmp_path: Path, damage: Callable[[Path], None], problem: str
 ) -> None:
     save(LABSE, tmp_path / "model")
     damage(tmp_path / "model")
-    encoded(tmp_path / "model").refused(problem)
+    encode(tmp_path / "model").refused(problem)
 
 
 # Tevatron's pooler
@@ -291,11 +269,11 @@ def layer(name: str, seed: int = 1) -> dict[str, Any]:
     ],
 )
 def test_tevatrons_pooler_is_applied_after_the_first_token(
-    encoded: Callable[..., Any], mini_data: Mini, tmp_path: Path, weights: dict[str, Any], tied: bool
+    encode: Encode, mini_data: Mini, tmp_path: Path, weights: dict[str, Any], tied: bool
 ) -> None:
     folder = write_pooler(tmp_path / "model", weights, tied=tied)
     plain = write_model("BERT", tmp_path / "plain")
-    vectors, states = encoded(folder), encoded(plain, "--pooling", "cls")
+    vectors, states = encode(folder), encode(plain, "--pooling", "cls")
 
     def project(vectors: np.ndarray, seed: int) -> np.ndarray:
         weight, bias = (tensor.numpy() for tensor in layer("", seed).values())
@@ -323,9 +301,9 @@ def test_tevatrons_pooler_is_applied_after_the_first_token(
     ],
 )
 def test_a_pooler_that_cannot_be_applied_is_refused(
-    encoded: Callable[..., Any], tmp_path: Path, weights: dict[str, Any], config: dict[str, Any] | None, problem: str
+    encode: Encode, tmp_path: Path, weights: dict[str, Any], config: dict[str, Any] | None, problem: str
 ) -> None:
     folder = write_pooler(tmp_path / "model", weights, **(config or {}))
     if config is None:
         (folder / "pooler_config.json").unlink()
-    encoded(folder).refused(problem)
+    encode(folder).refused(problem)
