@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import REPOSITORY, Mini
@@ -112,8 +113,13 @@ def test_closed_streams(shell: Shell) -> None:
 
 def kill(words: list[str], number: signal.Signals, ready: Callable[[int], bool]) -> tuple[int, str]:
     """Exit status and standard error of a program that gets a signal once it is ready."""
+
+    def heed() -> None:  # what starts the tests, such as nohup, may ignore signals, and children inherit that
+        signal.signal(number, signal.SIG_DFL)
+
     command = [sys.executable, "-m", "xqg_repro", *words]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    pipes: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, preexec_fn=heed) as process:
         try:
             deadline = time.monotonic() + 90
             while not ready(process.pid):
