@@ -3,6 +3,7 @@
 # make fast        lint, check types and run the tests that need neither real models nor minutes
 # make models      train the shipped models again and list the files that changed
 # make bench       time encoding, augmentation and generation against the reference implementation's approach
+# make fuzz        damage every kind of input file at random for 200 seconds, and run the verbs on it
 # make ablations   vary α and the number of queries on the output of make reproduce; writes docs/ablations
 # make docs        regenerate the generated parts of the documentation
 # make data        rebuild the embedded collection
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: reproduce test fast lint models bench ablations docs data clean
+.PHONY: reproduce test fast lint models bench fuzz ablations docs data clean
 
 reproduce: $(STAMP)
 	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --directory out --output out/report.html
@@ -39,6 +40,9 @@ models: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python scripts/bench/bench.py
 	$(BIN)/python scripts/bench/scoring.py
+
+fuzz: $(STAMP)
+	$(BIN)/python scripts/fuzz.py
 
 ablations: $(STAMP)
 	$(BIN)/python scripts/ablations/alpha.py
