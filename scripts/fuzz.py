@@ -30,7 +30,7 @@ from typing import Any
 from fuzzing.damage import damage
 from fuzzing.inputs import FOLDER_FILES, Target, lay_over, prepare, targets
 
-SECONDS_PER_CASE = 60
+SECONDS_PER_CASE = 180
 ERROR = re.compile(r"xqg-repro: error: (.*)")
 
 
