@@ -156,6 +156,23 @@ def test_a_mark_before_the_first_docid_is_refused(foreign: Make, search) -> None
     search(foreign(faiss.IndexFlatIP(32), text="\ufeff")).refused("foreign/docid: begins with a byte order mark")
 
 
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [(b"a b", "docid:2: 'a b' cannot be an id"), (b"", "docid:2: '' "), (b"\xff", "docid:2: is not UTF-8")],
+)
+def test_lines_that_are_no_docids_are_named(foreign: Make, search, line: bytes, problem: str) -> None:
+    index = foreign(faiss.IndexFlatIP(32))
+    lines = (index / "docid").read_bytes().splitlines()
+    (index / "docid").write_bytes(b"\n".join([lines[0], line, *lines[2:]]) + b"\n")
+    search(index).refused(problem)
+
+
+def test_a_docid_that_an_index_lists_twice_is_refused(foreign: Make, search) -> None:
+    index = foreign(faiss.IndexFlatIP(32))
+    (index / "docid").write_text("same\n" * len((index / "docid").read_text().splitlines()))
+    search(index).refused("docid: lists a docid twice")
+
+
 @pytest.mark.parametrize("content", [b"", b"text\n", b"version https://git-lfs.github.com/spec/v1\n", bytes(5_000)])
 def test_what_is_no_index_is_refused(foreign: Make, search, content: bytes) -> None:
     folder = foreign(faiss.IndexFlatIP(32))

@@ -151,6 +151,8 @@ def _retrieve(searcher: Any, queries: dict[str, str], depth: int, threads: int, 
             raise InputError(f"cannot be searched: {faiss_reason(error)}", path=index, hint=INDEX_AGAIN) from None
         for qid in batch:
             run[qid] = [Hit(hit.docid, float(hit.score)) for hit in results[qid]]
+            if len({hit.docid for hit in run[qid]}) < len(run[qid]):
+                raise InputError("lists a docid twice", path=index / "docid", hint=INDEX_AGAIN)
     return run
 
 
