@@ -88,7 +88,7 @@ def check_encoder(tokenizer: Any, network: Any, folder: Path) -> int:
 
 @contextmanager
 def explain_failure(network: Any, folder: Path, purpose: str) -> Iterator[None]:
-    """A first trial of a network: whatever error an architecture that serves no such purpose ends in is explained."""
+    """A block in which a network works: any error of an architecture that does not serve the purpose is explained."""
     import torch
 
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.architectures import check_length
+from xqg_repro.models.architectures import check_length, explain_failure
 from xqg_repro.models.loading import choose_device, open_model, token_batches
 from xqg_repro.models.settings import GeneratorConfig, Precision, count_prompts
 
@@ -111,9 +111,11 @@ class QueryGenerator:
             config.model, str(self.config.precision), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
         longest = max(config.prompt_max_length, config.query_max_length)
-        check_length(None, self._model, longest, folder, hint="lower --prompt-max-length or --query-max-length")
-        self._start, ends = decoder_ends(self._model, folder)
-        self._ends = torch.tensor(ends, device=self.device)
+        with explain_failure(self._model, folder, "write queries"):
+            check_length(None, self._model, longest, folder, hint="lower --prompt-max-length or --query-max-length")
+            self._start, ends = decoder_ends(self._model, folder)
+            self._ends = torch.tensor(ends, device=self.device)
+        self._folder = folder
 
     def generate(
         self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None
@@ -128,7 +130,8 @@ class QueryGenerator:
             sizes = [(len(ids) + self.config.query_max_length) * self.config.queries for ids in prompts]
             for batch in token_batches(sizes, self.tokens_per_batch):
                 draws = np.concatenate([self._draws(passages[i].doc_id, language) for i in batch])
-                queries = self._sample([prompts[i] for i in batch], draws, report)
+                with explain_failure(self._model, self._folder, "write queries"):
+                    queries = self._sample([prompts[i] for i in batch], draws, report)
                 for position, texts in zip(batch, queries, strict=True):
                     results[position].queries[language] = texts
         return results

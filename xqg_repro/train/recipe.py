@@ -107,6 +107,8 @@ class Recipe:
         for name, minimum in (minima | self._MINIMA).items():
             if getattr(self, name) < minimum:
                 raise InputError(f"{name} is {getattr(self, name)}", hint=f"it must be at least {minimum}")
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}", hint="it must be from 0 to 2**32 - 1")
         for name in ("learning_rate", "epochs"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} is {getattr(self, name)}", hint="it must be above 0")
