@@ -196,10 +196,6 @@ def described_anew(folder: Path) -> Path:
     return folder
 
 
-def silent(_: str) -> None:
-    """A log that nobody reads."""
-
-
 @pytest.fixture(scope="session")
 def config(tiny_model: Path) -> Any:
     """The paper's settings for the tiny BERT."""
