@@ -11,6 +11,7 @@ from xqg_repro import cli
 from xqg_repro.cli import options
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import (
+    Backend,
     EncoderConfig,
     GeneratorConfig,
     Precision,
@@ -20,13 +21,21 @@ from xqg_repro.models.settings import (
 )
 from xqg_repro.reproduction.tasks import Task
 
+CT2 = Backend.CTRANSLATE2
+
 
 @pytest.mark.parametrize(
     ("settings", "option"),
     [
-        (EncoderConfig("m", "mean", True, "query: ", "text: ", "; ", 7, 9, "float16"), "encoder"),  # type: ignore[arg-type]
-        (GeneratorConfig("m", ("fi", "ru"), 3, "{language}?", 9, 8, 7, 0.6, 0.5, Precision.BFLOAT16, 4), "generator"),
-        (TranslatorConfig("m", "{code}", "fi", {"ru": "rus", "te": "tel"}, 9, 8, 2, Precision.FLOAT16), "translator"),
+        (EncoderConfig("m", "mean", True, "query: ", "text: ", "; ", 7, 9, "float16", "torch"), "encoder"),  # type: ignore[arg-type]
+        (
+            GeneratorConfig("m", ("fi", "ru"), 3, "{language}?", 9, 8, 7, 0.6, 0.5, Precision.BFLOAT16, 4, CT2),
+            "generator",
+        ),
+        (
+            TranslatorConfig("m", "{code}", "fi", {"ru": "rus", "te": "tel"}, 9, 8, 2, Precision.FLOAT16, CT2),
+            "translator",
+        ),
         (ReaderConfig("m", 99, 9, 19, 3, Precision.BFLOAT16), "reader"),
     ],
 )

@@ -24,7 +24,7 @@ from xqg_repro.representation.settings import Aggregate, Augmentation
     ("kind", "data", "problem"),
     [
         (EncoderConfig, {"model": "m", "pooling": "max"}, "pooling is 'max' .*cls, mean"),
-        (EncoderConfig, {"model": "m", "precision": "int8"}, "precision is 'int8' .*float32, bfloat16, float16"),
+        (EncoderConfig, {"model": "m", "precision": "int4"}, "precision is 'int4' .*float32, bfloat16, float16"),
         (EncoderConfig, {"model": "m", "passage_max_length": 2}, "3 tokens"),
         (GeneratorConfig, {"languages": ["fi", "xx"]}, "unknown language 'xx' .*ar bn de"),
         (GeneratorConfig, {"languages": []}, "one language"),
@@ -36,7 +36,7 @@ from xqg_repro.representation.settings import Aggregate, Augmentation
         (GeneratorConfig, {"top_p": 1.1}, "top_p"),
         (GeneratorConfig, {"temperature": 0}, "temperature"),
         (GeneratorConfig, {"temperature": float("nan")}, "temperature"),
-        (GeneratorConfig, {"precision": "int8"}, "precision is 'int8'"),
+        (GeneratorConfig, {"precision": "int4"}, "precision is 'int4'"),
         (Augmentation, {"alpha": 2}, "α is 2.0"),
         (Augmentation, {"alpha": -0.1}, "α is -0.1"),
         (Augmentation, {"alpha": float("nan")}, "alpha is .*not a number"),

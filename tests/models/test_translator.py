@@ -14,6 +14,7 @@ import pytest
 from xqg_repro.collection import xquad
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import read_yaml, resource
+from xqg_repro.models.backends import open_translator
 from xqg_repro.models.loading import resolve_model
 from xqg_repro.models.settings import TranslatorConfig, load_translator
 from xqg_repro.models.translator import PassageTranslations, Translator, check_translator
@@ -103,6 +104,15 @@ def test_translations_are_those_of_transformers(nllb: Path, beams: int) -> None:
         assert passage.texts == {"ar": tokenizer.decode(rows[0], skip_special_tokens=True).strip()}
 
 
+@pytest.mark.parametrize("beams", [1, 3])
+def test_translations_of_ctranslate2_are_those_of_torch(nllb: Path, beams: int) -> None:
+    texts = docs(*(LONG[start : start + 40].strip() for start in (0, 20, 40)))
+    config = with_codes(nllb, source="ru", beams=beams)
+    expected = open_translator(config, ("ar",), "cpu").translate(texts)
+    fast = dataclasses.replace(config, backend="ctranslate2")
+    assert open_translator(fast, ("ar",), "cpu").translate(texts) == expected
+
+
 def test_m2m100s_codes_are_not_its_tokens(nllb: Path) -> None:
     translator = Translator(with_codes(nllb), ("ru",), "cpu")
     translator._tokenizer = SimpleNamespace(get_lang_id={"rus_Cyrl": 7}.__getitem__, unk_token_id=3)
@@ -164,7 +174,7 @@ def test_unfinished_translations_are_named(nllb: Path) -> None:
         (("fi",), {"source": "xx"}, "unknown language 'xx'"),
         (("fi",), {"codes": {"xx": "a"}}, "unknown language 'xx'"),
         (("fi",), {"beams": 0}, "at least one token in a text and in its translation, and one beam"),
-        (("fi",), {"precision": "int8"}, "precision is 'int8'"),
+        (("fi",), {"precision": "int4"}, "precision is 'int4'"),
     ],
 )
 def test_settings_are_checked(

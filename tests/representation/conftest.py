@@ -16,7 +16,7 @@ from ir_datasets.formats import BaseDocs
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Precision, TranslatorConfig
+from xqg_repro.models.settings import Backend, EncoderConfig, GeneratorConfig, Precision, TranslatorConfig
 from xqg_repro.representation.augment import augment, augment_streaming
 from xqg_repro.representation.encode import encode
 from xqg_repro.representation.generate import generate
@@ -55,7 +55,13 @@ class Few:
         self.config = EncoderConfig(str(encoder))
         # a temperature raised so that queries differ
         self.generator = GeneratorConfig(
-            str(generator), ("fi", "ru"), 3, query_max_length=8, temperature=4.0, precision=Precision.FLOAT32
+            str(generator),
+            ("fi", "ru"),
+            3,
+            query_max_length=8,
+            temperature=4.0,
+            precision=Precision.FLOAT32,
+            backend=Backend.TORCH,
         )
         codes = {"fi": "ban", "ru": "der"}
         self.translator = TranslatorConfig(str(generator), "{code} {text}", codes=codes, translation_max_length=4)

@@ -57,14 +57,15 @@ class Manifest:
     def identity(self) -> str:
         """Fingerprint of everything that the output depends on.
 
-        A model's name or folder is not part of it, as the inputs have the fingerprint of the model's files.
+        A model's name or folder is not part of it, as the inputs have the fingerprint of the model's files. Nor is the
+        backend torch, which is what an older manifest without a backend means.
         """
         return digest([self.format, self.stage, self._decisive(), self.inputs])
 
     def _decisive(self) -> dict[str, Any]:
         """The parameters that are part of the identity."""
         has_model = "model" in self.inputs or "models" in self.inputs
-        return _without_models(self.parameters) if has_model else self.parameters
+        return _settings(self.parameters, without="model") if has_model else self.parameters
 
     def write(self, folder: Path) -> None:
         """Write the manifest into its stage folder."""
@@ -125,11 +126,16 @@ class Manifest:
         return names
 
 
-def _without_models(value: Any) -> Any:
-    """Settings without their ``model`` fields, at any depth."""
-    if isinstance(value, dict):
-        return {key: _without_models(part) for key, part in value.items() if key != "model"}
-    return [_without_models(part) for part in value] if isinstance(value, list | tuple) else value
+def _settings(value: Any, without: str = "") -> Any:
+    """Settings without the fields of a name, and without a ``backend`` that is torch, at any depth."""
+    if isinstance(value, list | tuple):
+        return [_settings(part, without) for part in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: part for key, part in value.items() if key != without}
+    if kept.get("backend") in (None, "torch"):
+        kept.pop("backend", None)
+    return {key: _settings(part, without) for key, part in kept.items()}
 
 
 def fingerprint(folder: Path) -> str:
@@ -315,6 +321,6 @@ def _existing_manifest(folder: Path, wanted: Manifest) -> Manifest | None:
 def _reuse(folder: Path, existing: Manifest, wanted: Manifest) -> Manifest:
     remove_stale(folder)
     verify(folder)
-    if digest(existing.parameters) != digest(wanted.parameters):
+    if digest(_settings(existing.parameters)) != digest(_settings(wanted.parameters)):
         replace(existing, parameters=wanted.parameters).write(folder)
     return Manifest.read(folder)

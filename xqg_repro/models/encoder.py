@@ -12,6 +12,8 @@ but does not import Pyserini, so encoding needs no Java.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -20,8 +22,8 @@ import numpy as np
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.models.agreement import check_settings, read_layout
 from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
-from xqg_repro.models.loading import TOKENS_PER_BATCH, open_model, token_batches
-from xqg_repro.models.settings import EncoderConfig, Pooling
+from xqg_repro.models.loading import TOKENS_PER_BATCH, choose_device, model_fingerprint, open_model, token_batches
+from xqg_repro.models.settings import Backend, EncoderConfig, Pooling, torch_precision
 from xqg_repro.models.vocabulary import lower_case
 
 if TYPE_CHECKING:
@@ -82,7 +84,9 @@ class TextEncoder:
         from xqg_repro.models.projection import load_projection
 
         self.config = config
-        folder, self._tokenizer, self._model, self.device = open_model(config.model, config.precision, device)
+        folder, self._tokenizer, self._model, self.device = open_model(
+            config.model, torch_precision(config), "cpu" if config.backend is Backend.CTRANSLATE2 else device
+        )
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
         layout = read_layout(folder)
         check_settings(config, layout)
@@ -91,8 +95,21 @@ class TextEncoder:
         longest = max(config.query_max_length, config.passage_max_length)
         check_length(self._tokenizer, read_with_encoder(self._model), longest, folder)
         hidden_size = check_encoder(self._tokenizer, self._model, folder)
+        self._workers = 1
         self._projection = load_projection(layout, self._model, hidden_size, self.device)
         self._dimension = self._projection.dimension if self._projection else hidden_size
+        if config.backend is Backend.CTRANSLATE2:
+            from xqg_repro.models.ct2_encoder import CTranslate2Network
+
+            network = CTranslate2Network(
+                folder,
+                self._tokenizer,
+                self._model,
+                model_fingerprint(config.model),
+                choose_device(device),
+                config.precision,
+            )
+            self._model, self._workers = network, network.workers
 
     @property
     def dimension(self) -> int:
@@ -141,8 +158,9 @@ class TextEncoder:
             if not all(tokens):
                 text = block[next(i for i, ids in enumerate(tokens) if not ids)]
                 raise InputError(f"{self.config.model} reads no token in the text {quote(text)}", hint="fill it in")
-            for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
-                vectors = self._embed([tokens[i] for i in batch], project)
+            batches = list(token_batches([len(ids) for ids in tokens], self.tokens_per_batch))
+            embedded = self._embed_all([[tokens[i] for i in batch] for batch in batches], project)
+            for batch, vectors in zip(batches, embedded, strict=True):
                 finite = np.isfinite(vectors).all(axis=1)
                 if not finite.all():
                     text = block[batch[int(finite.argmin())]]
@@ -152,6 +170,18 @@ class TextEncoder:
                     )
                 yield start + np.array(batch), vectors
             start += len(block)
+
+    def _embed_all(self, batches: Sequence[list[list[int]]], project: Project | None) -> Iterator[np.ndarray]:
+        """The embeddings of each batch, in order; as many batches are computed side by side as the network likes."""
+        embed = partial(self._embed, project=project)
+        if self._workers == 1:
+            yield from map(embed, batches)
+            return
+        with ThreadPoolExecutor(self._workers) as pool:
+            try:
+                yield from pool.map(embed, batches)
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _embed(self, tokens: list[list[int]], project: Project | None) -> np.ndarray:
         """The embeddings of one batch of tokenised texts; float32, shape (len(tokens), dimension)."""

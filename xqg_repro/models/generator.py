@@ -14,7 +14,7 @@ import numpy as np
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.architectures import check_length, explain_failure
 from xqg_repro.models.loading import choose_device, open_model, token_batches
-from xqg_repro.models.settings import GeneratorConfig, Precision, count_prompts
+from xqg_repro.models.settings import Backend, GeneratorConfig, Precision, count_prompts, torch_precision
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +54,11 @@ def check_generator(config: GeneratorConfig) -> None:
 
 
 def resolve_precision(config: GeneratorConfig, device: str | None = None) -> GeneratorConfig:
-    """The settings with a precision that suits the device, if they name none."""
+    """The settings with a precision that suits the backend and the device, if they name none."""
     if config.precision is not None:
         return config
+    if config.backend is Backend.CTRANSLATE2:
+        return dataclasses.replace(config, precision=Precision.FLOAT32)
     precision = Precision.BFLOAT16 if _has_bfloat16(choose_device(device)) else Precision.FLOAT32
     return dataclasses.replace(config, precision=precision)
 
@@ -108,7 +110,7 @@ class QueryGenerator:
         self.config = resolve_precision(config, device)
         self.tokens_per_batch = tokens_per_batch
         folder, self._tokenizer, self._model, self.device = open_model(
-            config.model, str(self.config.precision), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+            config.model, torch_precision(self.config), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
         longest = max(config.prompt_max_length, config.query_max_length)
         with explain_failure(self._model, folder, "write queries"):
@@ -171,9 +173,13 @@ class QueryGenerator:
                 torch.from_numpy(draws).to(self.device),
             )
         report(len(rows), sum(map(len, rows)))
-        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        lines = [" ".join(text.split()) for text in texts]
+        lines = self._lines(rows)
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
+
+    def _lines(self, rows: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each row of tokens, on one line."""
+        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return [" ".join(text.split()) for text in texts]
 
     def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
         """The tokens of each row, including the end token. Finished rows leave the batch, so cost nothing.

@@ -26,6 +26,29 @@ class Precision(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
+    INT8 = "int8"
+
+
+class Backend(StrEnum):
+    """What computes a model: PyTorch, or CTranslate2, which is faster on CPUs and knows int8, but fewer kinds."""
+
+    TORCH = "torch"
+    CTRANSLATE2 = "ctranslate2"
+
+
+def _set_backend(settings: EncoderConfig | GeneratorConfig | TranslatorConfig) -> None:
+    """Convert the backend, and let int8 choose CTranslate2; :class:`InputError` for int8 in PyTorch."""
+    if settings.backend is not None:
+        convert_enums(settings, backend=Backend)
+    if settings.precision is Precision.INT8:
+        if settings.backend is Backend.TORCH:
+            raise InputError("the backend torch has no precision int8", hint="use --backend ctranslate2")
+        object.__setattr__(settings, "backend", Backend.CTRANSLATE2)
+
+
+def torch_precision(settings: EncoderConfig | GeneratorConfig | TranslatorConfig) -> str:
+    """The precision to load a model in with torch; CTranslate2 converts it from float32."""
+    return Precision.FLOAT32 if settings.backend is Backend.CTRANSLATE2 else settings.precision or Precision.FLOAT32
 
 
 @dataclass(frozen=True)
@@ -42,6 +65,7 @@ class EncoderConfig:
         query_max_length, passage_max_length: maximum number of tokens of a query or passage, including special tokens;
             longer input is truncated.
         precision: number format of the model's layers; embeddings are float32 in any case.
+        backend: what computes the model; ``None`` is CTranslate2 for int8, otherwise torch.
     """
 
     model: str
@@ -53,9 +77,11 @@ class EncoderConfig:
     query_max_length: int = 32
     passage_max_length: int = 128
     precision: Precision = Precision.FLOAT32
+    backend: Backend | None = None
 
     def __post_init__(self) -> None:
         convert_enums(self, pooling=Pooling, precision=Precision)
+        _set_backend(self)
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
 
@@ -89,9 +115,11 @@ class GeneratorConfig:
         top_k: sample from the k most likely tokens; 0 for all.
         top_p: sample from the most likely tokens that together have this probability.
         temperature: divides the logits.
-        precision: number format of the model's layers; ``None`` is bfloat16 on hardware that supports it, otherwise
-            float32.
+        precision: number format of the model's layers; ``None`` is float32 in CTranslate2; in torch it is bfloat16 on
+            hardware that supports it, otherwise float32.
         seed: seed of the sampling; each (passage, language) draws from its own stream.
+        backend: what computes the model; ``None`` is CTranslate2 on a CPU if it has the model's kind and the precision,
+            otherwise torch.
     """
 
     model: str = "ielabgroup/xor-tydi-docTquery-mt5-base"
@@ -105,10 +133,12 @@ class GeneratorConfig:
     temperature: float = 1.0
     precision: Precision | None = None
     seed: int = 42
+    backend: Backend | None = None
 
     def __post_init__(self) -> None:
         if self.precision is not None:
             convert_enums(self, precision=Precision)
+        _set_backend(self)
         check_languages(self.languages)
         if min(self.queries, self.query_max_length, self.prompt_max_length) < 1 or not self.languages:
             raise InputError("there must be at least one language, one query and one token")
@@ -142,6 +172,7 @@ class TranslatorConfig:
         translation_max_length: maximum number of new tokens per sentence.
         beams: number of beams of beam search; 1 takes the most likely token at each step.
         precision: number format of the model's layers.
+        backend: what computes the model; ``None`` is CTranslate2 for int8, otherwise torch.
     """
 
     model: str
@@ -152,9 +183,11 @@ class TranslatorConfig:
     translation_max_length: int = 256
     beams: int = 1
     precision: Precision = Precision.FLOAT32
+    backend: Backend | None = None
 
     def __post_init__(self) -> None:
         convert_enums(self, precision=Precision)
+        _set_backend(self)
         check_languages([self.source, *self.codes])
         if min(self.text_max_length, self.translation_max_length, self.beams) < 1:
             raise InputError("there must be at least one token in a text and in its translation, and one beam")
@@ -209,6 +242,8 @@ class ReaderConfig:
 
     def __post_init__(self) -> None:
         convert_enums(self, precision=Precision)
+        if self.precision is Precision.INT8:
+            raise InputError("a reader has no precision int8", hint="use float32, bfloat16 or float16")
         if min(self.stride, self.question_max_length, self.answer_max_length) < 1:
             raise InputError("there must be at least one token in a question, in an answer and in the stride")
         # three special tokens, or four in XLM-R

@@ -12,7 +12,7 @@ from xqg_repro.core.languages import check_languages, split_sentences
 from xqg_repro.models.architectures import check_length
 from xqg_repro.models.generator import Document, decoder_ends
 from xqg_repro.models.loading import open_model, token_batches
-from xqg_repro.models.settings import TranslatorConfig, count_prompts
+from xqg_repro.models.settings import TranslatorConfig, count_prompts, torch_precision
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -91,10 +91,11 @@ class Translator:
         check_translator(config, languages)
         self.config, self.languages, self.tokens_per_batch = config, tuple(languages), tokens_per_batch
         folder, self._tokenizer, self._model, self.device = open_model(
-            config.model, config.precision, device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+            config.model, torch_precision(config), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
         )
         longest = max(config.text_max_length, config.translation_max_length)
         check_length(None, self._model, longest, folder, hint="lower --text-max-length or --translation-max-length")
+        self._folder = folder
         # the folder's own settings, such as beams, must not apply
         self._model.generation_config = GenerationConfig()
         self._set_source(folder)

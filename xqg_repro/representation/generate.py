@@ -3,11 +3,15 @@
 The paper's generator is an mT5 with the prompt ``Generate a Finnish question for this passage: {title} {text}``. At
 each step it samples from the 10 most likely tokens.
 
-Sampling is deterministic: the number that picks a token is a hash of the seed, the docid, the language, the query's
-rank and the step. So a query does not depend on the other passages, on batches or on shards, and 3 queries are the
+In torch, the number that picks a token is a hash of the seed, the docid, the language, the query's rank and the step.
+So a query does not depend on the other passages, on batches or on shards, and 3 queries are the
 first 3 of 5 — except for rounding. The batch changes the last digits of the model's scores, which can flip a draw that
 falls very close to the border between two tokens. In float32 that almost never happens; in bfloat16 it changes up to a
-quarter of the queries. The same command writes the same bytes on the same machine, even after an interruption.
+quarter of the queries.
+
+CTranslate2, which an open backend takes on a CPU, is faster and samples by its own random numbers (see
+:mod:`xqg_repro.models.ct2_generator`). With either, the same command writes the same bytes on the same machine, even
+after an interruption.
 """
 
 from __future__ import annotations
@@ -24,16 +28,10 @@ from xqg_repro.collection.documents import check_documents
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
-from xqg_repro.models.generator import (
-    TOKENS_PER_BATCH,
-    Document,
-    PassageQueries,
-    QueryGenerator,
-    check_generator,
-    resolve_precision,
-)
+from xqg_repro.models.backends import open_generator, resolve_generator
+from xqg_repro.models.generator import TOKENS_PER_BATCH, Document, PassageQueries, QueryGenerator, check_generator
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import GeneratorConfig
+from xqg_repro.models.settings import Backend, GeneratorConfig
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
 
@@ -68,7 +66,7 @@ def generate(
     """
     check_shard_size(shard_size)
     check_generator(config)
-    config = resolve_precision(_keep_precision(config, Path(output)), device)
+    config = resolve_generator(_keep_backend(config, Path(output)), device)
     dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection, which may be a large download
     wanted = Manifest(
@@ -86,7 +84,7 @@ def generate(
             name="generate",
             unit="queries",
             per_passage=len(config.languages) * config.queries,
-            write=_load(QueryGenerator(config, device, tokens_per_batch)),
+            write=_load(open_generator(config, device, tokens_per_batch)),
             read=lambda path: read_queries(path, config.languages, config.queries),
             count=_count,
         )
@@ -94,15 +92,16 @@ def generate(
     return build_stage(output, wanted, build, force=force)
 
 
-def _keep_precision(config: GeneratorConfig, output: Path) -> GeneratorConfig:
-    """The settings with the precision of the existing queries, if they do not name one.
+def _keep_backend(config: GeneratorConfig, output: Path) -> GeneratorConfig:
+    """The settings with the backend and the precision of the existing queries, where they do not name them.
 
-    So queries generated on hardware with bfloat16 are reused on hardware without it, and vice versa.
+    So queries generated on a GPU, or on hardware with bfloat16, are reused elsewhere, and vice versa.
     """
-    if config.precision is None and (output / MANIFEST).exists():
-        generator = Manifest.read(output).parameters.get("generator", {})
-        return dataclasses.replace(config, precision=generator.get("precision"))
-    return config
+    if (config.backend and config.precision) or not (output / MANIFEST).exists():
+        return config
+    generator = Manifest.read(output).parameters.get("generator", {})
+    kept = {"backend": generator.get("backend") or Backend.TORCH, "precision": generator.get("precision")}
+    return dataclasses.replace(config, **{name: getattr(config, name) or value for name, value in kept.items()})
 
 
 def _load(generator: QueryGenerator) -> Callable[[Sequence[Document], tqdm], list[PassageQueries]]:

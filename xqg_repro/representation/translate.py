@@ -22,9 +22,10 @@ from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.core.text import open_bytes
+from xqg_repro.models.backends import open_translator
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import TranslatorConfig
-from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, Translator, check_translator
+from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
 from xqg_repro.representation.lines import parse_line, write_lines
 
 STAGE = "translate"
@@ -53,11 +54,12 @@ def translate(
         languages: ISO 639-1 codes of the target languages.
         config: the translator.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        tokens_per_batch: see :class:`Translator`.
+        tokens_per_batch: see :class:`~xqg_repro.models.translator.Translator`.
         shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
-        InputError: a dataset in another language; also as :func:`check_translator` and :class:`Translator`.
+        InputError: a dataset in another language; also as :func:`check_translator` and
+            :class:`~xqg_repro.models.translator.Translator`.
     """
     check_shard_size(shard_size)
     check_translator(config, languages)
@@ -80,7 +82,7 @@ def translate(
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        translator = Translator(config, languages, device, tokens_per_batch)
+        translator = open_translator(config, languages, device, tokens_per_batch)
         return write_lines(
             dataset,
             folder,

@@ -100,8 +100,8 @@ class Recipe:
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if self.precision is Precision.FLOAT16:
-            raise InputError("training in float16 is not supported", hint="use bfloat16 or float32")
+        if self.precision not in (Precision.FLOAT32, Precision.BFLOAT16):
+            raise InputError(f"training in {self.precision} is not supported", hint="use bfloat16 or float32")
         minima = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
         minima |= {"evaluation_steps": 0, "checkpoint_steps": 0}
         for name, minimum in (minima | self._MINIMA).items():

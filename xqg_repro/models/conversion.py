@@ -1,0 +1,163 @@
+"""CTranslate2 models: converted once from a model's weights, checked against them, and kept in a cache.
+
+The cache is ``$IR_DATASETS_HOME/xqg_repro/ctranslate2``, with a folder for each model's fingerprint, precision and
+version of CTranslate2. It can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import explain_write_errors
+from xqg_repro.models.folders import CONFIG, read_config, reason, transformer_folder
+
+logger = logging.getLogger(__name__)
+
+ENCODERS = ("bert", "camembert", "distilbert", "roberta", "xlm-roberta")
+"""Kinds of encoders that CTranslate2 computes, as ``model_type`` of ``config.json`` names them."""
+
+GENERATORS = ("bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
+"""Kinds of sequence-to-sequence models that CTranslate2 computes."""
+
+PRECISIONS = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
+_COMPUTE_TYPES = {"int8": "int8_float32"}
+
+_TORCH = "use --backend torch"
+
+_LARGEST_DIFFERENCE = 1.0
+"""Between the natural logarithms of a token's probabilities: int8 gives about 0.1, another computation far more."""
+
+
+def model_kind(folder: Path) -> str:
+    """The ``model_type`` of a model folder; empty if it has none."""
+    return str(read_config(transformer_folder(folder) / CONFIG).get("model_type") or "")
+
+
+def check_kind(folder: Path, kinds: tuple[str, ...], precision: str, device: str) -> None:
+    """Raise :class:`InputError` unless CTranslate2 computes this kind of model in this precision on this device."""
+    kind, processor = model_kind(folder), device.partition(":")[0]
+    if kind not in kinds:
+        problem = f"CTranslate2 has no model of the kind {kind!r}"
+        raise InputError(problem, path=folder, hint=f"{_TORCH}; it has: {', '.join(kinds)}")
+    if processor not in PRECISIONS:
+        raise InputError(f"CTranslate2 does not compute on the device {device!r}", hint=f"{_TORCH}, or --device cpu")
+    if precision not in PRECISIONS[processor]:
+        choices = ", ".join(PRECISIONS[processor])
+        raise InputError(
+            f"CTranslate2 has no precision {precision} on the device {device!r}", hint=f"choose from: {choices}"
+        )
+
+
+def converted_model(folder: Path, fingerprint: str, tokenizer: Any, network: Any, precision: str) -> Path:
+    """The folder of a converted model; it is converted unless it is cached. Several processes may ask at once.
+
+    Args:
+        folder: the model's folder, for messages.
+        fingerprint: of the model's files.
+        tokenizer, network: the model, loaded in float32; the conversion may change the network's weights in place.
+        precision: number format of the converted weights.
+
+    Raises:
+        InputError: CTranslate2 cannot convert the model, or the cache cannot be written.
+    """
+    import ctranslate2
+    from filelock import FileLock
+
+    target = _cache() / f"{fingerprint}-{precision}-{ctranslate2.__version__}"
+    with explain_write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{target}.lock"):
+            if not target.exists():
+                partial = target.with_name(f"{target.name}.partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                logger.info(f"converting {folder} to CTranslate2, {precision}, in {target.parent}")
+                _convert(folder, tokenizer, network, precision, partial)
+                os.replace(partial, target)
+    return target
+
+
+def _cache() -> Path:
+    import ir_datasets
+
+    import xqg_repro.collection  # noqa: F401  # prepares ir-datasets' home
+
+    return Path(ir_datasets.util.home_path()) / "xqg_repro" / "ctranslate2"
+
+
+def _convert(folder: Path, tokenizer: Any, network: Any, precision: str, output: Path) -> None:
+    from ctranslate2.converters import TransformersConverter
+
+    class Converter(TransformersConverter):  # type: ignore[misc]
+        """Converts the model that is already loaded and checked, instead of loading it again."""
+
+        def load_model(self, *_: object, **__: object) -> Any:
+            # in its class for XLM-R, the network is an attribute
+            is_xlmr = network.config.model_type == "xlm-roberta"
+            return SimpleNamespace(config=network.config, roberta=network) if is_xlmr else network
+
+        def load_tokenizer(self, *_: object, **__: object) -> Any:
+            return tokenizer
+
+    config = network.config
+    # what the converter asks for, and the configurations of transformers 5 no longer say
+    for name, value in (("position_embedding_type", "absolute"), ("normalize_before", config.model_type != "bart")):
+        if not hasattr(config, name):
+            setattr(config, name, value)
+    try:
+        converter = Converter(str(transformer_folder(folder)))
+        converter.convert(str(output), quantization=_COMPUTE_TYPES.get(precision, precision))
+        _name_special_tokens(output / CONFIG, tokenizer, network)
+    except OSError:
+        raise
+    except Exception as error:  # each architecture has errors of its own
+        problem = f"CTranslate2 cannot convert the model: {reason(error)}"
+        raise InputError(problem, path=folder, hint=_TORCH) from error
+
+
+def _name_special_tokens(path: Path, tokenizer: Any, network: Any) -> None:
+    """Let the model's end or padding token stand for tokens that its tokenizer lacks; CTranslate2 wants names."""
+    ends = network.config.eos_token_id
+    stand_in = ends[0] if isinstance(ends, list) else network.config.pad_token_id if ends is None else ends
+    if stand_in is not None:
+        token, config = tokenizer.convert_ids_to_tokens(stand_in), read_config(path)
+        config |= {name: token for name, value in config.items() if value is None and name.endswith("_token")}
+        path.write_text(json.dumps(config), encoding="utf-8")
+
+
+class ScoreCheck:
+    """Whether CTranslate2 gives a text the probabilities that a sequence-to-sequence network gives it.
+
+    Made before the network is converted, which may change it in place.
+    """
+
+    def __init__(self, tokenizer: Any, network: Any) -> None:
+        import torch
+
+        ids = tokenizer("a b c", return_token_type_ids=False)["input_ids"]
+        target = [i for i in ids if i not in tokenizer.all_special_ids]
+        self._source, self._target = map(tokenizer.convert_ids_to_tokens, (ids, target))
+        with torch.inference_mode():
+            logits = network(input_ids=torch.tensor([ids]), labels=torch.tensor([target])).logits[0]
+        self._expected = logits.log_softmax(-1).gather(-1, torch.tensor(target)[:, None])[:, 0].tolist()
+
+    def check(self, translator: Any, folder: Path) -> None:
+        """Raise :class:`InputError` unless a CTranslate2 translator agrees; ``folder`` is the model's."""
+        actual = translator.score_batch([self._source], [self._target])[0].log_probs
+        difference = max(abs(ours - theirs) for ours, theirs in zip(actual, self._expected, strict=False))
+        if not difference < _LARGEST_DIFFERENCE:
+            problem = f"CTranslate2 computes other probabilities than torch (their logs differ by {difference:.2f})"
+            raise InputError(problem, path=folder, hint=_TORCH)
+
+
+def engine_options(device: str, precision: str) -> dict[str, Any]:
+    """The keyword arguments of CTranslate2's classes for a torch device and a precision."""
+    processor, _, number = device.partition(":")
+    compute_type = _COMPUTE_TYPES.get(precision, precision)
+    return {"device": processor, "device_index": int(number or 0), "compute_type": compute_type}

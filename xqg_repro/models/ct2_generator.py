@@ -1,0 +1,152 @@
+"""A query generator in CTranslate2: several times as fast on a CPU, and sampled by CTranslate2's own random numbers.
+
+A slice of the passages gets its queries in a language from a translator of its own, which has one thread, and a seed
+made of the settings' seed, the language and the slice's docids. As many translators work side by side as there are
+threads. So the same passages give the same queries on the same machine. But unlike in torch, a query depends on the
+other passages of its slice, and 3 queries are not the first 3 of 5.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+import numpy as np
+
+from xqg_repro.models.conversion import GENERATORS, ScoreCheck, check_kind, converted_model, engine_options
+from xqg_repro.models.generator import Document, PassageQueries, QueryGenerator, decoder_ends, resolve_precision
+from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
+from xqg_repro.models.settings import GeneratorConfig
+
+_SLICE = 128
+"""Passages in a slice: few, to keep all threads busy until the end, but many for each time that a model is loaded."""
+
+_PROMPTS_PER_BATCH = 32
+
+_seeding = threading.Lock()
+
+
+class CTranslate2Generator(QueryGenerator):
+    """A :class:`~xqg_repro.models.generator.QueryGenerator` that samples with CTranslate2.
+
+    Args:
+        config: everything that determines the queries.
+        device: a torch device; ``None`` takes a GPU if available.
+
+    Raises:
+        InputError: as the base class, :func:`~xqg_repro.models.conversion.check_kind` and
+            :func:`~xqg_repro.models.conversion.converted_model`.
+    """
+
+    def __init__(self, config: GeneratorConfig, device: str | None = None) -> None:
+        import torch
+
+        device = choose_device(device)
+        config = resolve_precision(config, device)
+        check_kind(resolve_model(config.model), GENERATORS, str(config.precision), device)
+        super().__init__(config, "cpu")
+        _, self._end_tokens = decoder_ends(self._model, self._folder)
+        agreement = ScoreCheck(self._tokenizer, self._model)
+        fingerprint = model_fingerprint(config.model)
+        path = converted_model(self._folder, fingerprint, self._tokenizer, self._model, str(config.precision))
+        self._path, self._options = str(path), engine_options(device, str(config.precision))
+        self._threads = torch.get_num_threads() if device == "cpu" else 1
+        self._numbers = self._tokenizer.get_vocab()
+        del self._model
+        agreement.check(self._open(), self._folder)
+
+    def generate(
+        self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None
+    ) -> list[PassageQueries]:
+        """Write ``config.queries`` queries for each passage in each of ``config.languages``.
+
+        ``report`` receives the numbers of queries and tokens of each slice and language.
+        """
+        results = [PassageQueries(passage.doc_id, {}) for passage in passages]
+        stopped = threading.Event()
+        with ThreadPoolExecutor(self._threads) as pool:
+            tasks = {
+                pool.submit(self._write, passages[start : start + _SLICE], language, stopped): (start, language)
+                for language in self.config.languages
+                for start in range(0, len(passages), _SLICE)
+            }
+            try:
+                for task in as_completed(tasks):
+                    queries, tokens = task.result()
+                    report(sum(map(len, queries)), tokens)
+            except BaseException:
+                stopped.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        for task, (start, language) in tasks.items():
+            for position, texts in enumerate(task.result()[0], start):
+                results[position].queries[language] = texts
+        return results
+
+    def _write(
+        self, passages: Sequence[Document], language: str, stopped: threading.Event
+    ) -> tuple[list[tuple[str, ...]], int]:
+        """The queries of a slice of passages in a language, and their number of tokens; nothing once ``stopped``."""
+        prompts = [self._tokenizer.convert_ids_to_tokens(ids) for ids in self._tokenize(passages, language)]
+        longest_first = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
+        seed = _number(self.config.seed, language, *(passage.doc_id for passage in passages))
+        translator = self._seeded(seed, prompts[0])
+        queries: list[tuple[str, ...]] = [()] * len(passages)
+        tokens = 0
+        for start in range(0, len(prompts), _PROMPTS_PER_BATCH):
+            batch = longest_first[start : start + _PROMPTS_PER_BATCH]
+            if stopped.is_set():
+                break
+            for i, hypotheses in zip(batch, self._hypotheses(translator, [prompts[i] for i in batch]), strict=True):
+                tokens += sum(map(len, hypotheses))
+                queries[i] = self._shuffled(self._texts(hypotheses), passages[i].doc_id, language)
+        return queries, tokens
+
+    def _seeded(self, seed: int, prompt: list[str]) -> Any:
+        """A translator with a random generator of this seed, which has read a prompt."""
+        import ctranslate2
+
+        with _seeding:  # the seed is the process's; a translator's thread takes it when it samples for the first time
+            ctranslate2.set_random_seed(seed)
+            translator = self._open()
+            self._hypotheses(translator, [prompt], steps=1)
+        return translator
+
+    def _open(self) -> Any:
+        import ctranslate2
+
+        return ctranslate2.Translator(self._path, inter_threads=1, intra_threads=1, **self._options)
+
+    def _hypotheses(self, translator: Any, prompts: list[list[str]], steps: int | None = None) -> list[list[list[str]]]:
+        """The tokens of each prompt's queries, the likeliest first."""
+        config = self.config
+        results = translator.translate_batch(
+            prompts,
+            beam_size=1,
+            num_hypotheses=config.queries,
+            end_token=self._end_tokens,
+            max_input_length=0,
+            max_decoding_length=steps or config.query_max_length,
+            sampling_topk=config.top_k,
+            sampling_topp=config.top_p,
+            sampling_temperature=config.temperature,
+        )
+        return [result.hypotheses for result in results]
+
+    def _texts(self, hypotheses: Sequence[Sequence[str]]) -> list[str]:
+        """The texts of some queries; tokens that only fill the model's vocabulary have none."""
+        ids = [[self._numbers[token] for token in tokens if token in self._numbers] for tokens in hypotheses]
+        return self._lines(ids)
+
+    def _shuffled(self, texts: list[str], docid: str, language: str) -> tuple[str, ...]:
+        """The texts in random order: a query's rank must not say how likely the model finds it."""
+        order = np.random.default_rng(_number(self.config.seed, docid, language)).permutation(len(texts))
+        return tuple(texts[i] for i in order)
+
+
+def _number(*parts: object) -> int:
+    """A number of 32 bits that depends on all parts, none of which contains white space."""
+    return int.from_bytes(hashlib.sha256(" ".join(map(str, parts)).encode()).digest()[:4], "little")
