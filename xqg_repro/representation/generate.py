@@ -4,10 +4,10 @@ The paper's generator is an mT5 with the prompt ``Generate a Finnish question fo
 each step it samples from the 10 most likely tokens.
 
 In torch, the number that picks a token is a hash of the seed, the docid, the language, the query's rank and the step.
-So a query does not depend on the other passages, on batches or on shards, and 3 queries are the
-first 3 of 5 — except for rounding. The batch changes the last digits of the model's scores, which can flip a draw that
-falls very close to the border between two tokens. In float32 that almost never happens; in bfloat16 it changes up to a
-quarter of the queries.
+So a query does not depend on the other passages, on batches or on shards, and 3 queries are the first 3 of 5 — except
+for rounding. The batch changes the last digits of the model's scores, which can flip a draw that falls very close to
+the border between two tokens. In float32 that almost never happens; in bfloat16 it changes up to a quarter of the
+queries.
 
 CTranslate2, which an open backend takes on a CPU, is faster and samples by its own random numbers (see
 :mod:`xqg_repro.models.ct2_generator`). With either, the same command writes the same bytes on the same machine, even
