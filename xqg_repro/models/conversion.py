@@ -10,6 +10,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +28,7 @@ ENCODERS = ("bert", "camembert", "distilbert", "roberta", "xlm-roberta")
 GENERATORS = ("bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
 """Kinds of sequence-to-sequence models that CTranslate2 computes."""
 
-PRECISIONS = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
+_PRECISIONS = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
 _COMPUTE_TYPES = {"int8": "int8_float32"}
 
 _TORCH = "use --backend torch"
@@ -35,21 +37,17 @@ _LARGEST_DIFFERENCE = 1.0
 """Between the natural logarithms of a token's probabilities: int8 gives about 0.1, another computation far more."""
 
 
-def model_kind(folder: Path) -> str:
-    """The ``model_type`` of a model folder; empty if it has none."""
-    return str(read_config(transformer_folder(folder) / CONFIG).get("model_type") or "")
-
-
 def check_kind(folder: Path, kinds: tuple[str, ...], precision: str, device: str) -> None:
     """Raise :class:`InputError` unless CTranslate2 computes this kind of model in this precision on this device."""
-    kind, processor = model_kind(folder), device.partition(":")[0]
+    kind = str(read_config(transformer_folder(folder) / CONFIG).get("model_type") or "")
+    processor = device.partition(":")[0]
     if kind not in kinds:
         problem = f"CTranslate2 has no model of the kind {kind!r}"
         raise InputError(problem, path=folder, hint=f"{_TORCH}; it has: {', '.join(kinds)}")
-    if processor not in PRECISIONS:
+    if processor not in _PRECISIONS:
         raise InputError(f"CTranslate2 does not compute on the device {device!r}", hint=f"{_TORCH}, or --device cpu")
-    if precision not in PRECISIONS[processor]:
-        choices = ", ".join(PRECISIONS[processor])
+    if precision not in _PRECISIONS[processor]:
+        choices = ", ".join(_PRECISIONS[processor])
         raise InputError(
             f"CTranslate2 has no precision {precision} on the device {device!r}", hint=f"choose from: {choices}"
         )
@@ -131,29 +129,38 @@ def _name_special_tokens(path: Path, tokenizer: Any, network: Any) -> None:
         path.write_text(json.dumps(config), encoding="utf-8")
 
 
-class ScoreCheck:
-    """Whether CTranslate2 gives a text the probabilities that a sequence-to-sequence network gives it.
+def convert_seq2seq(
+    folder: Path, tokenizer: Any, network: Any, fingerprint: str, device: str, precision: str
+) -> Callable[..., Any]:
+    """Convert a sequence-to-sequence model, and check the probabilities that CTranslate2 computes.
 
-    Made before the network is converted, which may change it in place.
+    Args and errors are those of :func:`converted_model`; ``device`` is a torch device. Returns a function that opens a
+    translator; ``inter_threads`` is the number of batches that it works on side by side.
     """
+    import ctranslate2
+    import torch
 
-    def __init__(self, tokenizer: Any, network: Any) -> None:
-        import torch
+    ids = tokenizer("a b c", return_token_type_ids=False)["input_ids"]
+    target = [i for i in ids if i not in tokenizer.all_special_ids]
+    with torch.inference_mode():  # first, as the conversion may change the weights in place
+        logits = network(input_ids=torch.tensor([ids]), labels=torch.tensor([target])).logits[0]
+    expected = logits.log_softmax(-1).gather(-1, torch.tensor(target)[:, None])[:, 0].tolist()
+    path = converted_model(folder, fingerprint, tokenizer, network, precision)
+    open_translator = partial(ctranslate2.Translator, str(path), intra_threads=1, **engine_options(device, precision))
+    source, tokens = map(tokenizer.convert_ids_to_tokens, (ids, target))
+    actual = open_translator(inter_threads=1).score_batch([source], [tokens])[0].log_probs
+    difference = max(abs(ours - theirs) for ours, theirs in zip(actual, expected, strict=False))
+    if not difference < _LARGEST_DIFFERENCE:
+        problem = f"CTranslate2 computes other probabilities than torch (their logs differ by {difference:.2f})"
+        raise InputError(problem, path=folder, hint=_TORCH)
+    return open_translator
 
-        ids = tokenizer("a b c", return_token_type_ids=False)["input_ids"]
-        target = [i for i in ids if i not in tokenizer.all_special_ids]
-        self._source, self._target = map(tokenizer.convert_ids_to_tokens, (ids, target))
-        with torch.inference_mode():
-            logits = network(input_ids=torch.tensor([ids]), labels=torch.tensor([target])).logits[0]
-        self._expected = logits.log_softmax(-1).gather(-1, torch.tensor(target)[:, None])[:, 0].tolist()
 
-    def check(self, translator: Any, folder: Path) -> None:
-        """Raise :class:`InputError` unless a CTranslate2 translator agrees; ``folder`` is the model's."""
-        actual = translator.score_batch([self._source], [self._target])[0].log_probs
-        difference = max(abs(ours - theirs) for ours, theirs in zip(actual, self._expected, strict=False))
-        if not difference < _LARGEST_DIFFERENCE:
-            problem = f"CTranslate2 computes other probabilities than torch (their logs differ by {difference:.2f})"
-            raise InputError(problem, path=folder, hint=_TORCH)
+def count_workers(device: str) -> int:
+    """The number of batches that are computed side by side, one thread each; one on a GPU."""
+    import torch
+
+    return torch.get_num_threads() if device == "cpu" else 1
 
 
 def engine_options(device: str, precision: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.conversion import ENCODERS, check_kind, converted_model, engine_options
+from xqg_repro.models.conversion import ENCODERS, check_kind, converted_model, count_workers, engine_options
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +47,7 @@ class CTranslate2Network:
             expected = network(input_ids=ids, attention_mask=mask).last_hidden_state
         path = converted_model(folder, fingerprint, tokenizer, network, precision)
         # one thread a batch; as many batches side by side as there are threads
-        self.workers = torch.get_num_threads() if device == "cpu" else 1
+        self.workers = count_workers(device)
         options = engine_options(device, precision)
         self._encoder = ctranslate2.Encoder(str(path), inter_threads=self.workers, intra_threads=1, **options)
         cosines = torch.nn.functional.cosine_similarity(self(ids, mask).last_hidden_state, expected, dim=-1)

@@ -1,4 +1,4 @@
-"""A query generator in CTranslate2: several times as fast on a CPU, and sampled by CTranslate2's own random numbers.
+"""A query generator in CTranslate2: faster on a CPU than torch, and sampled by CTranslate2's own random numbers.
 
 A slice of the passages gets its queries in a language from a translator of its own, which has one thread, and a seed
 made of the settings' seed, the language and the slice's docids. As many translators work side by side as there are
@@ -16,8 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from xqg_repro.models.conversion import GENERATORS, ScoreCheck, check_kind, converted_model, engine_options
-from xqg_repro.models.generator import Document, PassageQueries, QueryGenerator, decoder_ends, resolve_precision
+from xqg_repro.models.conversion import GENERATORS, check_kind, convert_seq2seq, count_workers
+from xqg_repro.models.generator import (
+    Document,
+    PassageQueries,
+    QueryGenerator,
+    decode_lines,
+    decoder_ends,
+    resolve_precision,
+)
 from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
 from xqg_repro.models.settings import GeneratorConfig
 
@@ -38,25 +45,22 @@ class CTranslate2Generator(QueryGenerator):
 
     Raises:
         InputError: as the base class, :func:`~xqg_repro.models.conversion.check_kind` and
-            :func:`~xqg_repro.models.conversion.converted_model`.
+            :func:`~xqg_repro.models.conversion.convert_seq2seq`.
     """
 
     def __init__(self, config: GeneratorConfig, device: str | None = None) -> None:
-        import torch
-
         device = choose_device(device)
         config = resolve_precision(config, device)
         check_kind(resolve_model(config.model), GENERATORS, str(config.precision), device)
         super().__init__(config, "cpu")
         _, self._end_tokens = decoder_ends(self._model, self._folder)
-        agreement = ScoreCheck(self._tokenizer, self._model)
         fingerprint = model_fingerprint(config.model)
-        path = converted_model(self._folder, fingerprint, self._tokenizer, self._model, str(config.precision))
-        self._path, self._options = str(path), engine_options(device, str(config.precision))
-        self._threads = torch.get_num_threads() if device == "cpu" else 1
-        self._numbers = self._tokenizer.get_vocab()
+        self._open = convert_seq2seq(
+            self._folder, self._tokenizer, self._model, fingerprint, device, str(config.precision)
+        )
         del self._model
-        agreement.check(self._open(), self._folder)
+        self._workers = count_workers(device)
+        self._numbers = self._tokenizer.get_vocab()
 
     def generate(
         self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None
@@ -67,7 +71,7 @@ class CTranslate2Generator(QueryGenerator):
         """
         results = [PassageQueries(passage.doc_id, {}) for passage in passages]
         stopped = threading.Event()
-        with ThreadPoolExecutor(self._threads) as pool:
+        with ThreadPoolExecutor(self._workers) as pool:
             tasks = {
                 pool.submit(self._write, passages[start : start + _SLICE], language, stopped): (start, language)
                 for language in self.config.languages
@@ -111,14 +115,9 @@ class CTranslate2Generator(QueryGenerator):
 
         with _seeding:  # the seed is the process's; a translator's thread takes it when it samples for the first time
             ctranslate2.set_random_seed(seed)
-            translator = self._open()
+            translator = self._open(inter_threads=1)
             self._hypotheses(translator, [prompt], steps=1)
         return translator
-
-    def _open(self) -> Any:
-        import ctranslate2
-
-        return ctranslate2.Translator(self._path, inter_threads=1, intra_threads=1, **self._options)
 
     def _hypotheses(self, translator: Any, prompts: list[list[str]], steps: int | None = None) -> list[list[list[str]]]:
         """The tokens of each prompt's queries, the likeliest first."""
@@ -139,7 +138,7 @@ class CTranslate2Generator(QueryGenerator):
     def _texts(self, hypotheses: Sequence[Sequence[str]]) -> list[str]:
         """The texts of some queries; tokens that only fill the model's vocabulary have none."""
         ids = [[self._numbers[token] for token in tokens if token in self._numbers] for tokens in hypotheses]
-        return self._lines(ids)
+        return decode_lines(self._tokenizer, ids)
 
     def _shuffled(self, texts: list[str], docid: str, language: str) -> tuple[str, ...]:
         """The texts in random order: a query's rank must not say how likely the model finds it."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xqg_repro.models.conversion import GENERATORS, ScoreCheck, check_kind, converted_model, engine_options
+from xqg_repro.models.conversion import GENERATORS, check_kind, convert_seq2seq, count_workers
+from xqg_repro.models.generator import decode_lines
 from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import Translator
@@ -22,24 +23,17 @@ class CTranslate2Translator(Translator):
 
     Raises:
         InputError: as the base class, :func:`~xqg_repro.models.conversion.check_kind` and
-            :func:`~xqg_repro.models.conversion.converted_model`.
+            :func:`~xqg_repro.models.conversion.convert_seq2seq`.
     """
 
     def __init__(self, config: TranslatorConfig, languages: Sequence[str], device: str | None = None) -> None:
-        import ctranslate2
-        import torch
-
         device = choose_device(device)
         check_kind(resolve_model(config.model), GENERATORS, config.precision, device)
         super().__init__(config, languages, "cpu")
-        agreement = ScoreCheck(self._tokenizer, self._model)
         fingerprint = model_fingerprint(config.model)
-        path = converted_model(self._folder, fingerprint, self._tokenizer, self._model, config.precision)
-        threads = torch.get_num_threads() if device == "cpu" else 1
-        options = engine_options(device, config.precision)
-        self._engine = ctranslate2.Translator(str(path), inter_threads=threads, intra_threads=1, **options)
+        open_engine = convert_seq2seq(self._folder, self._tokenizer, self._model, fingerprint, device, config.precision)
         del self._model
-        agreement.check(self._engine, self._folder)
+        self._engine = open_engine(inter_threads=count_workers(device))
 
     def _write(self, prompts: Sequence[list[int]], language: str) -> list[tuple[str, bool]]:
         """The translation of each prompt, and whether the model finished it."""
@@ -63,5 +57,5 @@ class CTranslate2Translator(Translator):
         ends = {to_tokens(token) for token in settings.eos_token_id}
         rows = [result.hypotheses[0][len(first) :] for result in results]
         ids = [self._tokenizer.convert_tokens_to_ids(tokens) for tokens in rows]
-        texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [(" ".join(text.split()), not ends.isdisjoint(tokens)) for text, tokens in zip(texts, rows, strict=True)]
+        texts = decode_lines(self._tokenizer, ids)
+        return [(text, not ends.isdisjoint(tokens)) for text, tokens in zip(texts, rows, strict=True)]

@@ -95,20 +95,14 @@ class TextEncoder:
         longest = max(config.query_max_length, config.passage_max_length)
         check_length(self._tokenizer, read_with_encoder(self._model), longest, folder)
         hidden_size = check_encoder(self._tokenizer, self._model, folder)
-        self._workers = 1
         self._projection = load_projection(layout, self._model, hidden_size, self.device)
         self._dimension = self._projection.dimension if self._projection else hidden_size
+        self._workers = 1
         if config.backend is Backend.CTRANSLATE2:
             from xqg_repro.models.ct2_encoder import CTranslate2Network
 
-            network = CTranslate2Network(
-                folder,
-                self._tokenizer,
-                self._model,
-                model_fingerprint(config.model),
-                choose_device(device),
-                config.precision,
-            )
+            fingerprint, device = model_fingerprint(config.model), choose_device(device)
+            network = CTranslate2Network(folder, self._tokenizer, self._model, fingerprint, device, config.precision)
             self._model, self._workers = network, network.workers
 
     @property

@@ -87,6 +87,12 @@ def decoder_ends(model: Any, folder: Path) -> tuple[int, list[int]]:
     return start, ends
 
 
+def decode_lines(tokenizer: Any, rows: Any) -> list[str]:
+    """The text of each row of token ids without special tokens, on one line."""
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return [" ".join(text.split()) for text in texts]
+
+
 class QueryGenerator:
     """A tokenizer and a sequence-to-sequence model that write queries as a :class:`GeneratorConfig` specifies.
 
@@ -173,13 +179,8 @@ class QueryGenerator:
                 torch.from_numpy(draws).to(self.device),
             )
         report(len(rows), sum(map(len, rows)))
-        lines = self._lines(rows)
+        lines = decode_lines(self._tokenizer, rows)
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
-
-    def _lines(self, rows: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of tokens, on one line."""
-        texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return [" ".join(text.split()) for text in texts]
 
     def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
         """The tokens of each row, including the end token. Finished rows leave the batch, so cost nothing.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import check_languages, split_sentences
 from xqg_repro.models.architectures import check_length
-from xqg_repro.models.generator import Document, decoder_ends
+from xqg_repro.models.generator import Document, decode_lines, decoder_ends
 from xqg_repro.models.loading import open_model, token_batches
 from xqg_repro.models.settings import TranslatorConfig, count_prompts, torch_precision
 
@@ -159,10 +159,10 @@ class Translator:
                 attention_mask=padded["attention_mask"].to(self.device),
                 generation_config=settings,
             )[:, begin:]
-            texts = self._tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            texts = decode_lines(self._tokenizer, rows)
             finished = torch.isin(rows, ends).any(1).tolist()
             for position, text, ended in zip(batch, texts, finished, strict=True):
-                results[position] = " ".join(text.split()), ended
+                results[position] = text, ended
         return results
 
     def _set_source(self, folder: Path) -> None:
