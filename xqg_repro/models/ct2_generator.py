@@ -58,7 +58,7 @@ class CTranslate2Generator(QueryGenerator):
         self._open = convert_seq2seq(
             self._folder, self._tokenizer, self._model, fingerprint, device, str(config.precision)
         )
-        del self._model
+        del self._model, self._sampler
         self._workers = count_workers(device)
         self._numbers = self._tokenizer.get_vocab()
 

@@ -7,17 +7,15 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.architectures import check_length, explain_failure
 from xqg_repro.models.loading import choose_device, open_model, token_batches
+from xqg_repro.models.sampling import TokenSampler
 from xqg_repro.models.settings import Backend, GeneratorConfig, Precision, count_prompts, torch_precision
-
-if TYPE_CHECKING:
-    import torch
 
 TOKENS_PER_BATCH = 65_536
 
@@ -110,8 +108,6 @@ class QueryGenerator:
     def __init__(
         self, config: GeneratorConfig, device: str | None = None, tokens_per_batch: int = TOKENS_PER_BATCH
     ) -> None:
-        import torch
-
         check_generator(config)
         self.config = resolve_precision(config, device)
         self.tokens_per_batch = tokens_per_batch
@@ -121,8 +117,8 @@ class QueryGenerator:
         longest = max(config.prompt_max_length, config.query_max_length)
         with explain_failure(self._model, folder, "write queries"):
             check_length(None, self._model, longest, folder, hint="lower --prompt-max-length or --query-max-length")
-            self._start, ends = decoder_ends(self._model, folder)
-            self._ends = torch.tensor(ends, device=self.device)
+            start, ends = decoder_ends(self._model, folder)
+            self._sampler = TokenSampler(self._model, self._tokenizer, self.config, start, ends)
         self._folder = folder
 
     def generate(
@@ -132,16 +128,18 @@ class QueryGenerator:
 
         ``report`` receives the numbers of queries and tokens of each batch.
         """
-        results = [PassageQueries(passage.doc_id, {}) for passage in passages]
-        for language in self.config.languages if passages else ():
-            prompts = self._tokenize(passages, language)
-            sizes = [(len(ids) + self.config.query_max_length) * self.config.queries for ids in prompts]
-            for batch in token_batches(sizes, self.tokens_per_batch):
-                draws = np.concatenate([self._draws(passages[i].doc_id, language) for i in batch])
-                with explain_failure(self._model, self._folder, "write queries"):
-                    queries = self._sample([prompts[i] for i in batch], draws, report)
-                for position, texts in zip(batch, queries, strict=True):
-                    results[position].queries[language] = texts
+        languages = self.config.languages if passages else ()
+        results = [PassageQueries(passage.doc_id, dict.fromkeys(languages, ())) for passage in passages]
+        tasks = [(position, language) for language in languages for position in range(len(passages))]
+        prompts = [prompt for language in languages for prompt in self._tokenize(passages, language)]
+        sizes = [(len(ids) + self.config.query_max_length) * self.config.queries for ids in prompts]
+        for batch in token_batches(sizes, self.tokens_per_batch):
+            chosen = [tasks[i] for i in batch]
+            draws = np.concatenate([self._draws(passages[i].doc_id, language) for i, language in chosen])
+            with explain_failure(self._model, self._folder, "write queries"):
+                queries = self._sample([prompts[i] for i in batch], draws, report)
+            for (position, language), texts in zip(chosen, queries, strict=True):
+                results[position].queries[language] = texts
         return results
 
     def _tokenize(self, passages: Sequence[Document], language: str) -> list[list[int]]:
@@ -165,83 +163,8 @@ class QueryGenerator:
         self, prompts: list[list[int]], draws: np.ndarray, report: Callable[[int, int], None]
     ) -> list[tuple[str, ...]]:
         """The queries of a batch of prompts; ``draws`` stacks what :meth:`_draws` returns for each prompt."""
-        import torch
-
         count = self.config.queries
-        with torch.inference_mode():
-            padded = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self.device)
-            mask = padded["attention_mask"]
-            # the encoder reads a prompt once, however many queries are written for it
-            states = self._model.get_encoder()(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state
-            rows = self._decode(
-                states.repeat_interleave(count, 0),
-                mask.repeat_interleave(count, 0),
-                torch.from_numpy(draws).to(self.device),
-            )
+        rows = self._sampler.sample(prompts, draws)
         report(len(rows), sum(map(len, rows)))
         lines = decode_lines(self._tokenizer, rows)
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]
-
-    def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> list[list[int]]:
-        """The tokens of each row, including the end token. Finished rows leave the batch, so cost nothing.
-
-        Args:
-            states: the encoder's output, shape (rows, tokens, hidden size).
-            mask: of the prompts, shape (rows, tokens).
-            draws: numbers in (0, 1], float32, shape (rows, steps).
-        """
-        import torch
-        from transformers.modeling_outputs import BaseModelOutput
-
-        sequences: list[list[int]] = [[] for _ in range(len(states))]
-        rows = torch.arange(len(states), device=self.device)  # the unfinished ones
-        last, cache = torch.full_like(rows, self._start), None
-        for step in range(draws.shape[1]):
-            output = self._model(
-                encoder_outputs=BaseModelOutput(last_hidden_state=states),
-                attention_mask=mask,
-                decoder_input_ids=last[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            cache = output.past_key_values
-            last = sample_tokens(output.logits[:, -1], draws[rows, step], self.config)
-            for row, token in zip(rows.tolist(), last.tolist(), strict=True):
-                sequences[row].append(token)
-            unfinished = torch.isin(last, self._ends, invert=True)
-            if not unfinished.any():
-                break
-            if not unfinished.all():
-                kept = unfinished.nonzero()[:, 0]
-                cache.batch_select_indices(kept)
-                rows, last, states, mask = rows[kept], last[kept], states[kept], mask[kept]
-        return sequences
-
-
-def sample_tokens(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:
-    """Sample a token for each row by inverting the cumulative distribution; token ids, int64, shape (rows,).
-
-    Args:
-        scores: logits, shape (rows, vocabulary); :class:`InputError` if one is NaN or infinite.
-        draws: numbers in (0, 1], shape (rows,). A draw picks the token where the cumulative probability, summed in
-            the order of token ids, reaches it.
-        config: temperature, top-k and top-p, applied in this order, as in transformers.
-    """
-    import torch
-
-    values, tokens = scores.float() / config.temperature, None
-    if config.top_k or config.top_p < 1:
-        values, tokens = values.topk(min(config.top_k or values.shape[1], values.shape[1]))
-    shares = values.softmax(-1)
-    if config.top_p < 1:
-        shares = shares.masked_fill(shares.cumsum(-1) - shares >= config.top_p, 0)
-    if tokens is not None:
-        # back to the order of token ids: in the order of probabilities, rounding would swap near-equal tokens
-        tokens, order = tokens.sort(-1)
-        shares = shares.gather(-1, order)
-    cumulative = shares.cumsum(-1)
-    total = cumulative[:, -1:]
-    if not torch.isfinite(total).all():
-        raise InputError("the generator's scores are not numbers", hint="try another precision, such as float32")
-    positions = (cumulative < draws[:, None] * total).sum(-1, keepdim=True)
-    return (positions if tokens is None else tokens.gather(-1, positions))[:, 0]
