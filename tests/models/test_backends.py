@@ -59,8 +59,11 @@ def test_a_model_is_converted_once_and_not_from_what_a_killed_run_left(cache: Pa
     made = (folder / "model.bin").stat().st_mtime_ns
     TextEncoder(config, "cpu")
     assert (folder / "model.bin").stat().st_mtime_ns == made
+    (folder / "model.bin").write_bytes(b"half a mod")
+    with pytest.raises(InputError, match=r"cannot open the converted model: .*delete the folder") as caught:
+        TextEncoder(config, "cpu")
+    assert caught.value.path == folder
     folder.rename(f"{folder}.partial")
-    Path(f"{folder}.partial", "model.bin").write_bytes(b"half a mod")
     assert np.array_equal(TextEncoder(config, "cpu").encode_queries(QUESTIONS), expected)
 
 
@@ -73,6 +76,20 @@ def test_queries_are_the_same_each_time(settings: GeneratorConfig, passages: lis
     assert [passage.queries["ru"] for passage in russian] == [passage.queries["ru"] for passage in written]
     other = open_generator(dataclasses.replace(settings, seed=43), "cpu").generate(passages)
     assert all(a.queries["fi"] != b.queries["fi"] for a, b in zip(other, written, strict=True))
+
+
+def test_all_threads_compute_and_torch_keeps_its_own(settings: GeneratorConfig) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        generator: Any = open_generator(settings, "cpu")
+        assert (torch.get_num_threads(), generator._workers) == (3, 3)
+        encoder: Any = TextEncoder(dataclasses.replace(load_preset("xdr-mini"), backend=CT2), "cpu")
+        assert (torch.get_num_threads(), encoder._model.workers) == (3, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_querys_rank_does_not_say_how_likely_it_is(settings: GeneratorConfig, passages: list[Any]) -> None:

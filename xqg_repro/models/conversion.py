@@ -137,7 +137,6 @@ def convert_seq2seq(
     Args and errors are those of :func:`converted_model`; ``device`` is a torch device. Returns a function that opens a
     translator; ``inter_threads`` is the number of batches that it works on side by side.
     """
-    import ctranslate2
     import torch
 
     ids = tokenizer("a b c", return_token_type_ids=False)["input_ids"]
@@ -146,9 +145,9 @@ def convert_seq2seq(
         logits = network(input_ids=torch.tensor([ids]), labels=torch.tensor([target])).logits[0]
     expected = logits.log_softmax(-1).gather(-1, torch.tensor(target)[:, None])[:, 0].tolist()
     path = converted_model(folder, fingerprint, tokenizer, network, precision)
-    open_translator = partial(ctranslate2.Translator, str(path), intra_threads=1, **engine_options(device, precision))
+    open_translator = partial(open_engine, "Translator", path, device, precision)
     source, tokens = map(tokenizer.convert_ids_to_tokens, (ids, target))
-    actual = open_translator(inter_threads=1).score_batch([source], [tokens])[0].log_probs
+    actual = open_translator().score_batch([source], [tokens])[0].log_probs
     difference = max(abs(ours - theirs) for ours, theirs in zip(actual, expected, strict=False))
     if not difference < _LARGEST_DIFFERENCE:
         problem = f"CTranslate2 computes other probabilities than torch (their logs differ by {difference:.2f})"
@@ -163,8 +162,28 @@ def count_workers(device: str) -> int:
     return torch.get_num_threads() if device == "cpu" else 1
 
 
-def engine_options(device: str, precision: str) -> dict[str, Any]:
-    """The keyword arguments of CTranslate2's classes for a torch device and a precision."""
+def open_engine(kind: str, path: Path, device: str, precision: str, inter_threads: int = 1) -> Any:
+    """An instance of CTranslate2's class ``kind`` for a converted model, a torch device and a precision.
+
+    It computes a batch in one thread, and ``inter_threads`` batches side by side.
+    """
+    import ctranslate2
+    import torch
+
     processor, _, number = device.partition(":")
-    compute_type = _COMPUTE_TYPES.get(precision, precision)
-    return {"device": processor, "device_index": int(number or 0), "compute_type": compute_type}
+    before = torch.get_num_threads()
+    try:
+        return getattr(ctranslate2, kind)(
+            str(path),
+            device=processor,
+            device_index=int(number or 0),
+            compute_type=_COMPUTE_TYPES.get(precision, precision),
+            inter_threads=inter_threads,
+            intra_threads=1,
+        )
+    except RuntimeError as error:
+        problem = f"CTranslate2 cannot open the converted model: {reason(error)}"
+        hint = f"delete the folder, and it is converted again, or {_TORCH}"
+        raise InputError(problem, path=path, hint=hint) from None
+    finally:
+        torch.set_num_threads(before)  # CTranslate2 sets OpenMP's threads to its own, and torch shares them

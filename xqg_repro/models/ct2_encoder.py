@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.conversion import ENCODERS, check_kind, converted_model, count_workers, engine_options
+from xqg_repro.models.conversion import ENCODERS, check_kind, converted_model, count_workers, open_engine
 
 if TYPE_CHECKING:
     import torch
@@ -36,7 +36,6 @@ class CTranslate2Network:
     def __init__(
         self, folder: Path, tokenizer: Any, network: Any, fingerprint: str, device: str, precision: str
     ) -> None:
-        import ctranslate2
         import torch
 
         check_kind(folder, ENCODERS, precision, device)
@@ -46,10 +45,8 @@ class CTranslate2Network:
         with torch.inference_mode():  # first, as the conversion may change the weights in place
             expected = network(input_ids=ids, attention_mask=mask).last_hidden_state
         path = converted_model(folder, fingerprint, tokenizer, network, precision)
-        # one thread a batch; as many batches side by side as there are threads
         self.workers = count_workers(device)
-        options = engine_options(device, precision)
-        self._encoder = ctranslate2.Encoder(str(path), inter_threads=self.workers, intra_threads=1, **options)
+        self._encoder = open_engine("Encoder", path, device, precision, self.workers)
         cosines = torch.nn.functional.cosine_similarity(self(ids, mask).last_hidden_state, expected, dim=-1)
         if not (lowest := float(cosines[mask.bool()].min())) > _LEAST_COSINE:
             problem = f"CTranslate2 computes other vectors than torch (lowest cosine {lowest:.3f})"

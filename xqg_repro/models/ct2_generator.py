@@ -115,7 +115,7 @@ class CTranslate2Generator(QueryGenerator):
 
         with _seeding:  # the seed is the process's; a translator's thread takes it when it samples for the first time
             ctranslate2.set_random_seed(seed)
-            translator = self._open(inter_threads=1)
+            translator = self._open()
             self._hypotheses(translator, [prompt], steps=1)
         return translator
 
