@@ -93,7 +93,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         return
     target = destination(path)
     assert isinstance(target, Path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    partial = target.with_name(f".{target.name}.{os.urandom(4).hex()}.tmp")  # pids repeat across machines
     with explain_write_errors(path, target, partial):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
