@@ -22,7 +22,7 @@ test: fast
 	$(BIN)/python -m pytest -m integration
 
 fast: $(STAMP) lint
-	$(BIN)/python -m pytest -m "not integration" -n 2
+	$(BIN)/python -m pytest -m "not integration" -n 2 --dist loadgroup
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

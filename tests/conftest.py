@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import random
+import secrets
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,10 @@ os.environ.pop("XQG_REPRO_DATA", None)
 # float sums depend on the number of threads, and threads that spin while they wait slow down a busy machine
 os.environ["OMP_NUM_THREADS"] = "2"
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Ray must not write into the user's home either, or send anything
+os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+os.environ["RAY_TMPDIR"] = str(HOME)
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 # how long an example takes says how busy the machine is
 hypothesis.settings.register_profile("unhurried", deadline=None)

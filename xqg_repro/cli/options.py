@@ -18,6 +18,7 @@ from xqg_repro.cli.arguments import InputPath, OutputFile, OutputFolder
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
+    from xqg_repro.core.cluster import Distribution
     from xqg_repro.models.settings import EncoderConfig
 
 S = TypeVar("S")
@@ -57,9 +58,36 @@ def add_stage_options(
     verb.add_argument("--force", action="store_true", help="rebuild even if an existing output matches")
 
 
+def add_distribution_options(verb: argparse.ArgumentParser) -> None:
+    """Add the options of a Ray cluster; :func:`stage_settings` reads them."""
+    group = verb.add_argument_group("distribution", "workers that write the same bytes; see docs/guides/scale-out.md")
+    group.add_argument("--distribute", choices=["ray"], help="let workers write the shards")
+    text = "host:port of the cluster, or auto for that of this machine (default: start Ray on this machine)"
+    group.add_argument("--ray-address", metavar="ADDRESS", help=text)
+    group.add_argument("--workers", type=int, metavar="N", help="how many (default: as many as have room)")
+    text = "GPUs of each, or a fraction of one to share it (default: 0, they compute on CPUs)"
+    group.add_argument("--gpus-per-worker", type=float, metavar="G", help=text)
+
+
+def _distribution(args: argparse.Namespace) -> Distribution | None:
+    from xqg_repro.core.cluster import Distribution
+
+    given = {"--ray-address": args.ray_address, "--workers": args.workers, "--gpus-per-worker": args.gpus_per_worker}
+    if not args.distribute:
+        if options := [name for name, value in given.items() if value is not None]:
+            raise InputError(f"{options[0]} needs a cluster", hint="add --distribute ray")
+        return None
+    if args.device:
+        raise InputError("--device is of this machine, not of the workers", hint="use --gpus-per-worker 1 for GPUs")
+    return Distribution(args.ray_address, args.workers, args.gpus_per_worker or 0)
+
+
 def stage_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The keyword arguments of a stage's function for the options of :func:`add_stage_options`."""
-    return {name: getattr(args, name) for name in ("device", "force") if hasattr(args, name)}
+    """The keyword arguments of a stage's function for the options of a stage and of its distribution."""
+    settings = {name: getattr(args, name) for name in ("device", "force") if hasattr(args, name)}
+    if hasattr(args, "distribute") and (distribution := _distribution(args)):
+        settings["distribute"] = distribution
+    return settings
 
 
 def add_settings(verb: argparse.ArgumentParser, settings: type, model: str, presets: str, note: str = "") -> Any:

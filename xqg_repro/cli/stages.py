@@ -8,6 +8,7 @@ from typing import Any
 from xqg_repro.cli.arguments import InputFile, InputPath
 from xqg_repro.cli.options import (
     add_augmentation_options,
+    add_distribution_options,
     add_encoder_options,
     add_settings,
     add_stage_options,
@@ -33,6 +34,7 @@ def add_generate(verbs: Any, name: str) -> None:
     verb.add_argument("--collection", required=True, help=_COLLECTION)
     verb.add_argument("--shard-size", type=int, default=1_000, help=_SHARD)
     add_stage_options(verb)
+    add_distribution_options(verb)
     note = "without a preset, those of xqg-mt5-base, the paper's"
     add_settings(verb, GeneratorConfig, "--generator", "generators.yaml", note)
 
@@ -55,6 +57,7 @@ def add_translate(verbs: Any, name: str) -> None:
     verb.add_argument("--languages", nargs="+", metavar="LANG", required=True, help="to translate into")
     verb.add_argument("--shard-size", type=int, default=50, help=_SHARD)
     add_stage_options(verb)
+    add_distribution_options(verb)
     add_settings(verb, TranslatorConfig, "--translator", "translators.yaml")
 
 
@@ -74,6 +77,7 @@ def add_encode(verbs: Any, name: str) -> None:
     verb.add_argument("--shard-size", type=int, default=50_000, help=_SHARD)
     verb.add_argument("--dtype", choices=["float32", "float16"], default="float32", help=_STORED)
     add_stage_options(verb)
+    add_distribution_options(verb)
     add_encoder_options(verb)
 
 
@@ -100,6 +104,7 @@ def add_sum(verbs: Any, name: str) -> None:
     verb.add_argument("--dtype", choices=["float32", "float16", "int8"], default="float32", help=text)
     verb.add_argument("--shard-size", type=int, default=10_000, help=_SHARD)
     add_stage_options(verb)
+    add_distribution_options(verb)
     add_encoder_options(verb)
 
 

@@ -6,7 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import numpy as np
@@ -18,6 +18,14 @@ from xqg_repro.core.progress import track
 from xqg_repro.core.shards import split_shards
 
 _MISSING = object()
+
+
+class PlainDocument(NamedTuple):
+    """What the stages read of a document, whatever its collection; the title is ``None`` if it has none."""
+
+    doc_id: str
+    title: str | None
+    text: str
 
 
 def check_document(doc: Any) -> Any:
@@ -71,9 +79,13 @@ def lookalike_docid(store: Any, docid: str) -> str:
     return lookalike_hint(docid, store.get_many([normalize(form, docid) for form in ("NFC", "NFD", "NFKC")]))
 
 
-def passage_shards(dataset: Any, folder: Path, size: int, suffix: str = ".npy") -> Iterator[tuple[Path, list[Any]]]:
+def passage_shards(
+    dataset: Any, folder: Path, size: int, suffix: str = ".npy"
+) -> Iterator[tuple[Path, list[PlainDocument]]]:
     """Split an ir-datasets collection's passages into shards, see :func:`~xqg_repro.core.shards.split_shards`."""
-    return split_shards(map(check_document, dataset.docs_iter()), folder, size, suffix)
+    checked = map(check_document, dataset.docs_iter())
+    plain = (PlainDocument(doc.doc_id, getattr(doc, "title", None), doc.text) for doc in checked)
+    return split_shards(plain, folder, size, suffix)
 
 
 def check_questions(dataset: Any) -> Iterator[Any]:

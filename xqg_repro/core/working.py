@@ -54,7 +54,7 @@ def working_folder(folder: Path, identity: str, force: bool) -> Iterator[Path]:
 
 
 def _clean(partial: Path, keep_files: bool) -> None:
-    """Remove an interrupted run's temporary files, and its complete ones unless they are kept."""
+    """Remove the temporary files of interrupted runs and dead workers, and the complete ones unless they are kept."""
     for path in partial.iterdir():
         is_temporary = path.name.startswith(".") and path.name.endswith(".tmp")
         if path.name != _LOCK and (is_temporary or not keep_files):
@@ -65,6 +65,7 @@ def swap(partial: Path, folder: Path) -> None:
     """Replace a stage folder by its finished working folder; after a kill at any point, the same command repairs it."""
     with explain_write_errors(folder, partial):
         remove_stale(folder)
+        _clean(partial, keep_files=True)
         if folder.exists():
             os.replace(folder, _stale(folder))
         os.replace(partial, folder)

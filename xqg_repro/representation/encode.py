@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import check_documents, passage_shards
-from xqg_repro.core.progress import progress_bar
+from xqg_repro.collection.documents import PlainDocument, check_documents, passage_shards
+from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.settings import parse
 from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, write_shard
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SHARD_SIZE = 50_000
 
@@ -26,6 +34,7 @@ def encode(
     shard_size: int = SHARD_SIZE,
     dtype: str = "float32",
     device: str | None = None,
+    distribute: Distribution | None = None,
     force: bool = False,
 ) -> Manifest:
     """Embed every passage of an ir-datasets collection, or reuse an existing folder that matches.
@@ -36,6 +45,7 @@ def encode(
         shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
         dtype: ``float32`` or ``float16``; applies to the files only.
         device: a torch device; ``None`` takes a GPU if available.
+        distribute: let the workers of a Ray cluster write the shards, on their devices; the bytes stay the same.
         force: encode again even if the folder matches.
     """
     check_shard_size(shard_size)
@@ -51,18 +61,38 @@ def encode(
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        encoder, total = TextEncoder(config, device), 0
-        with progress_bar(dataset.docs_count(), "encode", "passages") as progress:
-            for path, shard in passage_shards(dataset, folder, shard_size):
-                if not path.exists():
-                    titles = [getattr(doc, "title", None) for doc in shard]
-                    vectors = encoder.encode_passages(titles, [doc.text for doc in shard])
-                    write_shard(path, [doc.doc_id for doc in shard], cast_finite(vectors, dtype, "the embeddings"))
-                total += len(shard)
-                progress.update(len(shard))
-        return {"passages": total, "dimension": encoder.dimension}
+        work, shards = EncodeWork(config, dtype), passage_shards(dataset, folder, shard_size)
+        counts = write_shards(
+            work, shards, "encode", "passages", total=dataset.docs_count(), device=device, distribute=distribute
+        )
+        return {**counts, "dimension": vector_size(folder)}
 
     return build_stage(output, wanted, build, force=force)
+
+
+@dataclass(frozen=True)
+class EncodeWork:
+    """Documents → a shard of embeddings."""
+
+    config: EncoderConfig
+    dtype: str
+    per_item: ClassVar = 1
+
+    def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
+        """Load the encoder."""
+        encoder = TextEncoder(self.config, device)
+
+        def write(path: Path, shard: Sequence[PlainDocument]) -> Counter[str]:
+            vectors = encoder.encode_passages([doc.title for doc in shard], [doc.text for doc in shard])
+            write_shard(path, [doc.doc_id for doc in shard], cast_finite(vectors, self.dtype, "the embeddings"))
+            progress.update(len(shard))
+            return self.count(path, shard)
+
+        return write
+
+    def count(self, path: Path, shard: Sequence[PlainDocument]) -> Counter[str]:
+        """The number of passages."""
+        return Counter(passages=len(shard))
 
 
 def encoder_of(manifest: Manifest) -> EncoderConfig:

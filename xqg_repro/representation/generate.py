@@ -19,21 +19,25 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import check_documents
+from xqg_repro.collection.documents import PlainDocument, check_documents, passage_shards
+from xqg_repro.core.cluster import Distribution
+from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.models.backends import open_generator, resolve_generator
-from xqg_repro.models.generator import TOKENS_PER_BATCH, Document, PassageQueries, QueryGenerator, check_generator
+from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import Backend, GeneratorConfig
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
+from xqg_repro.representation.shards import WriteShard, write_shards
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -49,6 +53,7 @@ def generate(
     shard_size: int = SHARD_SIZE,
     tokens_per_batch: int = TOKENS_PER_BATCH,
     device: str | None = None,
+    distribute: Distribution | None = None,
     force: bool = False,
 ) -> Manifest:
     """Generate queries for every passage of an ir-datasets collection, or reuse an existing folder that matches.
@@ -61,12 +66,16 @@ def generate(
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
         config: the generator; the manifest records the precision that ``None`` resolved to.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
-        tokens_per_batch: see :class:`QueryGenerator`, which also lists errors.
-        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
+        tokens_per_batch: see :class:`~xqg_repro.models.generator.QueryGenerator`, which also lists errors.
+        shard_size, device, distribute, force: as for :func:`~xqg_repro.representation.encode.encode`.
     """
     check_shard_size(shard_size)
     check_generator(config)
-    config = resolve_generator(_keep_backend(config, Path(output)), device)
+    config = _keep_backend(config, Path(output))
+    if distribute:
+        device = distribute.device
+        _check_precision(config, device)
+    config = resolve_generator(config, device)
     dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection, which may be a large download
     wanted = Manifest(
@@ -77,19 +86,25 @@ def generate(
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        return write_lines(
-            dataset,
-            folder,
-            shard_size,
-            name="generate",
-            unit="queries",
-            per_passage=len(config.languages) * config.queries,
-            write=_load(open_generator(config, device, tokens_per_batch)),
-            read=lambda path: read_queries(path, config.languages, config.queries),
-            count=_count,
+        work = GenerateWork(config, tokens_per_batch)
+        shards = passage_shards(dataset, folder, shard_size, ".jsonl")
+        return dict(
+            write_shards(
+                work, shards, "generate", "queries", total=dataset.docs_count(), device=device, distribute=distribute
+            )
         )
 
     return build_stage(output, wanted, build, force=force)
+
+
+def _check_precision(config: GeneratorConfig, device: str) -> None:
+    """Raise :class:`InputError` if the precision depends on the GPUs of workers, and this machine has none."""
+    import torch
+
+    is_open = config.precision is None and config.backend is not Backend.CTRANSLATE2
+    if is_open and device == "cuda" and not torch.cuda.is_available():
+        hint = "use --precision bfloat16, or float32 for GPUs without it"
+        raise InputError("this machine has no GPU, so the precision of the workers is not known", hint=hint)
 
 
 def _keep_backend(config: GeneratorConfig, output: Path) -> GeneratorConfig:
@@ -104,20 +119,39 @@ def _keep_backend(config: GeneratorConfig, output: Path) -> GeneratorConfig:
     return dataclasses.replace(config, **{name: getattr(config, name) or value for name, value in kept.items()})
 
 
-def _load(generator: QueryGenerator) -> Callable[[Sequence[Document], tqdm], list[PassageQueries]]:
-    """A function that generates the queries of some passages and shows the rate in tokens per second."""
-    start, tokens = time.monotonic(), 0
+@dataclass(frozen=True)
+class GenerateWork:
+    """Documents → a shard of queries."""
 
-    def write(passages: Sequence[Document], progress: tqdm) -> list[PassageQueries]:
+    config: GeneratorConfig
+    tokens_per_batch: int
+
+    @property
+    def per_item(self) -> int:
+        """Queries per passage."""
+        return len(self.config.languages) * self.config.queries
+
+    def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
+        """Load the generator; the bar also shows the rate in tokens per second."""
+        generator = open_generator(self.config, device, self.tokens_per_batch)
+        start, tokens = time.monotonic(), 0
+
         def report(queries: int, new_tokens: int) -> None:
             nonlocal tokens
             tokens += new_tokens
             progress.set_postfix_str(f"{tokens / (time.monotonic() - start):,.0f} tokens/s", refresh=False)
             progress.update(queries)
 
-        return generator.generate(passages, report)
+        def write(path: Path, shard: Sequence[PlainDocument]) -> Counter[str]:
+            passages = generator.generate(shard, report)
+            write_lines(path, passages)
+            return _count(passages)
 
-    return write
+        return write
+
+    def count(self, path: Path, shard: Sequence[PlainDocument]) -> Counter[str]:
+        """The counts of a complete shard."""
+        return _count(read_queries(path, self.config.languages, self.config.queries))
 
 
 def _count(passages: Iterable[PassageQueries]) -> Counter[str]:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from xqg_repro.collection.documents import passage_shards
 from xqg_repro.core.files import atomic_write
-from xqg_repro.core.progress import progress_bar
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 
 class Line(Protocol):
@@ -24,42 +18,10 @@ class Line(Protocol):
         """The JSON line, without its end."""
 
 
-L = TypeVar("L", bound=Line)
-
-
-def write_lines(
-    dataset: Any,
-    folder: Path,
-    shard_size: int,
-    *,
-    name: str,
-    unit: str,
-    per_passage: int,
-    write: Callable[[list[Any], tqdm], list[L]],
-    read: Callable[[Path], Iterable[L]],
-    count: Callable[[Iterable[L]], Counter[str]],
-) -> dict[str, int]:
-    """Write the missing shards, in the collection's order; return the counts over all shards.
-
-    Args:
-        name, unit, per_passage: the stage, a plural noun for the texts, such as ``queries``, and their number.
-        write: runs a model over a shard's passages and advances the progress bar that it is given.
-        read: reads back a complete shard.
-        count: what the manifest counts over the lines of a shard.
-    """
-    counts: Counter[str] = Counter()
-    total = per_passage * (dataset.docs_count() or 0)
-    with progress_bar(total or None, name, unit) as progress:
-        for path, passages in passage_shards(dataset, folder, shard_size, ".jsonl"):
-            if path.exists():
-                lines = list(read(path))
-                progress.update(per_passage * len(lines))
-            else:
-                lines = write(passages, progress)
-                with atomic_write(path) as file:
-                    file.writelines(f"{item.line()}\n" for item in lines)
-            counts.update(count(lines))
-    return dict(counts)
+def write_lines(path: Path, lines: Iterable[Line]) -> None:
+    """Write a shard."""
+    with atomic_write(path) as file:
+        file.writelines(f"{item.line()}\n" for item in lines)
 
 
 def parse_line(line: bytes, key: str) -> tuple[str, dict[str, Any], dict[str, Any]]:

@@ -14,18 +14,19 @@ their space, and the sum over all queries takes a thirty-fifth. Shards follow th
 from __future__ import annotations
 
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
 from xqg_repro.core.languages import XOR_LANGUAGES, check_languages
-from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.shards import check_dtype, check_shard_size, read_docids, shard_path, split_shards, write_docids
 from xqg_repro.core.stages import Manifest, build_stage, open_stage
 from xqg_repro.models.encoder import TextEncoder
@@ -33,7 +34,11 @@ from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.queries import queries_fingerprint, read_queries
+from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
 from xqg_repro.representation.sumstore import DTYPES, StoredSums, write_sums
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 SHARD_SIZE = 10_000
 _MAX_QUERIES = np.iinfo(np.uint16).max
@@ -89,6 +94,7 @@ def sum_queries(
     allow_missing: bool = False,
     shard_size: int = SHARD_SIZE,
     device: str | None = None,
+    distribute: Distribution | None = None,
     force: bool = False,
 ) -> Manifest:
     """Embed generated queries and sum them for each passage, or reuse an existing folder that matches.
@@ -100,7 +106,7 @@ def sum_queries(
         dtype: one of :data:`~xqg_repro.representation.sumstore.DTYPES`; applies to the files only, sums are computed
             in float32.
         allow_missing: accept passages with fewer queries.
-        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
+        shard_size, device, distribute, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Returns:
         the manifest, which counts the passages, their queries, and the missing queries.
@@ -125,21 +131,41 @@ def sum_queries(
 
     def build(folder: Path) -> dict[str, int]:
         passages = _unique(read_queries(queries, layout.languages, count, allow_missing=allow_missing), queries)
-        encoder, total, present = TextEncoder(config, device), 0, 0
-        with progress_bar(None, "sum", "passages") as progress:
-            for path, shard in split_shards(passages, folder, shard_size):
-                if not path.exists():
-                    sums, counts = sum_shard(shard, encoder, layout)
-                    write_docids(path, [passage.docid for passage in shard])
-                    write_array(_counts_path(path), counts)
-                    write_sums(path, sums, dtype)  # last, because its file marks the shard as complete
-                total += len(shard)
-                present += sum(len(texts) for passage in shard for texts in passage.queries.values())
-                progress.update(len(shard))
-        missing = total * len(layout.languages) * layout.count - present
-        return {"passages": total, "queries": present, "missing": missing, "dimension": encoder.dimension}
+        work, shards = SumWork(config, layout, dtype), split_shards(passages, folder, shard_size)
+        counts = write_shards(work, shards, "sum", "passages", total=None, device=device, distribute=distribute)
+        missing = counts["passages"] * len(layout.languages) * layout.count - counts["queries"]
+        return {**counts, "missing": missing, "dimension": vector_size(folder)}
 
     return build_stage(output, wanted, build, force=force)
+
+
+@dataclass(frozen=True)
+class SumWork:
+    """Passages' queries → a shard of sums."""
+
+    config: EncoderConfig
+    layout: Layout
+    dtype: str
+    per_item: ClassVar = 1
+
+    def open(self, device: str | None, progress: tqdm) -> WriteShard[PassageQueries]:
+        """Load the encoder."""
+        encoder = TextEncoder(self.config, device)
+
+        def write(path: Path, shard: Sequence[PassageQueries]) -> Counter[str]:
+            sums, counts = sum_shard(shard, encoder, self.layout)
+            write_docids(path, [passage.docid for passage in shard])
+            write_array(_counts_path(path), counts)
+            write_sums(path, sums, self.dtype)  # last, because its file marks the shard as complete
+            progress.update(len(shard))
+            return self.count(path, shard)
+
+        return write
+
+    def count(self, path: Path, shard: Sequence[PassageQueries]) -> Counter[str]:
+        """The numbers of passages and of their queries."""
+        queries = sum(len(texts) for passage in shard for texts in passage.queries.values())
+        return Counter(passages=len(shard), queries=queries)
 
 
 def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[PassageQueries]:

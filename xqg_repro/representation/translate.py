@@ -13,10 +13,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import check_documents
+from xqg_repro.collection.documents import PlainDocument, check_documents, passage_shards
+from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
@@ -27,6 +30,10 @@ from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
 from xqg_repro.representation.lines import parse_line, write_lines
+from xqg_repro.representation.shards import WriteShard, write_shards
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 STAGE = "translate"
 SHARD_SIZE = 50
@@ -42,6 +49,7 @@ def translate(
     shard_size: int = SHARD_SIZE,
     tokens_per_batch: int = TOKENS_PER_BATCH,
     device: str | None = None,
+    distribute: Distribution | None = None,
     force: bool = False,
 ) -> Manifest:
     """Translate every passage of an ir-datasets collection, or reuse an existing folder that matches.
@@ -55,7 +63,7 @@ def translate(
         config: the translator.
         output: the stage folder, with shards ``NNNNN.jsonl`` in the collection's order.
         tokens_per_batch: see :class:`~xqg_repro.models.translator.Translator`.
-        shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
+        shard_size, device, distribute, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Raises:
         InputError: a dataset in another language; also as :func:`check_translator` and
@@ -82,20 +90,44 @@ def translate(
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        translator = open_translator(config, languages, device, tokens_per_batch)
-        return write_lines(
-            dataset,
-            folder,
-            shard_size,
-            name=STAGE,
-            unit="translations",
-            per_passage=len(languages),
-            write=lambda passages, progress: translator.translate(passages, progress.update),
-            read=_read_file,
-            count=_count,
+        work = TranslateWork(config, tuple(languages), tokens_per_batch)
+        shards = passage_shards(dataset, folder, shard_size, ".jsonl")
+        return dict(
+            write_shards(
+                work, shards, STAGE, "translations", total=dataset.docs_count(), device=device, distribute=distribute
+            )
         )
 
     return build_stage(output, wanted, build, force=force)
+
+
+@dataclass(frozen=True)
+class TranslateWork:
+    """Documents → a shard of translations."""
+
+    config: TranslatorConfig
+    languages: tuple[str, ...]
+    tokens_per_batch: int
+
+    @property
+    def per_item(self) -> int:
+        """Translations per passage."""
+        return len(self.languages)
+
+    def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
+        """Load the translator."""
+        translator = open_translator(self.config, self.languages, device, self.tokens_per_batch)
+
+        def write(path: Path, shard: Sequence[PlainDocument]) -> Counter[str]:
+            passages = translator.translate(shard, progress.update)
+            write_lines(path, passages)
+            return _count(passages)
+
+        return write
+
+    def count(self, path: Path, shard: Sequence[PlainDocument]) -> Counter[str]:
+        """The counts of a complete shard."""
+        return _count(_read_file(path))
 
 
 def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
