@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import re
@@ -128,3 +129,13 @@ def test_both_ways_of_scoring_agree(modules: dict[str, ModuleType], shared: Path
     assert rates.rows[0][2] == "1×"
     with pytest.raises(InputError, match="has no xquad"):
         scoring.make_rankings(tmp_path, questions=1, depth=1)
+
+
+def test_the_costs_follow_from_the_rates(modules: dict[str, ModuleType]) -> None:
+    settings = {"passages": 7_200, "languages": 2, "queries": 5, "dimension": 768, "query_bytes": 100, "devices": 4}
+    table = modules["cost"].cost(argparse.Namespace(generate=10, sum=20, encode=1, **settings))
+    assert [row[1:5] for row in table.rows[:3]] == [
+        ("72,000 queries", "10", "2.0", "0.5"),
+        ("72,000 queries", "20", "1.0", "0.2"),
+        ("7,200 passages", "1", "2.0", "0.5"),
+    ]
