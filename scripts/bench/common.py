@@ -95,7 +95,7 @@ def describe_machine() -> Table:
         ("load in the minute before", f"{os.getloadavg()[0]:.1f}"),
         ("system", f"{platform.system()}, Python {platform.python_version()}"),
     ]
-    packages = ("xqg_repro", "torch", "transformers", "tokenizers", "numpy", "faiss-cpu")
+    packages = ("xqg_repro", "torch", "transformers", "tokenizers", "ctranslate2", "numpy", "faiss-cpu")
     return Table(("", "here"), [*rows, *((package, version(package)) for package in packages)])
 
 

@@ -65,6 +65,8 @@ def test_a_benchmark_is_read_from_a_file(tmp_path: Path) -> None:
         ("encoder: mbert,", "encoder: mbrt,", "plain: .*encoder preset 'mbrt'"),
         ("digits: 1", "digits: -1", "-1 digits"),
         ("scale: 100", "scale: 0", "a scale of 0.0"),
+        ("title: A toy", "title: A toy\nsum_precision: int4", "sum_precision is 'int4'.*int8"),
+        ("title: A toy", "title: A toy\nsum_precision: int8\nkeep_sums: false", "sum_precision needs sums"),
         ("{ar: 50,", "{de: 50,", "'de'"),
         ("expected: {R@1:", "expected: {R@9:", "'R@9'"),
         (OTHER, OTHER.replace("}", ", baseline: none}"), "baseline 'none'"),

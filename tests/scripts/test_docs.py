@@ -93,7 +93,7 @@ def test_a_regression_page_shows_how_answers_are_read(reading: Reading | None, m
     wanted = ["Retrieval", "Reading", "Evaluation"] if reading else ["Retrieval", "Evaluation", "Effectiveness"]
     assert headings[2:5] == wanted
     assert ("The reader `some-reader`" in page) == ("\n| EM | ar |" in page) == bool(reading)
-    assert page.count("xqg-repro read ") == page.count("evaluate --answers ") == (2 if reading else 0)
+    assert page.count("xqg-repro read ") == page.count("evaluate --answers ") == (3 if reading else 0)
     assert ("R2kt ± 0.005, EM ± 1)" in page) == bool(reading)
 
 

@@ -12,7 +12,7 @@ from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.evaluation.evaluate import parse_measures
 from xqg_repro.evaluation.printing import MeasureConfig
-from xqg_repro.models.settings import load_generator, load_preset
+from xqg_repro.models.settings import Precision, load_generator, load_preset
 from xqg_repro.representation.settings import Augmentation
 
 LONGEST_NAME = 100
@@ -91,6 +91,7 @@ class Benchmark:
         queries: generated queries per passage and language.
         keep_sums: store the sums of the first 1, 2, … queries, for ablations and other conditions; each sum takes as
             much disk as the passages.
+        sum_precision: number format in which the encoders embed generated queries; empty for the encoder's own.
         study: encoder preset of the study that runs after all conditions (see :mod:`xqg_repro.study`); empty for none.
         conditions: in table order.
     """
@@ -106,6 +107,7 @@ class Benchmark:
     depth: int = 100
     queries: int = 5
     keep_sums: bool = True
+    sum_precision: str = ""
     study: str = ""
 
     def __post_init__(self) -> None:
@@ -121,6 +123,11 @@ class Benchmark:
         for what in ("depth", "queries"):
             if getattr(self, what) < 1:
                 raise InputError(f"{what} is {getattr(self, what)}", hint="it must be 1 or more")
+        if self.sum_precision and self.sum_precision not in list(Precision):
+            problem = f"sum_precision is {self.sum_precision!r}"
+            raise InputError(problem, hint=f"choose from: {', '.join(Precision)}")
+        if self.sum_precision and not self.keep_sums:
+            raise InputError("sum_precision needs sums that are kept", hint="leave it out, or leave out keep_sums")
         encoders = {condition.encoder for condition in self.conditions}
         for condition in self.conditions:
             if condition.augmentation and condition.name in encoders:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xqg_repro.evaluation.scores import Scores
-from xqg_repro.models.settings import EncoderConfig, ReaderConfig, load_generator, load_preset, load_reader
+from xqg_repro.models.settings import EncoderConfig, Precision, ReaderConfig, load_generator, load_preset, load_reader
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.tasks import Task
 
@@ -41,11 +41,14 @@ def _sum(
     output: str,
     encoder: str = "",
     per_language: bool = False,
+    precision: str = "",
     force: bool = False,
 ) -> None:
     from xqg_repro.representation.sums import sum_queries
 
     config = _encoder(preset, encoder)
+    if precision:
+        config = dataclasses.replace(config, precision=Precision(precision))
     sum_queries(generated, config, output, count=queries, per_language=per_language, force=force)
 
 

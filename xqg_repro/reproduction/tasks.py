@@ -102,7 +102,12 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
     if benchmark.keep_sums:
         name = condition.generator or generated.strip("./").replace("/", ".")
         sums = _path(benchmark, directory, "sums", f"{condition.encoder}.{name}")
-        kept = {"queries": benchmark.queries, **({"per_language": True} if _sums_per_language(benchmark) else {})}
+        kept: dict[str, Any] = {
+            "queries": benchmark.queries,
+            **({"per_language": True} if _sums_per_language(benchmark) else {}),
+        }
+        if benchmark.sum_precision:
+            kept["precision"] = benchmark.sum_precision
         tasks.append(Task("sum", {**source, **encoder, **kept, "output": sums}))
         source = {"sums": sums}
     embeddings = _path(benchmark, directory, "embeddings", condition.name)

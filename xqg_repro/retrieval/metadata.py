@@ -22,7 +22,7 @@ from xqg_repro.core.files import atomic_write
 from xqg_repro.core.settings import read_yaml
 from xqg_repro.core.stages import Manifest, metadata_path
 
-PACKAGES = ("torch", "transformers", "faiss-cpu", "pyserini", "ir-datasets", "ir-measures")
+PACKAGES = ("torch", "transformers", "ctranslate2", "faiss-cpu", "pyserini", "ir-datasets", "ir-measures")
 """The packages whose versions are recorded."""
 
 
