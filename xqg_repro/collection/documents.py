@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
-import numpy as np
-
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.core.ids import is_id, lookalike_hint
+from xqg_repro.core.ids import check_unique, is_id, lookalike_hint
 from xqg_repro.core.progress import track
 from xqg_repro.core.shards import split_shards
 
@@ -58,20 +54,20 @@ def check_documents(dataset: Any) -> None:
 
     :class:`InputError` if it has no documents, one fails :func:`check_document`, or a docid occurs twice.
     """
-    name, hashes = _name(dataset), array("q")  # eight bytes a document, as there may be millions
-    for doc in track(dataset.docs_iter(), dataset.docs_count(), "check", "passages"):
-        try:
-            hashes.append(hash(check_document(doc).doc_id))
-        except InputError as error:
-            raise InputError(f"{name}: {error.problem}", hint=error.hint) from None
-    if not hashes:
+    name = _name(dataset)
+
+    def checked() -> Iterator[str]:
+        for doc in track(dataset.docs_iter(), dataset.docs_count(), "check", "passages"):
+            try:
+                yield check_document(doc).doc_id
+            except InputError as error:
+                raise InputError(f"{name}: {error.problem}", hint=error.hint) from None
+
+    def repeated(docid: str, count: int) -> InputError:
+        return InputError(f"{name}: the docid {docid!r} occurs {count} times")
+
+    if not sum(1 for _ in check_unique(checked(), str, lambda: (doc.doc_id for doc in dataset.docs_iter()), repeated)):
         raise InputError(f"{name} has no passages")
-    ordered = np.sort(np.frombuffer(hashes, dtype=np.int64))
-    if repeated := set(ordered[1:][ordered[1:] == ordered[:-1]].tolist()):
-        counts = Counter(doc.doc_id for doc in dataset.docs_iter() if hash(doc.doc_id) in repeated)
-        docid, count = counts.most_common(1)[0]
-        if count > 1:  # and not two docids with one hash
-            raise InputError(f"{name}: the docid {docid!r} occurs {count} times")
 
 
 def lookalike_docid(store: Any, docid: str) -> str:

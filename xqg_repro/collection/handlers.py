@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -123,16 +124,16 @@ class TsvDocstore(Docstore):
         if cache.exists():
             with suppress(ValueError, OSError, EOFError):  # a damaged cache is made again
                 return np.load(cache, mmap_mode="r", allow_pickle=False)
-        offsets, position = [], 0
+        offsets, position = array("q"), 0  # eight bytes a passage, unlike a list
         with open(self._path, "rb") as lines:
             for line in lines:
                 if line.strip():
                     offsets.append(position)
                 position += len(line)
-        array = np.array(offsets[1:], dtype=np.int64)  # without the header line
+        starts = np.frombuffer(offsets, dtype=np.int64)[1:]  # without the header line
         if position > _LARGE_FILE:
-            write_array(cache, array)
-        return array
+            write_array(cache, starts)
+        return starts
 
     def get_many_iter(self, doc_ids: Any) -> Iterator[Passage]:
         with open(self._path, "rb") as file:

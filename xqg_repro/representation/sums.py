@@ -17,7 +17,8 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,6 +27,7 @@ import numpy as np
 from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
+from xqg_repro.core.ids import check_unique
 from xqg_repro.core.languages import XOR_LANGUAGES, check_languages
 from xqg_repro.core.shards import check_dtype, check_shard_size, read_docids, shard_path, split_shards, write_docids
 from xqg_repro.core.stages import Manifest, build_stage, open_stage
@@ -170,13 +172,14 @@ class SumWork:
 
 def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[PassageQueries]:
     """Pass the passages on; :class:`InputError` if one occurs twice, or if there are none."""
-    seen = set()
-    for passage in passages:
-        if passage.docid in seen:
-            raise InputError(f"has two lines for the passage {passage.docid}", path=source)
-        seen.add(passage.docid)
+
+    def repeated(docid: str, count: int) -> InputError:
+        return InputError(f"has two lines for the passage {docid}", path=source)
+
+    passage, read_again = None, partial(read_queries, source, (), 0)
+    for passage in check_unique(passages, attrgetter("docid"), read_again, repeated):
         yield passage
-    if not seen:
+    if passage is None:
         raise InputError("holds no generated queries", path=source)
 
 
