@@ -21,7 +21,13 @@ from xqg_repro.reproduction.tasks import Step, Task, plan, study_task, two_click
 
 STAGES = ["generate.generate", "encode.encode", "sums.sum_queries", "augment.augment", "augment.augment_streaming"]
 STAGES = [f"representation.{name}" for name in STAGES]
-STAGES += ["retrieval.index.build_index", "retrieval.search.search", "retrieval.read.read", "study.run.run_study"]
+STAGES += [
+    "retrieval.index.build_index",
+    "retrieval.search.search",
+    "retrieval.exact.search_embeddings",
+    "retrieval.read.read",
+    "study.run.run_study",
+]
 STAGES += ["evaluation.evaluate.evaluate", "evaluation.evaluate.evaluate_answers"]
 
 SHIPPED = [load_benchmark(path.stem) for path in resource("conditions").glob("*.yaml")]
@@ -58,7 +64,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         calls.replace(function, scores if ".evaluate." in function else SimpleNamespace(means={}), monkeypatch)
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))
     # search() then takes the encoder of the index itself
-    monkeypatch.setattr(sys.modules["xqg_repro.retrieval.search"], "index_encoder", lambda index: None)
+    monkeypatch.setattr(sys.modules["xqg_repro.retrieval.stage"], "stored_encoder", lambda index: None)
     return calls
 
 

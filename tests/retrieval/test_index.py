@@ -59,7 +59,8 @@ def test_float16_index_is_smaller_and_near(embeddings: Path, index: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("docids", "problem"), [("1\n", "'1' occurs twice"), ("\n", "'' is empty"), (" 2\n", "' 2' is empty or contains")]
+    ("docids", "problem"),
+    [("1\n", "'1' occurs 2 times"), ("\n", "docid:1: '' cannot be an id"), (" 2\n", "docid:1: ' 2' cannot be an id")],
 )
 def test_an_invalid_docid_is_refused(damaged: Path, tmp_path: Path, docids: str, problem: str) -> None:
     path = damaged / "00003.docid"

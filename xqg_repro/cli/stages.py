@@ -19,6 +19,7 @@ from xqg_repro.cli.options import (
     required_settings,
     stage_settings,
 )
+from xqg_repro.core.errors import InputError
 
 _COLLECTION = "ir-datasets id, such as xor-mini"
 _GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
@@ -169,25 +170,37 @@ def _index(args: argparse.Namespace) -> None:
 def add_search(verbs: Any, name: str) -> None:
     """Declare the verb ``search``."""
     verb = add_verb(verbs, name, _search, "retrieve passages and write a TREC run")
-    verb.add_argument("--index", type=InputPath, required=True, help="index folder")
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument("--index", type=InputPath, help="index folder")
+    text = "folder that encode or augment wrote, searched exactly without an index"
+    source.add_argument("--embeddings", type=InputPath, help=text)
     text = "ir-datasets id, such as xor-mini/dev, a TSV file of qid and text, or - for standard input"
     verb.add_argument("--topics", type=InputFile, required=True, help=text)
     verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
     verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
     verb.add_argument("--nprobe", type=int, help="inverted lists to search, in an IVF index (default: the index's)")
     verb.add_argument("--ef-search", type=int, help="breadth of the search, in an HNSW index (default: the index's)")
-    verb.add_argument("--threads", type=int, default=1, help="FAISS threads (default: %(default)s)")
+    verb.add_argument("--threads", type=int, help="FAISS threads, with --index (default: 1)")
     add_stage_options(verb, "run file to write or replace; - for standard output", file=True)
     add_encoder_options(verb)
 
 
 def _search(args: argparse.Namespace) -> None:
-    from xqg_repro.retrieval.search import index_encoder, search
+    from xqg_repro.retrieval.exact import search_embeddings
+    from xqg_repro.retrieval.search import search
+    from xqg_repro.retrieval.stage import stored_encoder
 
-    encoder = encoder_config(args, index_encoder(args.index))
-    settings = {name: getattr(args, name) for name in ("tag", "depth", "nprobe", "ef_search", "threads")}
-    settings |= stage_settings(args)
-    search(args.index, args.topics, args.output, encoder=encoder, **settings)
+    encoder = encoder_config(args, stored_encoder(args.index or args.embeddings))
+    settings = {"tag": args.tag, "depth": args.depth, "encoder": encoder, **stage_settings(args)}
+    given = {name: getattr(args, name) for name in ("nprobe", "ef_search", "threads")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.index:
+        search(args.index, args.topics, args.output, **settings, **given)
+    elif given:
+        option = f"--{next(iter(given)).replace('_', '-')}"
+        raise InputError(f"{option} has no effect without --index", hint=f"leave out {option}")
+    else:
+        search_embeddings(args.embeddings, args.topics, args.output, **settings)
 
 
 def add_read(verbs: Any, name: str) -> None:

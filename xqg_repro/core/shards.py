@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DTYPES = ("float32", "float16")
-_ENCODE_AGAIN = "run the encoding again with --force"
+ENCODE_AGAIN = "run the encoding again with --force"
 
 
 def check_dtype(dtype: str, what: str = "embeddings", dtypes: tuple[str, ...] = DTYPES) -> None:
@@ -84,24 +84,43 @@ def read_docids(path: Path) -> list[str]:
     return read_text(path.with_suffix(".docid")).split("\n")[:-1]
 
 
+def map_vectors(path: Path) -> np.memmap:
+    """The vectors of the shard at ``path``, memory-mapped: float, shape (n, dimension).
+
+    :class:`InputError` if the file is damaged, or has no docids beside it.
+    """
+    docids = path.with_suffix(".docid")
+    if not docids.exists():
+        raise InputError(f"is missing beside {path.name}", path=docids, hint=ENCODE_AGAIN)
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(f"cannot be read as an array: {error}", path=path, hint=ENCODE_AGAIN) from None
+    return vectors
+
+
+def check_length(path: Path, docids: int, vectors: np.ndarray) -> None:
+    """Raise :class:`InputError` unless the shard at ``path`` has as many vectors as docids."""
+    if vectors.ndim != 2 or docids != len(vectors):
+        problem = f"has {docids} docids, but {path.name} has shape {vectors.shape}"
+        raise InputError(problem, path=path.with_suffix(".docid"), hint=ENCODE_AGAIN)
+
+
+def shard_paths(folder: str | Path) -> list[Path]:
+    """The shards of a folder of embeddings, in order; :class:`InputError` if it has none."""
+    paths = sorted(Path(folder).glob("*.npy"))
+    if not paths:
+        raise InputError("holds no embeddings", path=folder, hint="run xqg-repro encode first")
+    return paths
+
+
 def read_shards(folder: str | Path) -> Iterator[tuple[list[str], np.ndarray]]:
     """The shards of a folder of embeddings, in order: docids and memory-mapped vectors (float, (n, dimension)).
 
     :class:`InputError` if the folder has no shard, or a shard differs in the numbers of docids and vectors.
     """
-    paths = sorted(Path(folder).glob("*.npy"))
-    if not paths:
-        raise InputError("holds no embeddings", path=folder, hint="run xqg-repro encode first")
-    for path in paths:
-        ids_path = path.with_suffix(".docid")
-        if not ids_path.exists():
-            raise InputError(f"is missing beside {path.name}", path=ids_path, hint=_ENCODE_AGAIN)
+    for path in shard_paths(folder):
+        vectors = map_vectors(path)
         docids = read_docids(path)
-        try:
-            vectors = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(f"cannot be read as an array: {error}", path=path, hint=_ENCODE_AGAIN) from None
-        if vectors.ndim != 2 or len(docids) != len(vectors):
-            problem = f"has {len(docids)} docids, but {path.name} has shape {vectors.shape}"
-            raise InputError(problem, path=ids_path, hint=_ENCODE_AGAIN)
+        check_length(path, len(docids), vectors)
         yield docids, vectors

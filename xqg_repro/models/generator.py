@@ -13,7 +13,7 @@ import numpy as np
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.architectures import check_length, explain_failure
-from xqg_repro.models.loading import choose_device, open_model, token_batches
+from xqg_repro.models.loading import choose_device, has_bfloat16, open_model, token_batches
 from xqg_repro.models.sampling import TokenSampler
 from xqg_repro.models.settings import Backend, GeneratorConfig, Precision, count_prompts, torch_precision
 
@@ -57,19 +57,8 @@ def resolve_precision(config: GeneratorConfig, device: str | None = None) -> Gen
         return config
     if config.backend is Backend.CTRANSLATE2:
         return dataclasses.replace(config, precision=Precision.FLOAT32)
-    precision = Precision.BFLOAT16 if _has_bfloat16(choose_device(device)) else Precision.FLOAT32
+    precision = Precision.BFLOAT16 if has_bfloat16(choose_device(device)) else Precision.FLOAT32
     return dataclasses.replace(config, precision=precision)
-
-
-def _has_bfloat16(device: str) -> bool:
-    """Whether the hardware computes in bfloat16 natively (emulated, it is slower than float32)."""
-    import torch
-
-    if device.startswith("cuda"):
-        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
-    # torch has no public function for this; without the private one, float32 is always right
-    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.startswith("cpu") and is_supported is not None and bool(is_supported())
 
 
 def decoder_ends(model: Any, folder: Path) -> tuple[int, list[int]]:

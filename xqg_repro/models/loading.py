@@ -177,6 +177,17 @@ def choose_device(device: str | None) -> str:
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether the hardware computes in bfloat16 natively (emulated, it is slower than float32)."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    # torch has no public function for this; without the private one, float32 is always right
+    is_supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.startswith("cpu") and is_supported is not None and bool(is_supported())
+
+
 def open_model(
     model: str, precision: str, device: str | None, auto_class: str = "AutoModel", kind: str = "an encoder"
 ) -> tuple[Path, Any, Any, str]:

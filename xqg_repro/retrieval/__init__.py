@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from xqg_repro.core.lazy import export
 
 if TYPE_CHECKING:
+    from xqg_repro.retrieval.exact import search_embeddings as search_embeddings
     from xqg_repro.retrieval.index import build_index as build_index
     from xqg_repro.retrieval.read import read as read
     from xqg_repro.retrieval.runfile import Hit as Hit, Run as Run, read_run as read_run, write_run as write_run
@@ -14,6 +15,7 @@ export(
     __name__,
     index=["build_index"],
     search=["search"],
+    exact=["search_embeddings"],
     read=["read"],
     runfile=["Hit", "Run", "read_run", "write_run"],
 )

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from xqg_repro.core.embeddings import open_shards
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.ids import check_id
@@ -48,19 +49,10 @@ def _build(embeddings: Path, factory: str, folder: Path) -> dict[str, int]:
     import numpy as np
 
     index = create_index(next(read_shards(embeddings))[1].shape[1], factory)
-    seen: set[str] = set()
-    hint = "docids must be unique and without white space; encode a corrected collection"
+    open_shards(embeddings)  # checks the docids
     train_index(index, embeddings, factory)
     with atomic_write(folder / "docid") as ids:
         for docids, shard in read_shards(embeddings):
-            for docid in docids:
-                if docid in seen:
-                    raise InputError(f"the docid {docid!r} occurs twice", path=embeddings, hint=hint)
-                if docid.split() != [docid]:
-                    raise InputError(
-                        f"the docid {docid!r} is empty or contains white space", path=embeddings, hint=hint
-                    )
-                seen.add(docid)
             with explain_faiss_errors(factory), thread_limit(factory):
                 index.add(np.ascontiguousarray(shard, dtype=np.float32))
             ids.writelines(f"{docid}\n" for docid in docids)

@@ -1,0 +1,147 @@
+"""What every dense search shares: the checks, the question encoder, and a run with its manifest and metadata."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from xqg_repro.collection.topics import read_topics
+from xqg_repro.core.errors import InputError
+from xqg_repro.core.files import digest, file_digest
+from xqg_repro.core.ids import check_id
+from xqg_repro.core.outputs import is_stream
+from xqg_repro.core.stages import MANIFEST, Manifest, build_file, check_output, fingerprint
+from xqg_repro.models.encoder import QueryEncoder
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.settings import EncoderConfig, check_same_pooling
+from xqg_repro.representation.encode import encoder_of
+from xqg_repro.retrieval.metadata import read_measurement, write_metadata
+from xqg_repro.retrieval.runfile import Run, write_run
+
+logger = logging.getLogger(__name__)
+
+DEPTH = 100
+QUERIES_PER_BATCH = 512
+"""Questions to encode together; with the same batches, all ways to search have the same vectors."""
+
+Retrieve = Callable[[QueryEncoder, dict[str, str], int], Run]
+"""The run of some questions, qid → text, with so many passages for each."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """What is searched.
+
+    Attributes:
+        kind: ``index`` or ``embeddings``.
+        folder: where it is.
+        passages, dimension: number and dimension of its vectors.
+        settings: further settings of the search, for the manifest.
+        widening: the option that makes an approximate search find more passages; empty if none does.
+    """
+
+    kind: str
+    folder: Path
+    passages: int
+    dimension: int
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    widening: str = ""
+
+
+def check_search(folder: str | Path, output: str | Path, tag: str, depth: int) -> None:
+    """Raise :class:`InputError` for an output, a tag or a depth that no search of the folder can have."""
+    check_output(output, folder)
+    if depth < 1:
+        raise InputError(f"a search depth of {depth} retrieves nothing", hint="retrieve at least one passage")
+    check_id(tag, output)
+    if not is_stream(output):
+        read_measurement(output)  # another program's file of that name is not replaced
+
+
+def write_search(
+    source: Source,
+    topics: str,
+    output: Path,
+    retrieve: Retrieve,
+    *,
+    tag: str,
+    depth: int,
+    encoder: EncoderConfig | None,
+    device: str | None,
+    force: bool,
+) -> Path:
+    """Retrieve passages for every question of a topic set and write a run, or reuse an existing run that matches.
+
+    Raises:
+        InputError: another model or pooling made the vectors, or the encoder has another dimension; or the topics are
+            unknown or empty.
+    """
+    queries, topics_version = read_topics(topics)
+    config, version = _query_encoder(source.folder, encoder)
+    wanted = Manifest(
+        "search",
+        {"topics": topics, "depth": depth, "tag": tag, "encoder": dataclasses.asdict(config), **source.settings},
+        {source.kind: version, "topics": topics_version, "model": model_fingerprint(config.model)},
+    )
+    depth = min(depth, source.passages)
+
+    def write(path: Path) -> dict[str, int]:
+        query_encoder = QueryEncoder(config, device)
+        size = query_encoder.encode(next(iter(queries.values()))).size
+        if size != source.dimension:
+            problem = f"has vectors of {source.dimension} dimensions, but {config.model} gives {size}"
+            raise InputError(problem, path=source.folder, hint="search with the model that encoded the passages")
+        run = retrieve(query_encoder, queries, depth)
+        write_run(run, path, tag)
+        if not is_stream(path):
+            write_metadata(path, wanted, _manifest(source.folder))
+        return {"questions": len(run), **_count_short(run, depth, source.widening)}
+
+    build_file(output, wanted, write, force=force)
+    return output
+
+
+def stored_encoder(folder: str | Path) -> EncoderConfig | None:
+    """The settings of the encoder that made an index or embeddings; ``None`` for a folder without a manifest."""
+    manifest = _manifest(Path(folder))
+    return encoder_of(manifest) if manifest else None
+
+
+def _query_encoder(folder: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:
+    """The encoder to use, checked against that of the folder, and the folder's fingerprint."""
+    manifest = _manifest(folder)
+    if manifest is None:
+        if encoder is None:
+            problem = "has no manifest, so its encoder is unknown"
+            raise InputError(problem, path=folder, hint="add --encoder or --preset")
+        return encoder, digest([file_digest(folder / name) for name in ("index", "docid")])
+    made_by = encoder_of(manifest)
+    config = encoder or made_by
+    if model_fingerprint(config.model) != manifest.inputs["model"]:
+        hint = "search with the model that encoded the passages, or encode them again"
+        raise InputError(f"was made with another model than {config.model}", path=folder, hint=hint)
+    hint = "leave out the encoder's settings, which are recorded there"
+    check_same_pooling(made_by, config, "the questions", folder, hint)
+    return config, fingerprint(folder)
+
+
+def _manifest(folder: Path) -> Manifest | None:
+    """A folder's manifest; ``None`` for an index that another program wrote."""
+    return Manifest.read(folder) if (folder / MANIFEST).exists() else None
+
+
+def _count_short(run: Run, depth: int, option: str) -> dict[str, int]:
+    """The number of questions with fewer hits than asked for, which is logged; empty if there are none."""
+    hits = [len(ranking) for ranking in run.values()]
+    short = sum(found < depth for found in hits)
+    if not short:
+        return {}
+    advice = f"; raise {option}" if option else ""
+    logger.info(
+        f"search: warning: {short:,} of {len(run):,} questions have fewer than {depth:,} passages "
+        f"({sum(hits):,} of {depth * len(run):,}){advice}"
+    )
+    return {"questions with fewer passages": short}
