@@ -47,6 +47,15 @@ def test_tasks_hand_their_outputs_on() -> None:
     assert [str(task) for task in made] == [f"xqg-repro {line}" for line in lines]
 
 
+@pytest.mark.parametrize(("name", "embeddings"), [("had", "toy.had"), ("plain", "toy.mbert")])
+def test_embeddings_are_searched_where_no_index_is_built(name: str, embeddings: str) -> None:
+    benchmark = toy(f"index: false\n{TOY_WITHOUT_SUMS}{AUGMENTED}")
+    tasks = plan(benchmark, benchmark.condition(name), "out", ("ar",))
+    assert [task.verb for task in tasks][-3:] == ["augment" if name == "had" else "encode", "search", "evaluate"]
+    assert tasks[-3].options["output"] == tasks[-2].options["embeddings"] == f"out/embeddings/{embeddings}"
+    assert "index" not in tasks[-2].options
+
+
 def lines_of(name: str, text: str = TOY, model: str = "") -> list[str]:
     """The command lines that build the index of an augmented condition."""
     benchmark = toy(text + AUGMENTED)

@@ -92,6 +92,8 @@ class Benchmark:
         keep_sums: store the sums of the first 1, 2, … queries, for ablations and other conditions; each sum takes as
             much disk as the passages.
         sum_precision: number format in which the encoders embed generated queries; empty for the encoder's own.
+        index: build an index for each condition; otherwise the embeddings are searched, which saves as much disk and
+            finds the same passages.
         study: encoder preset of the study that runs after all conditions (see :mod:`xqg_repro.study`); empty for none.
         conditions: in table order.
     """
@@ -108,6 +110,7 @@ class Benchmark:
     queries: int = 5
     keep_sums: bool = True
     sum_precision: str = ""
+    index: bool = True
     study: str = ""
 
     def __post_init__(self) -> None:

@@ -79,10 +79,16 @@ def _index(embeddings: str, output: str, force: bool = False) -> None:
     build_index(embeddings, output, force=force)
 
 
-def _search(index: str, topics: str, depth: int, tag: str, output: str, force: bool = False) -> None:
+def _search(
+    topics: str, depth: int, tag: str, output: str, index: str = "", embeddings: str = "", force: bool = False
+) -> None:
+    from xqg_repro.retrieval.exact import search_embeddings
     from xqg_repro.retrieval.search import search
 
-    search(index, topics, output, tag=tag, depth=depth, force=force)
+    if index:
+        search(index, topics, output, tag=tag, depth=depth, force=force)
+    else:
+        search_embeddings(embeddings, topics, output, tag=tag, depth=depth, force=force)
 
 
 def _read(run: str, topics: str, preset: str, depth: int, weight: float, output: str, force: bool = False) -> None:

@@ -76,7 +76,7 @@ class Task:
 
 
 def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Task]:
-    """From the collection to the index of one condition.
+    """From the collection to the index, or the embeddings, of one condition.
 
     Args:
         benchmark: the condition's benchmark.
@@ -87,10 +87,11 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
     collection = {"collection": benchmark.collection}
     encoder = {"preset": condition.encoder, **({"encoder": model} if model else {})}
     passages = _path(benchmark, directory, "embeddings", condition.encoder)
-    index = _path(benchmark, directory, "indexes", condition.name)
+    embeddings, index = _searched(benchmark, condition, directory)
     encode = Task("encode", {**collection, **encoder, "output": passages})
+    indexing = [Task("index", {"embeddings": embeddings, "output": index})] if benchmark.index else []
     if not condition.augmentation:
-        return [encode, Task("index", {"embeddings": passages, "output": index})]
+        return [encode, *indexing]
 
     tasks = []
     generated = condition.corpus or _path(benchmark, directory, "queries", condition.generator)
@@ -110,11 +111,15 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
             kept["precision"] = benchmark.sum_precision
         tasks.append(Task("sum", {**source, **encoder, **kept, "output": sums}))
         source = {"sums": sums}
-    embeddings = _path(benchmark, directory, "embeddings", condition.name)
     how = augmentation_options(_with_queries(condition.augmentation, benchmark))
     tasks.append(Task("augment", {"embeddings": passages, **source, **how, "output": embeddings}))
-    tasks.append(Task("index", {"embeddings": embeddings, "output": index}))
-    return tasks
+    return tasks + indexing
+
+
+def _searched(benchmark: Benchmark, condition: Condition, directory: str) -> tuple[str, str]:
+    """The embeddings of a condition and their index."""
+    embeddings = condition.name if condition.augmentation else condition.encoder
+    return _path(benchmark, directory, "embeddings", embeddings), _path(benchmark, directory, "indexes", condition.name)
 
 
 def _sums_per_language(benchmark: Benchmark) -> bool:
@@ -142,14 +147,15 @@ def augmentation_options(how: Augmentation) -> dict[str, Any]:
 
 
 def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Task]:
-    """From the index to the scores of one condition and topic set; through answers, if any measure needs them.
+    """From what is searched to the scores of one condition and topic set; through answers, if any measure needs them.
 
     A run is scored before it is read, so that it has scores even if the reader is not available.
     """
     which = (benchmark, condition, topics, directory)
     questions, run = {"topics": topics}, run_path(*which)
-    index = _path(benchmark, directory, "indexes", condition.name)
-    search = {"index": index, **questions, "depth": benchmark.depth, "tag": condition.name, "output": run}
+    embeddings, index = _searched(benchmark, condition, directory)
+    source = {"index": index} if benchmark.index else {"embeddings": embeddings}
+    search = {**source, **questions, "depth": benchmark.depth, "tag": condition.name, "output": run}
     tasks = [Task("search", search)]
     if benchmark.run_measures:
         scored = {"run": run, **questions, "measures": benchmark.run_measures, "output": scores_path(*which)}
