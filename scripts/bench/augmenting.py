@@ -15,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 import numpy as np
-from common import Section, describe_rounds
+from common import Section, describe_rounds, memory
 from disk import PASSAGES, QUERIES, RANKS, WIDTHS, Formats, section
 
 from xqg_repro.core.files import atomic_write, write_array
@@ -147,15 +147,9 @@ def run_in_child(action: Callable[[Path], None], folder: Path) -> Cost:
 
 
 def _run(action: Callable[[Path], None], folder: Path) -> Cost:
-    before, start = _memory("VmRSS"), time.perf_counter()
+    before, start = memory("VmRSS"), time.perf_counter()
     action(folder)
-    return Cost(time.perf_counter() - start, _memory("VmHWM") - before)
-
-
-def _memory(key: str) -> float:
-    # not getrusage: a new process inherits its parent's peak there
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+    return Cost(time.perf_counter() - start, memory("VmHWM") - before)
 
 
 def _pickle(value: object, path: Path) -> None:

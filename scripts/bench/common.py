@@ -67,6 +67,13 @@ def time_in_turns(ways: Mapping[str, tuple[int, Callable[[], object]]], rounds: 
     return {name: Timing(count, seconds[name]) for name, (count, _) in ways.items()}
 
 
+def memory(key: str) -> float:
+    """Bytes of this process: in memory (``VmRSS``), or at most so far (``VmHWM``)."""
+    # not getrusage: a new process inherits its parent's peak there
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
 def describe_rounds(rounds: int) -> str:
     """How often something was measured, in words."""
     return "measured once" if rounds == 1 else f"medians of {rounds} rounds"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 
@@ -113,6 +114,19 @@ def test_ratios_are_medians_over_rounds(modules: dict[str, ModuleType]) -> None:
     ways = {name: (1, lambda name=name: calls.append(name)) for name in "ab"}
     assert len(modules["common"].time_in_turns(ways, 2)["a"].seconds) == 2
     assert calls == ["a", "b", "a", "b"]
+
+
+@pytest.mark.integration
+def test_both_ways_of_searching_agree(modules: dict[str, ModuleType], tmp_path: Path) -> None:
+    exact = modules["exact"]
+    section = exact.measure(tmp_path, exact.QUICK, 2, "cpu")
+    assert [target.target for target in section.targets] == ["at least 1×", "under 4 GB", "under 15 minutes"]
+    flat, ours = (
+        exact.run_in_child(way, tmp_path, exact.QUICK, "cpu") for way in (exact.search_flat, exact.search_streamed)
+    )
+    assert ours.positions.shape == flat.positions.shape == (20, 10)
+    assert exact.largest_difference(ours, flat, exact.QUICK.flat) < 1e-4
+    assert (np.sort(ours.positions) != np.sort(flat.positions)).any()  # as FAISS has the first 2,000 only
 
 
 @pytest.mark.integration
