@@ -25,12 +25,14 @@ from xqg_repro.core import cluster, workers
 from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.workers import Worker, check_workers
-from xqg_repro.models.settings import Backend, GeneratorConfig, Precision
+from xqg_repro.models.settings import Backend, EncoderConfig, GeneratorConfig, Precision
 from xqg_repro.models.translator import TOKENS_PER_BATCH
 from xqg_repro.representation import distribute, sums
 from xqg_repro.representation.distribute import ShardWorker, model_facts
+from xqg_repro.representation.encode import encode
 from xqg_repro.representation.generate import generate
 from xqg_repro.representation.translate import TranslateWork
+from xqg_repro.retrieval.exact import search_embeddings
 
 from .conftest import Few
 
@@ -121,6 +123,16 @@ def test_a_dead_workers_shard_is_written_again(
     few.run("sum", tmp_path / "out", distribute=TWO)
     assert (tmp_path / "died").exists()
     assert contents(tmp_path / "out") == expected
+
+
+def test_workers_find_the_passages_of_a_local_search(
+    mini_data: Mini, tiny_model: Path, tmp_path: Path, address: str
+) -> None:
+    embeddings = tmp_path / "embeddings"
+    encode(mini_data.docs, EncoderConfig(str(tiny_model)), embeddings, shard_size=3, device="cpu")
+    for name, distribution in (("ray.txt", TWO), ("local.txt", None)):
+        search_embeddings(embeddings, mini_data.topics, tmp_path / name, depth=7, distribute=distribution)
+    assert (tmp_path / "ray.txt").read_bytes() == (tmp_path / "local.txt").read_bytes()
 
 
 class DyingWorker(Worker):

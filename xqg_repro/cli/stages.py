@@ -182,6 +182,7 @@ def add_search(verbs: Any, name: str) -> None:
     verb.add_argument("--ef-search", type=int, help="breadth of the search, in an HNSW index (default: the index's)")
     verb.add_argument("--threads", type=int, help="FAISS threads, with --index (default: 1)")
     add_stage_options(verb, "run file to write or replace; - for standard output", file=True)
+    add_distribution_options(verb)
     add_encoder_options(verb)
 
 
@@ -194,6 +195,8 @@ def _search(args: argparse.Namespace) -> None:
     settings = {"tag": args.tag, "depth": args.depth, "encoder": encoder, **stage_settings(args)}
     given = {name: getattr(args, name) for name in ("nprobe", "ef_search", "threads")}
     given = {name: value for name, value in given.items() if value is not None}
+    if args.index and args.distribute:
+        raise InputError("--distribute has no effect with --index", hint="search the --embeddings instead")
     if args.index:
         search(args.index, args.topics, args.output, **settings, **given)
     elif given:

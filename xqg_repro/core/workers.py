@@ -38,23 +38,25 @@ class Worker:
         return function(*arguments)
 
 
-def check_workers(workers: Sequence[Any], folder: Path, facts: Callable[[], dict[str, str]] = dict) -> None:
+def check_workers(workers: Sequence[Any], folder: Path | None, facts: Callable[[], dict[str, str]] = dict) -> None:
     """Raise :class:`InputError`, which names the machine and both values, if a worker differs from the driver.
 
     Args:
         workers: of :func:`~xqg_repro.core.cluster.start_workers`.
-        folder: which all must see and be able to write to.
+        folder: which all must see and be able to write to, if any.
         facts: what must be equal besides the versions of the packages: name → value.
     """
     import ray
 
-    marker = folder / f".{os.urandom(8).hex()}.tmp"
-    marker.touch()
+    marker = folder / f".{os.urandom(8).hex()}.tmp" if folder else None
     try:
+        if marker:
+            marker.touch()
         expected = _all_facts(marker, facts)
         answers = ray.get([worker.call.remote(_all_facts, marker, facts) for worker in workers])
     finally:
-        marker.unlink(missing_ok=True)
+        if marker:
+            marker.unlink(missing_ok=True)
     for worker, answer in zip(workers, answers, strict=True):
         for what, value in expected.items():
             if answer[what] != value:
@@ -64,15 +66,13 @@ def check_workers(workers: Sequence[Any], folder: Path, facts: Callable[[], dict
                 raise InputError(f"{problem}, but {value} for the driver on {platform.node()}", hint=hint)
 
 
-def _all_facts(marker: Path, facts: Callable[[], dict[str, str]]) -> dict[str, str]:
-    access = "writable" if os.access(marker.parent, os.W_OK) else "read-only"
+def _all_facts(marker: Path | None, facts: Callable[[], dict[str, str]]) -> dict[str, str]:
     versions = {f"version of {library}": _version(library) for library in _LIBRARIES}
-    return {
-        f"folder {marker.parent}": access if marker.exists() else "not visible",
-        "version of xqg_repro": __version__,
-        **versions,
-        **facts(),
-    }
+    found = {"version of xqg_repro": __version__, **versions, **facts()}
+    if marker:
+        access = "writable" if os.access(marker.parent, os.W_OK) else "read-only"
+        found[f"folder {marker.parent}"] = access if marker.exists() else "not visible"
+    return found
 
 
 def _version(library: str) -> str:
