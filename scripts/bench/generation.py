@@ -1,4 +1,4 @@
-"""Generating queries: batches with one encoder pass per prompt against one call per passage and language."""
+"""Generating queries: our ways against one call per passage and language, and against CTranslate2 called bare."""
 
 from __future__ import annotations
 
@@ -7,20 +7,31 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from common import Section, describe_rounds, time_in_turns
+from common import Section, describe_rounds, ratio_target, time_in_turns
 
 from xqg_repro import collection
 from xqg_repro.core.tables import Table
-from xqg_repro.models.generator import PassageQueries, QueryGenerator
+from xqg_repro.models.backends import open_generator
+from xqg_repro.models.ct2_generator import CTranslate2Generator
+from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import resolve_model
-from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator
+from xqg_repro.models.settings import Backend, GeneratorConfig, Precision, load_generator
 
 NAME = "xqg-mini"
+WAYS = (
+    (Backend.TORCH, Precision.FLOAT32),
+    (Backend.TORCH, Precision.BFLOAT16),
+    (Backend.CTRANSLATE2, Precision.FLOAT32),
+    (Backend.CTRANSLATE2, Precision.INT8),
+)
+SHARE_OF_BARE = 0.9
+_PROMPTS_PER_BATCH = 32
 
 
-def settings(length: int) -> GeneratorConfig:
-    """The embedded generator's settings, with this maximum length of a query in tokens."""
-    return dataclasses.replace(load_generator(NAME), query_max_length=length)
+def settings(length: int | None = None) -> GeneratorConfig:
+    """The embedded generator's settings; ``length`` replaces the maximum length of a query in tokens."""
+    config = load_generator(NAME)
+    return dataclasses.replace(config, query_max_length=length) if length else config
 
 
 def passages(count: int) -> list[Any]:
@@ -31,45 +42,87 @@ def passages(count: int) -> list[Any]:
 
 def queries(count: int, config: GeneratorConfig) -> list[PassageQueries]:
     """Generated queries for some passages."""
-    return QueryGenerator(config, "cpu").generate(passages(count))
+    return open_generator(config, "cpu").generate(passages(count))
 
 
 def measure(config: GeneratorConfig, count: int, reference_count: int, rounds: int) -> Section:
     """Measure queries per second.
 
     Args:
-        config: the generator and its settings.
-        count: passages for our way; enough for full batches.
+        config: the generator and its settings, except for backend and precision.
+        count: passages for all ways but the reference; enough for full batches.
         reference_count: passages for the reference's way, whose rate does not depend on their number.
         rounds: how often each way is timed.
     """
     docs, per_passage = passages(count), len(config.languages) * config.queries
-    one_by_one = _reference(config)
     generators = {
-        f"ours, {precision}": QueryGenerator(dataclasses.replace(config, precision=precision), "cpu")
-        for precision in (Precision.FLOAT32, Precision.BFLOAT16)
+        way: open_generator(dataclasses.replace(config, backend=way[0], precision=way[1]), "cpu") for way in WAYS
     }
+    one_by_one = _reference(config)
     one_by_one(docs[:1])  # warm up
-    for generator in generators.values():
-        generator.generate(docs[:1])
 
     few, reference = docs[:reference_count], "one call per passage and language, float32"
     ways: dict[str, tuple[int, Callable[[], object]]] = {reference: (per_passage * len(few), partial(one_by_one, few))}
-    for name, generator in generators.items():
+    bare: dict[str, str] = {}
+    for (backend, precision), generator in generators.items():
+        name = f"ours, {backend}, {precision}"
+        generator.generate(docs[:1])
         ways[name] = (per_passage * len(docs), partial(generator.generate, docs))
+        if isinstance(generator, CTranslate2Generator):
+            bare[name] = f"CTranslate2 called bare, {precision}"
+            ways[bare[name]] = (per_passage * len(docs), _bare(generator, docs))
     timings = time_in_turns(ways, rounds)
-    rows = [
-        (name, f"{timing.count:,}", f"{timing.rate:,.1f}", f"{timing.ratio_to(timings[reference]):.2f}×")
-        for name, timing in timings.items()
-    ]
-    text = f"""Generator: `{config.model}`, for passages of xor-mini. It writes {config.queries} queries in each of
-{len(config.languages)} languages, with at most {config.query_max_length} tokens, sampled from the {config.top_k}
-likeliest; {describe_rounds(rounds)}. Transformers 5 has no text-to-text pipeline, so the reference method is one call
-of `generate` per passage and language, with {config.queries} samples.
 
-{Table(("way", "queries", "queries per second", "ratio"), rows).markdown()}
+    rows, ours = [], timings[f"ours, {Backend.TORCH}, {Precision.FLOAT32}"]
+    for name, timing in timings.items():
+        ratios = (timing.ratio_to(ours), timing.ratio_to(timings[reference]))
+        rows.append((name, f"{timing.count:,}", f"{timing.rate:,.1f}", *(f"{ratio:.2f}×" for ratio in ratios)))
+    header = ("way", "queries", "queries per second", "to ours in torch, float32", "ratio")
+    targets = []
+    for name, other in bare.items():
+        what = f"generating, {name.removeprefix('ours, ')}, to {other}"
+        targets.append(ratio_target(what, SHARE_OF_BARE, timings[name].ratio_to(timings[other])))
+    text = f"""Generator: `{config.model}`, for {len(docs)} passages of xor-mini, or {len(few)} in the reference's way.
+It writes {config.queries} queries in each of {len(config.languages)} languages, with at most
+{config.query_max_length} tokens, sampled from the {config.top_k} likeliest; {describe_rounds(rounds)}.
+
+- *one call per passage and language*: the reference's way. Transformers 5 has no text-to-text pipeline, so this is one
+  call of `generate` for {config.queries} samples.
+- *ours*: what the stage `generate` calls for a shard. In CTranslate2, it opens a translator with its own seed for each
+  language and slice of passages, so that the same command gives the same queries.
+- *CTranslate2 called bare*: one translator that works on as many batches side by side as torch has threads, opened
+  before the clock starts; one call of `translate_batch` for all prompts, in batches of {_PROMPTS_PER_BATCH}, and the
+  tokenizer before and after it. Two runs give different queries.
+
+{Table(header, rows).markdown()}
 """
-    return Section("Generating queries", text)
+    return Section("Generating queries", text, targets)
+
+
+def _bare(generator: CTranslate2Generator, docs: Sequence[Any]) -> Callable[[], list[str]]:
+    """CTranslate2 without this package around it; only the converted model and the prompts are ours."""
+    import torch
+
+    config, tokenizer = generator.config, generator._tokenizer
+    translator = generator._open(inter_threads=torch.get_num_threads())
+
+    def generate() -> list[str]:
+        prompts = []
+        for language in config.languages:
+            prompts += [tokenizer.convert_ids_to_tokens(ids) for ids in generator._tokenize(docs, language)]
+        results = translator.translate_batch(
+            prompts,
+            max_batch_size=_PROMPTS_PER_BATCH,
+            beam_size=1,
+            num_hypotheses=config.queries,
+            sampling_topk=config.top_k,
+            max_decoding_length=config.query_max_length,
+        )
+        hypotheses = [tokens for result in results for tokens in result.hypotheses]
+        return [tokenizer.convert_tokens_to_string(tokens) for tokens in hypotheses]
+
+    generate()  # warm up
+    return generate
 
 
 def _reference(config: GeneratorConfig) -> Callable[[Sequence[Any]], None]:
