@@ -1,7 +1,8 @@
-"""Measure speed, memory and disk space against the reference's ways: python scripts/bench/bench.py [--quick].
+"""Measure speed, quality, memory and disk space against other ways: python scripts/bench/bench.py [--quick].
 
-Prints the page and writes it to docs/benchmarks.md. This takes some minutes, 4 GB of temporary space (in ``TMPDIR``)
-and 4 GB of memory, on a machine with nothing else to do.
+Prints the page and writes it to docs/benchmarks.md. This takes eight minutes, 4 GB of temporary space (in ``TMPDIR``)
+and 4 GB of memory, on a machine with nothing else to do. Real texts and their encoder need the folder ``shared`` beside
+the checkout. int8's quality is measured on the queries of ``make reproduce`` if ``out`` has them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pathlib import Path
 import augmenting
 import encoding
 import generation
+import quality
+import real_texts
 from common import Section, describe_machine, target_table
 
 from xqg_repro.core.files import atomic_write
@@ -33,22 +36,38 @@ class Sizes:
     Attributes:
         rounds: how often each way is timed.
         encoded: number of passages whose queries are encoded.
+        questions, paragraphs: number of real texts that are encoded.
         shard: number of passages in the augmented shard.
         dimension: dimension of the shard's vectors.
-        generated, generated_reference: number of passages to generate queries for, in our way and the reference's.
-        query_length: maximum length of a generated query, in tokens.
+        generated, generated_reference: number of passages to generate queries for, in our ways and the reference's.
+        query_length: maximum length of a generated query, in tokens; ``None`` for the generator's own.
+        conditions: how many conditions are scored in float32 and int8; ``None`` for all.
     """
 
     rounds: int = 3
     encoded: int = 16
+    questions: int = 200
+    paragraphs: int = 100
     shard: int = 20_000
     dimension: int = 768
-    generated: int = 96
+    generated: int = 120
     generated_reference: int = 8
-    query_length: int = 64
+    query_length: int | None = None
+    conditions: int | None = None
 
 
-QUICK = Sizes(rounds=1, encoded=2, shard=500, dimension=64, generated=2, generated_reference=1, query_length=8)
+QUICK = Sizes(
+    rounds=1,
+    encoded=2,
+    questions=7,
+    paragraphs=3,
+    shard=500,
+    dimension=64,
+    generated=2,
+    generated_reference=1,
+    query_length=8,
+    conditions=1,
+)
 
 
 def main() -> int:
@@ -85,13 +104,20 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, quick: bool) -> str:
             size = "a tiny BERT" if quick else "a BERT of mBERT's size (12 layers of 768 dimensions, CLS)"
             title = f"{size} with random weights and the tokenizer of `package:xdr-mini`"
         _log("encoding")
-        encoded = encoding.measure(config, title, passages, sizes.rounds)
-        _log("generation")
-        generated = generation.measure(generator, sizes.generated, sizes.generated_reference, sizes.rounds)
+        sections = [encoding.measure(config, title, passages, sizes.rounds)]
+        _log("real texts")
+        sections.append(real_texts.section(sizes.questions, sizes.paragraphs, sizes.rounds, quick))
+        _log("quality")
+        if not quick:
+            passages = quality.reproduced_queries() or generation.queries(sys.maxsize, generator)
+        sections.append(quality.measure(passages, sizes.conditions))
         _log("augmenting")
         (folder / "shard").mkdir()
-        augmented = augmenting.measure(folder / "shard", sizes.shard, sizes.dimension, sizes.rounds)
-    return _page(machine, [encoded, *augmented, generated], quick)
+        sections += augmenting.measure(folder / "shard", sizes.shard, sizes.dimension, sizes.rounds)
+        _log("generation")
+        generated = (sizes.generated, sizes.generated_reference)
+        sections.append(generation.measure(generator, *generated, sizes.rounds))
+    return _page(machine, sections, quick)
 
 
 def _page(machine: Table, sections: list[Section], quick: bool) -> str:

@@ -13,6 +13,17 @@ from statistics import median
 
 from xqg_repro.core.tables import Table
 
+PACKAGES = (
+    "xqg_repro",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "ctranslate2",
+    "sentence-transformers",
+    "numpy",
+    "faiss-cpu",
+)
+
 
 @dataclass(frozen=True)
 class Target:
@@ -102,8 +113,7 @@ def describe_machine() -> Table:
         ("load in the minute before", f"{os.getloadavg()[0]:.1f}"),
         ("system", f"{platform.system()}, Python {platform.python_version()}"),
     ]
-    packages = ("xqg_repro", "torch", "transformers", "tokenizers", "ctranslate2", "numpy", "faiss-cpu")
-    return Table(("", "here"), [*rows, *((package, version(package)) for package in packages)])
+    return Table(("", "here"), [*rows, *((package, version(package)) for package in PACKAGES)])
 
 
 def _cpu_info(key: str) -> str:

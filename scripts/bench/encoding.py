@@ -134,8 +134,8 @@ class EncodingWays:
     def agreement(self, texts: Sequence[str]) -> tuple[dict[Precision, float], float]:
         """Lowest cosine of our vectors to the reference's, and the mean cosine of the reference's consecutive ones."""
         vectors = self.reference(texts)
-        lowest = {p: float(_cosines(e.encode_queries(texts), vectors).min()) for p, e in self.encoders.items()}
-        return lowest, float(_cosines(vectors[1:], vectors[:-1]).mean())
+        lowest = {p: float(cosines(e.encode_queries(texts), vectors).min()) for p, e in self.encoders.items()}
+        return lowest, float(cosines(vectors[1:], vectors[:-1]).mean())
 
     def lengths(self, texts: Sequence[str]) -> str:
         """How many tokens the texts have, up to the maximum length."""
@@ -149,6 +149,7 @@ class EncodingWays:
         return [self.config.query_prefix + text for text in texts]
 
 
-def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Cosines of corresponding rows."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)

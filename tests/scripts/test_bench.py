@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, SHARED
 
 from xqg_repro.core.errors import InputError
 
@@ -62,7 +62,7 @@ def test_the_page_names_the_machine_and_has_all_verdicts(page: str) -> None:
         assert re.search(rf"^\| {name} \| \S.*\|$", page, re.MULTILINE), name
     assert not any(place in page for place in (str(REPOSITORY), "/tmp", "xqg-bench-"))
     targets = read_table(page, "Targets", "what")
-    assert len(targets) == 8
+    assert len(targets) == 11 + (3 if SHARED.is_dir() else 0)
     assert {verdict for *_, verdict in targets} <= {"met", "**not met**"}
 
 
@@ -83,10 +83,34 @@ def test_files_have_the_computed_sizes_and_rates_are_relative_to_the_reference(p
     assert len(rows) == 13
     for name, computed, measured, _ in rows:
         assert float(measured.replace(",", "")) == pytest.approx(float(computed.replace(",", "")), rel=0.005), name
-    for heading, ways in (("Encoding generated queries", 5), ("Generating queries", 3)):
+    for heading, ways in (("Encoding generated queries", 5), ("Generating queries", 7)):
         rows = read_table(page, heading, "way")
         assert len(rows) == ways and rows[0][-1] == "1.00×"
         assert all(float(row[2].replace(",", "")) > 0 for row in rows)
+
+
+@pytest.mark.integration
+def test_int8_vectors_and_rankings_are_close_to_those_of_float32(page: str, shared: Path) -> None:
+    (reference, *_, one), *ours = read_table(page, "Encoding real texts", "way")
+    assert (reference, float(one), len(ours)) == ("sentence-transformers, float32", 1, 4)
+    for name, *_, cosine in ours:
+        assert float(cosine) >= (0.9999 if name.endswith("float32") else 0.99)
+    rows = read_table(page, "Quality of int8 encoding", "condition")
+    assert [row[:2] for row in rows] == [["xdr-mini-xqg", f"xor-mini/{split}"] for split in ("dev", "held-out")]
+    for *_, float32, mixed, quantised, first, second in rows:
+        assert 0 < float(float32) < 2  # two passages answer few questions
+        assert float(mixed) - float(float32) == pytest.approx(float(first), abs=0.011)
+        assert float(quantised) - float(float32) == pytest.approx(float(second), abs=0.011)
+
+
+@pytest.mark.integration
+def test_the_time_of_a_reproduction_is_the_sum_of_its_stages(modules: dict[str, ModuleType]) -> None:
+    target, table = modules["stages"].measure(["zs-mini"])
+    assert target.met
+    assert {row[0] for row in table.rows[:-2]} == {"encode", "index", "search", "evaluate", "read"}
+    *rows, (_, _, total, *_) = table.rows
+    assert sum(float(row[2]) for row in rows) == pytest.approx(float(total), abs=0.5)
+    assert all(float(row[3]) <= float(row[2]) for row in rows[:-1])
 
 
 def test_disk_space_for_the_whole_collection(modules: dict[str, ModuleType]) -> None:
