@@ -39,18 +39,20 @@ class Sizes:
         questions, paragraphs: number of real texts that are encoded.
         shard: number of passages in the augmented shard.
         dimension: dimension of the shard's vectors.
-        generated, generated_reference: number of passages to generate queries for, in our ways and the reference's.
+        generated, generated_more, generated_reference: number of passages to generate queries for; see
+            :func:`generation.measure`.
         query_length: maximum length of a generated query, in tokens; ``None`` for the generator's own.
         conditions: how many conditions are scored in float32 and int8; ``None`` for all.
     """
 
     rounds: int = 3
-    encoded: int = 16
+    encoded: int = 8
     questions: int = 200
     paragraphs: int = 100
     shard: int = 20_000
     dimension: int = 768
     generated: int = 120
+    generated_more: int = 256
     generated_reference: int = 8
     query_length: int | None = None
     conditions: int | None = None
@@ -64,6 +66,7 @@ QUICK = Sizes(
     shard=500,
     dimension=64,
     generated=2,
+    generated_more=3,
     generated_reference=1,
     query_length=8,
     conditions=1,
@@ -115,7 +118,7 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, quick: bool) -> str:
         (folder / "shard").mkdir()
         sections += augmenting.measure(folder / "shard", sizes.shard, sizes.dimension, sizes.rounds)
         _log("generation")
-        generated = (sizes.generated, sizes.generated_reference)
+        generated = (sizes.generated, sizes.generated_more, sizes.generated_reference)
         sections.append(generation.measure(generator, *generated, sizes.rounds))
     return _page(machine, sections, quick)
 

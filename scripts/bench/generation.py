@@ -12,7 +12,7 @@ from common import Section, describe_rounds, ratio_target, time_in_turns
 from xqg_repro import collection
 from xqg_repro.core.tables import Table
 from xqg_repro.models.backends import open_generator
-from xqg_repro.models.ct2_generator import CTranslate2Generator
+from xqg_repro.models.ct2_generator import _SLICE as SLICE, CTranslate2Generator
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import resolve_model
 from xqg_repro.models.settings import Backend, GeneratorConfig, Precision, load_generator
@@ -45,16 +45,17 @@ def queries(count: int, config: GeneratorConfig) -> list[PassageQueries]:
     return open_generator(config, "cpu").generate(passages(count))
 
 
-def measure(config: GeneratorConfig, count: int, reference_count: int, rounds: int) -> Section:
+def measure(config: GeneratorConfig, count: int, more: int, reference_count: int, rounds: int) -> Section:
     """Measure queries per second.
 
     Args:
         config: the generator and its settings, except for backend and precision.
         count: passages for all ways but the reference; enough for full batches.
+        more: passages for the ways in int8, once again; enough for several slices per thread.
         reference_count: passages for the reference's way, whose rate does not depend on their number.
         rounds: how often each way is timed.
     """
-    docs, per_passage = passages(count), len(config.languages) * config.queries
+    docs, many, per_passage = passages(count), passages(more), len(config.languages) * config.queries
     generators = {
         way: open_generator(dataclasses.replace(config, backend=way[0], precision=way[1]), "cpu") for way in WAYS
     }
@@ -67,36 +68,44 @@ def measure(config: GeneratorConfig, count: int, reference_count: int, rounds: i
     for (backend, precision), generator in generators.items():
         name = f"ours, {backend}, {precision}"
         generator.generate(docs[:1])
-        ways[name] = (per_passage * len(docs), partial(generator.generate, docs))
-        if isinstance(generator, CTranslate2Generator):
-            bare[name] = f"CTranslate2 called bare, {precision}"
-            ways[bare[name]] = (per_passage * len(docs), _bare(generator, docs))
+        for some in (docs, many) if precision is Precision.INT8 else (docs,):
+            suffix = "" if some is docs else f", {len(some)} passages"
+            ways[name + suffix] = (per_passage * len(some), partial(generator.generate, some))
+            if isinstance(generator, CTranslate2Generator):
+                bare[name + suffix] = f"CTranslate2 called bare, {precision}{suffix}"
+                ways[bare[name + suffix]] = (per_passage * len(some), _bare(generator, some))
     timings = time_in_turns(ways, rounds)
 
-    rows, ours = [], timings[f"ours, {Backend.TORCH}, {Precision.FLOAT32}"]
+    rows, torch_rate = [], timings[f"ours, {Backend.TORCH}, {Precision.FLOAT32}"]
     for name, timing in timings.items():
-        ratios = (timing.ratio_to(ours), timing.ratio_to(timings[reference]))
+        ratios = (timing.ratio_to(torch_rate), timing.ratio_to(timings[reference]))
         rows.append((name, f"{timing.count:,}", f"{timing.rate:,.1f}", *(f"{ratio:.2f}×" for ratio in ratios)))
     header = ("way", "queries", "queries per second", "to ours in torch, float32", "ratio")
     targets = []
     for name, other in bare.items():
-        what = f"generating, {name.removeprefix('ours, ')}, to {other}"
+        what = f"generating, {name.removeprefix('ours, ')}, to CTranslate2 called bare"
         targets.append(ratio_target(what, SHARE_OF_BARE, timings[name].ratio_to(timings[other])))
-    text = f"""Generator: `{config.model}`, for {len(docs)} passages of xor-mini, or {len(few)} in the reference's way.
-It writes {config.queries} queries in each of {len(config.languages)} languages, with at most
-{config.query_max_length} tokens, sampled from the {config.top_k} likeliest; {describe_rounds(rounds)}.
+    text = _text(config, len(docs), len(few), rounds)
+    return Section("Generating queries", f"{text}\n{Table(header, rows).markdown()}\n", targets)
+
+
+def _text(config: GeneratorConfig, count: int, reference_count: int, rounds: int) -> str:
+    slices = len(config.languages) * -(-count // SLICE)
+    return f"""Generator: `{config.model}`, for {count} passages of xor-mini unless a row has another number, and
+{reference_count} in the reference's way. It writes {config.queries} queries in each of {len(config.languages)}
+languages, with at most {config.query_max_length} tokens, sampled from the {config.top_k} likeliest;
+{describe_rounds(rounds)}.
 
 - *one call per passage and language*: the reference's way. Transformers 5 has no text-to-text pipeline, so this is one
   call of `generate` for {config.queries} samples.
 - *ours*: what the stage `generate` calls for a shard. In CTranslate2, it opens a translator with its own seed for each
-  language and slice of passages, so that the same command gives the same queries.
+  language and slice of up to {SLICE} passages, so that the same command gives the same queries. A thread writes one
+  slice at a time: {count} passages are {slices} slices, of which two threads write {slices - slices // 2} and
+  {slices // 2}, so that one of them is idle in the end.
 - *CTranslate2 called bare*: one translator that works on as many batches side by side as torch has threads, opened
   before the clock starts; one call of `translate_batch` for all prompts, in batches of {_PROMPTS_PER_BATCH}, and the
   tokenizer before and after it. Two runs give different queries.
-
-{Table(header, rows).markdown()}
 """
-    return Section("Generating queries", text, targets)
 
 
 def _bare(generator: CTranslate2Generator, docs: Sequence[Any]) -> Callable[[], list[str]]:

@@ -111,10 +111,10 @@ def measure(
     cosine = lowest[FASTEST]
     targets.append(Target("lowest cosine, int8, real texts", f"at least {COSINE}", f"{cosine:.4f}", cosine >= COSINE))
     header = ("way", "questions per second", "ratio", "paragraphs per second", "ratio", "lowest cosine")
-    text = f"""Encoder: {title}. Texts: {len(questions)} questions of XOR-TyDi's dev set in all seven languages, and
-{len(paragraphs)} English paragraphs of XQuAD, with at most {config.query_max_length} and
-{config.passage_max_length} tokens; {describe_rounds(rounds)}. The lowest cosine is over all texts, to the vectors of
-sentence-transformers, which encodes in batches of 32 texts of similar length.
+    text = f"""Encoder: {title}. Texts: {len(questions)} questions of XOR-TyDi's dev set in all seven
+languages, with at most {config.query_max_length} tokens, and {len(paragraphs)} English paragraphs of XQuAD, with at
+most {config.passage_max_length}; {describe_rounds(rounds)}. sentence-transformers encodes in batches of 32 texts of
+similar length. The lowest cosine is over all texts, to its vectors.
 
 {Table(header, rows).markdown()}
 """
