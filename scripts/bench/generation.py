@@ -101,7 +101,7 @@ languages, with at most {config.query_max_length} tokens, sampled from the {conf
 - *ours*: what the stage `generate` calls for a shard. In CTranslate2, it opens a translator with its own seed for each
   language and slice of up to {SLICE} passages, so that the same command gives the same queries. A thread writes one
   slice at a time: {count} passages are {slices} slices, of which two threads write {slices - slices // 2} and
-  {slices // 2}, so that one of them is idle in the end.
+  {slices // 2}.
 - *CTranslate2 called bare*: one translator that works on as many batches side by side as torch has threads, opened
   before the clock starts; one call of `translate_batch` for all prompts, in batches of {_PROMPTS_PER_BATCH}, and the
   tokenizer before and after it. Two runs give different queries.
