@@ -142,10 +142,13 @@ def heat_map(
     return _svg(draw, 1.0 + 0.55 * len(columns), 0.7 + 0.4 * len(rows))
 
 
-def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> str:
+def curves(
+    x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, logarithmic: bool = False
+) -> str:
     """Lines through points (x, y), as SVG text; the panels are side by side, each with its own scales.
 
     ``panels`` has, for the label of each y axis and the name of each line, the points; ``x`` labels the x axes.
+    ``logarithmic`` is for both axes.
     """
 
     def draw(figure: Figure) -> None:
@@ -153,6 +156,8 @@ def curves(x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float
             for (name, points), colour in zip(lines.items(), cycle(_COLOURS), strict=False):
                 axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=_short(name))
             axes.set(xlabel=x, ylabel=label)
+            if logarithmic:
+                _set_log_scales(axes)
             _style(axes)
             axes.legend(frameon=False)
 
@@ -178,6 +183,18 @@ def _style(axes: Axes, grid: Literal["both", "y"] = "both") -> None:
     axes.grid(axis=grid, color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _set_log_scales(axes: Axes) -> None:
+    """Logarithmic scales with plain numbers at 1, 2, 5, 10, …; the usual 10³ would need math text."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(xscale="log", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(LogLocator(numticks=20))
 
 
 def _short(name: str) -> str:
