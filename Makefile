@@ -41,6 +41,7 @@ bench: $(STAMP)
 	$(BIN)/python scripts/bench/bench.py
 	$(BIN)/python scripts/bench/scoring.py
 	$(BIN)/python scripts/bench/stages.py
+	$(BIN)/python scripts/bench/growth.py
 
 fuzz: $(STAMP)
 	$(BIN)/python scripts/fuzz.py

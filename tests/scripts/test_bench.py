@@ -154,6 +154,32 @@ def test_both_ways_of_searching_agree(modules: dict[str, ModuleType], tmp_path: 
 
 
 @pytest.mark.integration
+def test_growth_is_measured_for_every_stage(tmp_path: Path) -> None:
+    path = tmp_path / "growth.md"
+    command = [sys.executable, str(SCRIPTS / "growth.py"), "--quick", "--output", str(path)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr
+    text = path.read_text(encoding="utf-8")
+    assert result.stdout == text + "\n" and "these numbers mean nothing" in text
+    stages = ["encode", "sum", "augment", "search", "evaluate"]
+    for heading in ("Time", "Memory"):
+        rows = read_table(text, heading, "stage")
+        assert [row[0] for row in rows] == stages
+        assert all(float(cell.replace(",", "")) >= 0 for row in rows for cell in row[1:3])
+    svg = (tmp_path / "images" / "growth.svg").read_text(encoding="utf-8")
+    assert all(f">{stage}<" in svg for stage in stages)
+    assert not list(tmp_path.glob("xqg-bench-*"))  # the temporary files are gone
+
+
+def test_slopes_of_growth(modules: dict[str, ModuleType]) -> None:
+    slope = modules["growth"].slope
+    assert slope([10, 100, 1000], [3, 30, 300]) == pytest.approx(1)
+    assert slope([10, 100], [5, 5]) == pytest.approx(0)
+    assert slope([10, 100], [2, 200]) == pytest.approx(2)
+
+
+@pytest.mark.integration
 def test_both_ways_of_scoring_agree(modules: dict[str, ModuleType], shared: Path, tmp_path: Path) -> None:
     scoring = modules["scoring"]
     rankings = scoring.make_rankings(shared / "data" / "xquad", questions=20, depth=15)
