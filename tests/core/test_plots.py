@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from hypothesis import given, strategies as st
 
-from xqg_repro.core.plots import Bar, Panel, bars, heat_map, plot_lines, spread
+from xqg_repro.core.plots import Bar, Panel, bars, curves, heat_map, plot_lines, spread
 
 
 def texts(svg: str) -> set[str]:
@@ -50,3 +50,8 @@ def test_labels_are_spread_as_little_as_possible(values: list[float], gap: float
     np.testing.assert_allclose(moved.sum(), sum(values), atol=1e-6)  # least squares leave the mean where it is
     if (np.diff(np.array(values)[order]) >= gap).all():
         np.testing.assert_allclose(moved, values, atol=1e-9)
+
+
+def test_logarithmic_scales_have_plain_numbers() -> None:
+    svg = curves("n", {"seconds": {"a": [(10, 0.5), (1_000, 50)]}}, logarithmic=True)
+    assert {"10", "100", "1,000", "0.5", "1", "2", "5", "50"} <= texts(svg)
