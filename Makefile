@@ -2,7 +2,7 @@
 # make test        lint, check types and run the whole test suite
 # make fast        lint, check types and run the tests that need neither real models nor minutes
 # make models      train the shipped models again and list the files that changed
-# make bench       time encoding, generation, augmentation, scoring, and each stage of make reproduce
+# make bench       time encoding, generation, augmentation, scoring, search, growth, and each stage of make reproduce
 # make fuzz        damage every kind of input file at random for 200 seconds, and run the verbs on it
 # make ablations   vary α and the number of queries on the output of make reproduce; writes docs/ablations
 # make docs        regenerate the generated parts of the documentation
@@ -42,6 +42,7 @@ bench: $(STAMP)
 	$(BIN)/python scripts/bench/scoring.py
 	$(BIN)/python scripts/bench/stages.py
 	$(BIN)/python scripts/bench/growth.py
+	$(BIN)/python scripts/bench/exact.py --output out/benchmarks-search.md
 
 fuzz: $(STAMP)
 	$(BIN)/python scripts/fuzz.py
