@@ -17,7 +17,8 @@ COMMAND = "generate --collection xor-mini --preset xqg-mini --languages fi --que
 
 
 @pytest.mark.parametrize(
-    "backend", ["--backend torch", "--backend ctranslate2", "--backend ctranslate2 --precision int8"]
+    "backend",
+    ["--backend torch --precision float32", "--backend ctranslate2 --precision float32", "--precision int8"],
 )
 def test_queries_after_five_kills_are_those_of_one_run(tmp_path: Path, backend: str) -> None:
     command = [sys.executable, "-m", "xqg_repro", *f"{COMMAND} {backend}".split(), "--output"]
