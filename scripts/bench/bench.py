@@ -19,9 +19,8 @@ import encoding
 import generation
 import quality
 import real_texts
-from common import Section, describe_machine, target_table
+from common import Section, describe_machine, target_table, write_page
 
-from xqg_repro.core.files import atomic_write
 from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
 from xqg_repro.models.settings import load_preset
@@ -81,15 +80,12 @@ def main() -> int:
     parser.add_argument("--preset", default="mbert", help="settings of --encoder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to test the script in seconds")
     args = parser.parse_args()
-    page = measure(QUICK if args.quick else Sizes(), args.encoder, args.preset, args.quick)
-    print(page)
-    with atomic_write(args.output) as file:
-        file.write(page)
+    write_page(args.output, measure(QUICK if args.quick else Sizes(), args.encoder, args.preset, args.quick))
     return 0
 
 
-def measure(sizes: Sizes, encoder: str | None, preset: str, quick: bool) -> str:
-    """Measure everything and return the page."""
+def measure(sizes: Sizes, encoder: str | None, preset: str, quick: bool) -> list[str]:
+    """Measure everything and return the parts of the page."""
     import transformers
 
     transformers.logging.set_verbosity_error()
@@ -123,7 +119,7 @@ def measure(sizes: Sizes, encoder: str | None, preset: str, quick: bool) -> str:
     return _page(machine, sections, quick)
 
 
-def _page(machine: Table, sections: list[Section], quick: bool) -> str:
+def _page(machine: Table, sections: list[Section], quick: bool) -> list[str]:
     warning = "**Made with `--quick`, to test the script: these numbers mean nothing.**\n\n" if quick else ""
     parts = [
         "# Benchmarks",
@@ -134,8 +130,8 @@ def _page(machine: Table, sections: list[Section], quick: bool) -> str:
         target_table([target for section in sections for target in section.targets]).markdown(),
     ]
     for section in sections:
-        parts += [f"## {section.title}", section.text.rstrip()]
-    return "\n\n".join(parts) + "\n"
+        parts += [f"## {section.title}", section.text]
+    return parts
 
 
 def _log(stage: str) -> None:

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from xqg_repro.core.files import atomic_write
 from xqg_repro.core.tables import Table
 
 PACKAGES = (
@@ -99,6 +100,14 @@ def target_table(targets: Sequence[Target]) -> Table:
     """Targets with their verdicts."""
     rows = [[t.what, t.target, t.measured, "met" if t.met else "**not met**"] for t in targets]
     return Table(["what", "target", "measured", "verdict"], rows)
+
+
+def write_page(output: Path, parts: Sequence[str]) -> None:
+    """Print the parts of a page, in Markdown, and write them to a file."""
+    page = "\n\n".join(part.strip() for part in parts) + "\n"
+    print(page)
+    with atomic_write(output) as file:
+        file.write(page)
 
 
 def describe_machine() -> Table:

@@ -21,12 +21,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from common import Section, Target, Timing, describe_machine, describe_rounds, memory, ratio_target, target_table
+from common import (
+    Section,
+    Target,
+    Timing,
+    describe_machine,
+    describe_rounds,
+    memory,
+    ratio_target,
+    target_table,
+    write_page,
+)
 from disk import DIMENSION, PASSAGES
 
 from xqg_repro.core.embeddings import open_shards
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write
 from xqg_repro.core.shards import shard_path, write_shard
 from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
@@ -262,10 +271,7 @@ def main() -> int:
         machine.markdown(),
         target_table(section.targets).markdown(),
     ]
-    page = "\n\n".join([*parts, section.text.rstrip()]) + "\n"
-    print(page)
-    with atomic_write(args.output) as file:
-        file.write(page)
+    write_page(args.output, [*parts, section.text])
     return 0
 
 

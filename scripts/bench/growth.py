@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from common import Target, describe_machine, memory, target_table
+from common import Target, describe_machine, memory, target_table, write_page
 from exact import run_in_child
 
 from xqg_repro import collection
@@ -238,11 +238,9 @@ def main() -> int:
     warning = ["**Made with `--quick`, to test the script: these numbers mean nothing.**"] if args.quick else []
     about = f"Written by `python scripts/bench/growth.py{' --quick' if args.quick else ''}`, a part of `make bench`."
     parts = ["# Benchmark of growth", about, *warning, machine.markdown(), target_table(targets).markdown(), text]
-    page = "\n\n".join(parts)
-    print(page)
-    for path, content in ((args.output, page), (image, draw_plot(sizes, costs))):
-        with atomic_write(path) as file:
-            file.write(content)
+    write_page(args.output, parts)
+    with atomic_write(image) as file:
+        file.write(draw_plot(sizes, costs))
     return 0
 
 

@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from common import Target, describe_machine, describe_rounds, target_table
+from common import Target, describe_machine, describe_rounds, target_table, write_page
 
 from xqg_repro.collection.squad import parse_squad
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import atomic_write
 from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures import recall
@@ -129,10 +128,7 @@ def main() -> int:
 made from XQuAD's text; all passages differ. {describe_rounds(args.rounds).capitalize()}. The official method, which
 runs once per cut-off, is timed on {args.sample} of the questions. Both methods give the same scores on those."""
     tables = [describe_machine(), target_table(targets), table]
-    page = "\n\n".join(["# Benchmark of scoring", about, *(table.markdown() for table in tables)]) + "\n"
-    print(page)
-    with atomic_write(args.output) as file:
-        file.write(page)
+    write_page(args.output, ["# Benchmark of scoring", about, *(table.markdown() for table in tables)])
     return 0
 
 

@@ -17,10 +17,9 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from common import Target, describe_machine, target_table
+from common import Target, describe_machine, target_table, write_page
 
 from xqg_repro.cli import two_click
-from xqg_repro.core.files import atomic_write
 from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Table
 from xqg_repro.reproduction.benchmark import load_benchmark
@@ -80,10 +79,7 @@ command, into an empty folder. Conditions share stages: a call that finds its ou
 `search` starts a Java virtual machine, and the first `encode` loads torch."""
     parts = ["# Benchmark of the reproduction", about]
     parts += [describe_machine().markdown(), target_table([target]).markdown(), table.markdown()]
-    page = "\n\n".join(parts) + "\n"
-    print(page)
-    with atomic_write(args.output) as file:
-        file.write(page)
+    write_page(args.output, parts)
     return 0
 
 

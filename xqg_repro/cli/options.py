@@ -60,8 +60,8 @@ def add_stage_options(
 
 def add_distribution_options(verb: argparse.ArgumentParser) -> None:
     """Add the options of a Ray cluster; :func:`stage_settings` reads them."""
-    group = verb.add_argument_group("distribution", "workers that write the same bytes; see docs/guides/scale-out.md")
-    group.add_argument("--distribute", choices=["ray"], help="let workers write the shards")
+    group = verb.add_argument_group("distribution", "workers, which give the same bytes; see docs/guides/scale-out.md")
+    group.add_argument("--distribute", choices=["ray"], help="let workers do the work on shards")
     text = "host:port of the cluster, or auto for that of this machine (default: start Ray on this machine)"
     group.add_argument("--ray-address", metavar="ADDRESS", help=text)
     group.add_argument("--workers", type=int, metavar="N", help="how many (default: as many as have room)")
