@@ -28,10 +28,10 @@ from xqg_repro.models.generator import (
 from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
 from xqg_repro.models.settings import GeneratorConfig
 
-_SLICE = 128
+_SLICE = 64
 """Passages in a slice: few, to keep all threads busy until the end, but many for each time that a model is loaded."""
 
-_PROMPTS_PER_BATCH = 32
+_PROMPTS_PER_BATCH = 16
 
 _seeding = threading.Lock()
 
