@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +11,9 @@ from conftest import Mini
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models import conversion
-from xqg_repro.models.backends import open_generator, resolve_generator
+from xqg_repro.models.backends import open_generator
 from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.settings import Backend, EncoderConfig, GeneratorConfig, Precision, load_preset
+from xqg_repro.models.settings import Backend, EncoderConfig, GeneratorConfig, load_preset
 
 CT2 = Backend.CTRANSLATE2
 QUESTIONS = ["Mikä on Suomen pääkaupunki?", "В каком году?", "수도는 어디인가요?", "Suomi", "which river is longest"]
@@ -107,20 +106,6 @@ def test_a_querys_rank_does_not_say_how_likely_it_is(settings: GeneratorConfig, 
     assert len({*best}) > 4
 
 
-def test_an_open_backend_is_the_fastest_that_has_the_model(
-    settings: GeneratorConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    left_open = dataclasses.replace(settings, backend=None)
-    chosen = resolve_generator(left_open, "cpu")
-    assert (chosen.backend, chosen.precision) == (CT2, Precision.FLOAT32)
-    assert resolve_generator(dataclasses.replace(left_open, precision="bfloat16"), "cpu").backend is Backend.TORCH
-    assert "runs in torch" not in caplog.text
-    monkeypatch.setattr("xqg_repro.models.ct2_generator.GENERATORS", ("bart",))
-    assert resolve_generator(left_open, "cpu").backend is Backend.TORCH
-    assert "runs in torch, which is slower: CTranslate2 has no model of the kind 't5'" in caplog.text
-
-
 def test_what_a_backend_lacks_is_refused(tiny_model: Path, tiny_generator: Path) -> None:
     def encode(**settings: Any) -> None:
         TextEncoder(EncoderConfig(str(tiny_model), **settings), "cpu")
@@ -129,8 +114,10 @@ def test_what_a_backend_lacks_is_refused(tiny_model: Path, tiny_generator: Path)
         encode(backend="torch", precision="int8")
     with pytest.raises(InputError, match=r"no precision bfloat16 on the device 'cpu'.*float32, int8"):
         encode(backend="ctranslate2", precision="bfloat16")
-    with pytest.raises(InputError, match=r"no model of the kind 't5'.*--backend torch"):
+    with pytest.raises(InputError, match=r"no model of the kind 't5'.*--backend torch;"):
         TextEncoder(EncoderConfig(str(tiny_generator), backend=CT2), "cpu")
+    with pytest.raises(InputError, match=r"no model of the kind 't5'.*--backend torch, without --precision int8"):
+        TextEncoder(EncoderConfig(str(tiny_generator), precision="int8"), "cpu")
 
 
 def test_a_model_that_is_computed_otherwise_is_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def test_shards_hold_the_collection_in_order(few: Few) -> None:
 
 def test_queries_are_rebuilt_when_a_setting_changes(few: Few, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     copy = shutil.copytree(few.output("generate"), tmp_path / "copy")
+    caplog.clear()
     shorter = dataclasses.replace(few.generator, queries=1, query_max_length=2)
     generate("few", shorter, copy, shard_size=4, device="cpu")
     assert caplog.messages[0].endswith("is rebuilt (changed: generator)")

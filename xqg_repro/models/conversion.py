@@ -19,6 +19,7 @@ from typing import Any
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import explain_write_errors
 from xqg_repro.models.folders import CONFIG, read_config, reason, transformer_folder
+from xqg_repro.models.settings import Precision
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,8 @@ def check_kind(folder: Path, kinds: tuple[str, ...], precision: str, device: str
     processor = device.partition(":")[0]
     if kind not in kinds:
         problem = f"CTranslate2 has no model of the kind {kind!r}"
-        raise InputError(problem, path=folder, hint=f"{_TORCH}; it has: {', '.join(kinds)}")
+        torch = f"{_TORCH}, without --precision int8" if precision == Precision.INT8 else _TORCH
+        raise InputError(problem, path=folder, hint=f"{torch}; it has: {', '.join(kinds)}")
     if processor not in _PRECISIONS:
         raise InputError(f"CTranslate2 does not compute on the device {device!r}", hint=f"{_TORCH}, or --device cpu")
     if precision not in _PRECISIONS[processor]:

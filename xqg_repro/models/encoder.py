@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 TEXTS_PER_BLOCK = 65536
+_TEXTS_PER_CALL = 1024
 
 Project = Callable[["torch.Tensor"], "torch.Tensor"]
 """Maps pooled vectors (batch, hidden size) to (batch, dimension)."""
@@ -142,15 +143,9 @@ class TextEncoder:
         """Positions and embeddings of batches of similar length, sorted per block to keep only its tokens in memory."""
         texts, start = iter(texts), 0
         while block := list(islice(texts, TEXTS_PER_BLOCK)):
-            tokens = self._tokenizer(
-                block,
-                truncation=True,
-                max_length=max_length,
-                return_token_type_ids=False,
-                return_attention_mask=False,
-            )["input_ids"]
-            if not all(tokens):
-                text = block[next(i for i, ids in enumerate(tokens) if not ids)]
+            tokens = self._tokenize(block, max_length)
+            if not all(map(len, tokens)):
+                text = block[next(i for i, ids in enumerate(tokens) if not len(ids))]
                 raise InputError(f"{self.config.model} reads no token in the text {quote(text)}", hint="fill it in")
             batches = list(token_batches([len(ids) for ids in tokens], self.tokens_per_batch))
             embedded = self._embed_all([[tokens[i] for i in batch] for batch in batches], project)
@@ -165,7 +160,21 @@ class TextEncoder:
                 yield start + np.array(batch), vectors
             start += len(block)
 
-    def _embed_all(self, batches: Sequence[list[list[int]]], project: Project | None) -> Iterator[np.ndarray]:
+    def _tokenize(self, texts: Sequence[str], max_length: int) -> list[np.ndarray]:
+        """The token ids of each text, int32 (tokens,); few texts at once, as a tokenizer returns much more than ids."""
+        tokens: list[np.ndarray] = []
+        for start in range(0, len(texts), _TEXTS_PER_CALL):
+            ids = self._tokenizer(
+                texts[start : start + _TEXTS_PER_CALL],
+                truncation=True,
+                max_length=max_length,
+                return_token_type_ids=False,
+                return_attention_mask=False,
+            )["input_ids"]
+            tokens += [np.array(row, dtype=np.int32) for row in ids]
+        return tokens
+
+    def _embed_all(self, batches: Sequence[list[np.ndarray]], project: Project | None) -> Iterator[np.ndarray]:
         """The embeddings of each batch, in order; as many batches are computed side by side as the network likes."""
         embed = partial(self._embed, project=project)
         if self._workers == 1:
@@ -177,11 +186,12 @@ class TextEncoder:
             finally:
                 pool.shutdown(cancel_futures=True)
 
-    def _embed(self, tokens: list[list[int]], project: Project | None) -> np.ndarray:
+    def _embed(self, tokens: list[np.ndarray], project: Project | None) -> np.ndarray:
         """The embeddings of one batch of tokenised texts; float32, shape (len(tokens), dimension)."""
         import torch
 
-        padded = self._tokenizer.pad({"input_ids": tokens}, return_tensors="pt").to(self.device)
+        ids = [row.tolist() for row in tokens]
+        padded = self._tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(self.device)
         mask = padded["attention_mask"]
         with torch.inference_mode():
             states = self._model(input_ids=padded["input_ids"], attention_mask=mask).last_hidden_state

@@ -118,8 +118,7 @@ class GeneratorConfig:
         precision: number format of the model's layers; ``None`` is float32 in CTranslate2; in torch it is bfloat16 on
             hardware that supports it, otherwise float32.
         seed: seed of the sampling; each (passage, language) draws from its own stream.
-        backend: what computes the model; ``None`` is CTranslate2 on a CPU if it has the model's kind and the precision,
-            otherwise torch.
+        backend: what computes the model; ``None`` is CTranslate2 for int8, otherwise torch.
     """
 
     model: str = "ielabgroup/xor-tydi-docTquery-mt5-base"

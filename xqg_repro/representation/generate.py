@@ -9,7 +9,7 @@ for rounding. The batch changes the last digits of the model's scores, which can
 the border between two tokens. In float32 that almost never happens; in bfloat16 it changes up to a quarter of the
 queries.
 
-CTranslate2, which an open backend takes on a CPU, is faster and samples by its own random numbers (see
+CTranslate2, which is the fastest in int8, samples by its own random numbers (see
 :mod:`xqg_repro.models.ct2_generator`). With either, the same command writes the same bytes on the same machine, even
 after an interruption.
 """
@@ -31,8 +31,8 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
-from xqg_repro.models.backends import open_generator, resolve_generator
-from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator
+from xqg_repro.models.backends import open_generator
+from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator, resolve_precision
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import Backend, GeneratorConfig
 from xqg_repro.representation.lines import write_lines
@@ -75,7 +75,7 @@ def generate(
     if distribute:
         device = distribute.device
         _check_precision(config, device)
-    config = resolve_generator(config, device)
+    config = resolve_precision(config, device)
     dataset = collection.load(dataset_id, needs=["docs"])
     model = model_fingerprint(config.model)  # before the collection, which may be a large download
     wanted = Manifest(
