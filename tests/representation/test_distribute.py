@@ -73,11 +73,8 @@ def test_workers_write_the_bytes_of_a_local_run(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
-def test_workers_write_the_queries_of_a_local_ctranslate2(
-    precision: Precision, few: Few, tmp_path: Path, address: str
-) -> None:
-    config = dataclasses.replace(few.generator, backend=Backend.CTRANSLATE2, precision=precision)
+def test_workers_write_the_queries_of_a_local_ctranslate2(few: Few, tmp_path: Path, address: str) -> None:
+    config = dataclasses.replace(few.generator, backend=Backend.CTRANSLATE2, precision=Precision.INT8)
     for name, distribution in (("out", TWO), ("local", None)):
         settings: dict[str, Any] = {"shard_size": 4, "device": "cpu", "distribute": distribution}
         generate("few", config, tmp_path / name, **settings)
