@@ -201,8 +201,7 @@ last column are as above.
 - Flat, except for at most {MOST_BYTES} bytes per passage: {flat}.
   These include 8 bytes for each docid's hash, which finds repeated docids; for each line's place in the collection's
   file; and for each passage's place among the sums.
-- Below the size of a shard, memory grows until the shard is full. `encode` tokenises a shard at once, which takes most
-  of its memory: `--shard-size` reduces it.
+- Below the size of a shard, memory grows until the shard is full. `--shard-size` reduces it.
 """
     return targets, text
 

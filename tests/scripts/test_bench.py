@@ -83,7 +83,7 @@ def test_files_have_the_computed_sizes_and_rates_are_relative_to_the_reference(p
     assert len(rows) == 13
     for name, computed, measured, _ in rows:
         assert float(measured.replace(",", "")) == pytest.approx(float(computed.replace(",", "")), rel=0.005), name
-    for heading, ways in (("Encoding generated queries", 5), ("Generating queries", 9)):
+    for heading, ways in (("Encoding generated queries", 5), ("Generating queries", 12)):
         rows = read_table(page, heading, "way")
         assert len(rows) == ways and rows[0][-1] == "1.00×"
         assert all(float(row[2].replace(",", "")) > 0 for row in rows)
