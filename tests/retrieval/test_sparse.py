@@ -6,8 +6,9 @@ import logging
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -171,6 +172,27 @@ def test_scores_are_those_of_bm25s_formula(k1: float, b: float, tmp_path: Path) 
     stems = [document.replace("turtle", "turtl").split() for document in DOCUMENTS]
     expected = dict(zip("012", bm25(["turtl", "fish"], stems, k1, b), strict=True))
     assert {hit.docid: hit.score for hit in run["q"]} == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.integration
+def test_an_interrupted_build_starts_again_and_empty_passages_are_left_out(tmp_path: Path) -> None:
+    def interrupted() -> Iterator[tuple[Passage, dict[str, list[str]]]]:
+        yield Passage("old", "", "turtle"), {}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _write_indexes(tmp_path, interrupted(), {"en": "en"})
+    texts = {"new": "turtle", "blank": " \u00a0", "control": "\x01"}
+    passages = [(Passage(docid, "", text), {}) for docid, text in texts.items()]
+    assert _write_indexes(tmp_path, passages, {"en": "en"})["passages"] == 3
+    assert [hit.docid for hit in _search_index(tmp_path / "en", "en", {"q": "turtle"}, 10, 1, 1, 1)["q"]] == ["new"]
+
+
+@pytest.mark.integration
+def test_a_disk_that_fills_up_is_an_error(tmp_path: Path, disk_of: Callable[[int], Any]) -> None:
+    passages = [(Passage(str(number), "", f"turtle {number}"), {}) for number in range(1000)]
+    with disk_of(2000), pytest.raises(InputError, match=r"(Lucene failed|has \d+ passages instead of 1,000)"):
+        _write_indexes(tmp_path, passages, {"en": "en"})
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from xqg_repro.retrieval.lucene import ENGLISH, check_analyzers, explain_java, l
 Queries = Mapping[str, Sequence[str]]
 """Language → a passage's queries."""
 
+_BLANK = "".join(map(chr, range(33)))  # Java trims these; Anserini leaves passages of nothing else out
 _BUFFER = "128"  # MiB per index; Anserini's default can exceed the memory that Java gets
 
 
@@ -134,7 +135,7 @@ def _write_indexes(
             for language, writer in writers.items():
                 lines = (passage.title, passage.text, *queries.get(language, ()))
                 contents = "\n".join(line for line in lines if line.strip())
-                if contents:  # Anserini leaves empty passages out
+                if contents.strip(_BLANK):
                     writer.add_doc_dict({"id": passage.doc_id, "contents": contents})
                     indexed[language] += 1
     for language, number in indexed.items():
