@@ -54,7 +54,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "index --sparse --collection c --output o --generated g --languages te ru --queries 3 --analyzer en "
     "--allow-missing --force": (
         "retrieval.sparse.build_sparse_index",
-        {"generated": "g", "languages": ["te", "ru"], "queries": 3, "analyzer": "en"}
+        {"generated": "g", "languages": ("te", "ru"), "queries": 3, "analyzer": "en"}
         | {"allow_missing": True, "force": True},
     ),
     f"ablate alpha --alpha 0.1 0 --queries 3 {ABLATE}": (
