@@ -51,6 +51,12 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         {"how": HOW, "allow_missing": True, "device": "cpu"},
     ),
     "index --embeddings e --output o --factory SQ8": ("retrieval.index.build_index", {"factory": "SQ8"}),
+    "index --sparse --collection c --output o --generated g --languages te ru --queries 3 --analyzer en "
+    "--allow-missing --force": (
+        "retrieval.sparse.build_sparse_index",
+        {"generated": "g", "languages": ("te", "ru"), "queries": 3, "analyzer": "en"}
+        | {"allow_missing": True, "force": True},
+    ),
     f"ablate alpha --alpha 0.1 0 --queries 3 {ABLATE}": (
         "reproduction.ablate.ablate",
         {**ABLATED, "vary": "alpha", "values": (0.1, 0.0), "how": dataclasses.replace(HOW, alpha=0.01)},

@@ -84,6 +84,16 @@ def test_the_identity_covers_stage_parameters_and_inputs() -> None:
     assert len({manifest.identity for manifest in (same, *different)}) == 4
 
 
+def test_files_in_subfolders_are_described_and_verified(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    files = {"a.txt": "1\n", "fi/b.txt": "22\n", "fi/.c.txt": "3\n", ".d/e.txt": "4\n"}
+    manifest = build_stage(folder, WANTED, Build(files))
+    assert {name: file["bytes"] for name, file in manifest.files.items()} == {"a.txt": 2, "fi/b.txt": 3}
+    (folder / "fi" / "b.txt").unlink()
+    with pytest.raises(InputError, match=r"fi/b.txt: is missing"):
+        verify(folder)
+
+
 def test_a_models_name_is_not_part_of_the_identity() -> None:
     def manifest(name: str, pooling: str, **inputs: str) -> Manifest:
         return Manifest("s", {"readers": ({"model": name, "pooling": pooling},)}, inputs)

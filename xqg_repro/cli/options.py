@@ -90,6 +90,19 @@ def stage_settings(args: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
+def given_options(args: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """Those of the options that are on the command line, or have a default, by name."""
+    values = {name: getattr(args, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None and value is not False}
+
+
+def refuse_options(args: argparse.Namespace, where: str, *names: str) -> None:
+    """Raise :class:`InputError` if one of the options is given, which has no effect ``where``."""
+    for name in given_options(args, *names):
+        option = f"--{name.replace('_', '-')}"
+        raise InputError(f"{option} has no effect {where}", hint=f"leave out {option}")
+
+
 def add_settings(verb: argparse.ArgumentParser, settings: type, model: str, presets: str, note: str = "") -> Any:
     """Add ``--preset`` and one option per field of a settings class; :func:`given_settings` reads them.
 

@@ -15,6 +15,9 @@ from xqg_repro.cli.options import (
     add_verb,
     chosen_settings,
     encoder_config,
+    given_options,
+    given_settings,
+    refuse_options,
     required_encoder,
     required_settings,
     stage_settings,
@@ -155,16 +158,38 @@ def _augment(args: argparse.Namespace) -> None:
 
 def add_index(verbs: Any, name: str) -> None:
     """Declare the verb ``index``."""
-    verb = add_verb(verbs, name, _index, "build a FAISS index that Pyserini opens")
-    verb.add_argument("--embeddings", type=InputPath, required=True, help="folder that encode or augment wrote")
-    verb.add_argument("--factory", default="Flat", help="FAISS factory string (default: Flat, exact search)")
+    verb = add_verb(verbs, name, _index, "build an index that Pyserini opens: FAISS, or Lucene for BM25")
+    source = verb.add_mutually_exclusive_group(required=True)
+    source.add_argument("--embeddings", type=InputPath, help="folder that encode or augment wrote")
+    source.add_argument("--sparse", action="store_true", help="index a collection's words, for BM25")
+    verb.add_argument("--factory", help="FAISS factory string, with --embeddings (default: Flat, exact search)")
     add_stage_options(verb, device=False)
+    group = verb.add_argument_group("BM25", "options with --sparse")
+    group.add_argument("--collection", help=_COLLECTION)
+    group.add_argument("--generated", type=InputPath, help=f"append these to the passages; {_GENERATED}")
+    group.add_argument("--languages", nargs="+", metavar="LANG", help="whose queries, one index each (default: all)")
+    group.add_argument("--queries", type=int, help="queries per language (default: 5)")
+    group.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries or none")
+    text = "Lucene's analyzer (default: en, or that of each language's queries)"
+    group.add_argument("--analyzer", metavar="LANG", help=text)
 
 
 def _index(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.index import build_index
+    from xqg_repro.retrieval.sparse import build_sparse_index
 
-    build_index(args.embeddings, args.output, factory=args.factory, **stage_settings(args))
+    of_queries = ("languages", "queries", "allow_missing")
+    if not args.sparse:
+        refuse_options(args, "without --sparse", "collection", "generated", "analyzer", *of_queries)
+        build_index(args.embeddings, args.output, factory=args.factory or "Flat", **stage_settings(args))
+        return
+    refuse_options(args, "with --sparse", "factory")
+    if not args.collection:
+        raise InputError("--sparse needs passages to index", hint="add --collection")
+    if not args.generated:
+        refuse_options(args, "without --generated", *of_queries)
+    given = given_options(args, "generated", "analyzer", *of_queries)
+    build_sparse_index(args.collection, args.output, **given, **stage_settings(args))
 
 
 def add_search(verbs: Any, name: str) -> None:
@@ -180,29 +205,42 @@ def add_search(verbs: Any, name: str) -> None:
     verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
     verb.add_argument("--nprobe", type=int, help="inverted lists to search, in an IVF index (default: the index's)")
     verb.add_argument("--ef-search", type=int, help="breadth of the search, in an HNSW index (default: the index's)")
-    verb.add_argument("--threads", type=int, help="FAISS threads, with --index (default: 1)")
+    verb.add_argument("--threads", type=int, help="FAISS or Java threads, with --index (default: 1)")
     add_stage_options(verb, "run file to write or replace; - for standard output", file=True)
+    group = verb.add_argument_group("BM25", "options for an index that index --sparse wrote")
+    group.add_argument("--k1", type=float, help="BM25's k1 (default: 0.9, Pyserini's)")
+    group.add_argument("--b", type=float, help="BM25's b (default: 0.4, Pyserini's)")
+    text = "of all questions (default: as the topics say); for an index of queries in several languages"
+    group.add_argument("--language", metavar="LANG", help=text)
     add_distribution_options(verb)
     add_encoder_options(verb)
 
 
 def _search(args: argparse.Namespace) -> None:
+    from xqg_repro.models.settings import EncoderConfig
+    from xqg_repro.retrieval.bm25 import is_sparse, search_sparse
     from xqg_repro.retrieval.exact import search_embeddings
     from xqg_repro.retrieval.search import search
     from xqg_repro.retrieval.stage import stored_encoder
 
-    encoder = encoder_config(args, stored_encoder(args.index or args.embeddings))
-    settings = {"tag": args.tag, "depth": args.depth, "encoder": encoder, **stage_settings(args)}
-    given = {name: getattr(args, name) for name in ("nprobe", "ef_search", "threads")}
-    given = {name: value for name, value in given.items() if value is not None}
+    of_faiss, of_bm25 = ("nprobe", "ef_search"), ("k1", "b", "language")
     if args.index and args.distribute:
         raise InputError("--distribute has no effect with --index", hint="search the --embeddings instead")
+    if args.index and is_sparse(args.index):
+        if hasattr(args, "preset") or given_settings(args, EncoderConfig):
+            raise InputError("an index for BM25 needs no encoder", hint="leave out the encoder's options")
+        refuse_options(args, "on an index for BM25", "device", *of_faiss)
+        given = given_options(args, "tag", "depth", "force", "threads", *of_bm25)
+        search_sparse(args.index, args.topics, args.output, **given)
+        return
+    refuse_options(args, "without an index for BM25", *of_bm25)
+    encoder = encoder_config(args, stored_encoder(args.index or args.embeddings))
+    settings = {"tag": args.tag, "depth": args.depth, "encoder": encoder, **stage_settings(args)}
     if args.index:
+        given = given_options(args, "threads", *of_faiss)
         search(args.index, args.topics, args.output, **settings, **given)
-    elif given:
-        option = f"--{next(iter(given)).replace('_', '-')}"
-        raise InputError(f"{option} has no effect without --index", hint=f"leave out {option}")
     else:
+        refuse_options(args, "without --index", "threads", *of_faiss)
         search_embeddings(args.embeddings, args.topics, args.output, **settings)
 
 

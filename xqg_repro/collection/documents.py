@@ -109,6 +109,12 @@ def question_texts(dataset: Any) -> dict[str, str]:
     return {query.query_id: query.default_text() for query in check_questions(dataset)}
 
 
+def question_languages(dataset: Any) -> dict[str, str]:
+    """Qid → language of each of a dataset's questions, in order; empty if it is not known."""
+    default = dataset.queries_lang() or ""
+    return {query.query_id: getattr(query, "lang", None) or default for query in dataset.queries_iter()}
+
+
 def _name(dataset: Any) -> str:
     """The id of a dataset, as messages name it; an unregistered one has none."""
     return getattr(dataset, "dataset_id", lambda: "the collection")()

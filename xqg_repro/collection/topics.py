@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import question_texts
+from xqg_repro.collection.documents import question_languages, question_texts
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest
 from xqg_repro.core.ids import check_id
@@ -20,9 +20,8 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
 
     :class:`InputError` if the topics are unknown or empty, or a line does not have two columns or repeats an id.
     """
-    path = Path(topics)
-    if topics == STDIN or path.suffix in (".tsv", ".txt") or (path.exists() and not path.is_dir()):
-        queries = _read_topics_file(path)
+    if _is_file(topics):
+        queries = _read_topics_file(Path(topics))
         version = digest(queries)
     else:
         dataset = collection.load(topics, needs=["queries"])
@@ -31,6 +30,17 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
     if not queries:
         raise InputError("holds no questions", path=topics)
     return queries, version
+
+
+def topic_languages(topics: str) -> dict[str, str]:
+    """Qid → language of the questions that :func:`read_topics` reads; empty if it is not known, as in a TSV file."""
+    return {} if _is_file(topics) else question_languages(collection.load(topics, needs=["queries"]))
+
+
+def _is_file(topics: str) -> bool:
+    """Whether topics are lines of qid and text, not an ir-datasets id."""
+    path = Path(topics)
+    return topics == STDIN or path.suffix in (".tsv", ".txt") or (path.exists() and not path.is_dir())
 
 
 def _read_topics_file(path: Path) -> dict[str, str]:

@@ -41,7 +41,7 @@ class Manifest:
         parameters: every setting that changes the output.
         inputs: name → fingerprint of each input.
         counts: what the stage counted (passages, dimensions, …); not part of the identity.
-        files: name → size in bytes and SHA-256 of each file in the folder.
+        files: name → size in bytes and SHA-256 of each file in the folder, such as ``00000.npy`` or ``fi/segments_1``.
         docids: SHA-256 of the docids of all shards in order, one per line; empty for stages without shards.
     """
 
@@ -196,8 +196,7 @@ def build_stage(
     with working_folder(folder, wanted.identity, force) as partial:
         (partial / MANIFEST).unlink(missing_ok=True)
         counts = build(partial)
-        paths = [path for path in sorted(partial.iterdir()) if not path.name.startswith(".")]
-        files = {path.name: _describe(path) for path in paths}
+        files = {name: _describe(partial / name) for name in _list_files(partial)}
         manifest = replace(wanted, counts=counts, files=files, docids=_docids_digest(partial))
         manifest.write(partial)
         swap(partial, folder)
@@ -290,6 +289,12 @@ def check_output(output: str | Path, *inputs: str | Path, folder: bool = False) 
 
 def _describe(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+def _list_files(folder: Path) -> list[str]:
+    """The files of a folder and of its subfolders, relative to it; hidden files and folders are left out."""
+    paths = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
 
 
 def _docids_digest(folder: Path) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from xqg_repro import collection
+from xqg_repro.collection.documents import question_languages
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.text import read_json
 from xqg_repro.evaluation.measures.match import MATCH_MEASURES, match_score
@@ -130,8 +131,7 @@ def read_answers(path: str | Path) -> dict[str, str]:
 
 def _question_languages(dataset: Any) -> dict[str, str]:
     """qid → language of every question, in order; ``?`` if it is not known."""
-    default = dataset.queries_lang() or "?"
-    return {q.query_id: getattr(q, "lang", None) or default for q in dataset.queries_iter()}
+    return {qid: language or "?" for qid, language in question_languages(dataset).items()}
 
 
 def _score_recall(

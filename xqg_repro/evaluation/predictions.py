@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
+from xqg_repro.collection import documents
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import is_id, lookalike_hint
 from xqg_repro.core.languages import XOR_LANGUAGES
@@ -81,7 +82,7 @@ def read_submission(path: str | Path, topics: str | None = None, *, complete: bo
 
 def question_languages(dataset: Any) -> dict[str, str]:
     """qid → language of every question, in order; :class:`InputError` if a question has none."""
-    languages = {q.query_id: getattr(q, "lang", None) or dataset.queries_lang() for q in dataset.queries_iter()}
+    languages = documents.question_languages(dataset)
     if unknown := [qid for qid, lang in languages.items() if not lang]:
         raise InputError(
             f"{dataset.dataset_id()} does not say in which language question {unknown[0]!r} is",

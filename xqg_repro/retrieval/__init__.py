@@ -5,11 +5,13 @@ from typing import TYPE_CHECKING
 from xqg_repro.core.lazy import export
 
 if TYPE_CHECKING:
+    from xqg_repro.retrieval.bm25 import search_sparse as search_sparse
     from xqg_repro.retrieval.exact import search_embeddings as search_embeddings
     from xqg_repro.retrieval.index import build_index as build_index
     from xqg_repro.retrieval.read import read as read
     from xqg_repro.retrieval.runfile import Hit as Hit, Run as Run, read_run as read_run, write_run as write_run
     from xqg_repro.retrieval.search import search as search
+    from xqg_repro.retrieval.sparse import build_sparse_index as build_sparse_index
 
 export(
     __name__,
@@ -17,5 +19,7 @@ export(
     search=["search"],
     exact=["search_embeddings"],
     read=["read"],
+    sparse=["build_sparse_index"],
+    bm25=["search_sparse"],
     runfile=["Hit", "Run", "read_run", "write_run"],
 )

@@ -26,7 +26,7 @@ from xqg_repro.models.loading import choose_device
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.retrieval.best import BestPassages
 from xqg_repro.retrieval.runfile import Run
-from xqg_repro.retrieval.stage import DEPTH, QUERIES_PER_BATCH, Source, check_search, write_search
+from xqg_repro.retrieval.stage import DEPTH, QUERIES_PER_BATCH, Source, check_search, write_dense_search
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ def search_embeddings(
 
     source = Source("embeddings", embeddings, sum(shard.passages for shard in shards), shards[0].dimension)
     how: dict[str, Any] = {"tag": tag, "depth": depth, "encoder": encoder, "device": device, "force": force}
-    return write_search(source, topics, output, retrieve, **how)
+    return write_dense_search(source, topics, output, retrieve, **how)
 
 
 def search_shards(shards: Iterable[Shard], best: BestPassages) -> Iterator[int]:

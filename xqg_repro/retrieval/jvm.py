@@ -30,6 +30,8 @@ from typing import Any
 from xqg_repro.core.errors import InputError
 
 MINIMUM_JAVA = 21
+_WARNS_OF_UNSAFE = 23
+"""The first Java that has the option not to warn of what Lucene does."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ def ready() -> Runtime:
         import jnius_config
 
         jnius_config.add_options("-Xrs")  # leaves SIGINT, SIGTERM and SIGHUP to Python
+        if runtime.version >= _WARNS_OF_UNSAFE:
+            jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")  # which Lucene needs
         if not runtime.has_vector:
             # Pyserini always adds the vector module. It leaves a running JVM and its class path alone, so start one.
             jnius_config.set_classpath(*_anserini_jars())

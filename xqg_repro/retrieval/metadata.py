@@ -45,7 +45,8 @@ def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = N
     import yaml
 
     indexing = index.parameters if index else {}
-    kept = ("depth", "encoder", "nprobe", "ef_search")
+    kept = ("depth", "encoder", "nprobe", "ef_search", "k1", "b", "language")
+    name = "bm25" if "k1" in search.parameters else "dense"
     described = {
         "tag": search.parameters["tag"],
         "date": f"{datetime.date.today():%Y-%m-%d}",
@@ -64,7 +65,7 @@ def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = N
             "automatic": True,
             "score ties": "by docid, after rounding to six decimals",
             "indexing": {key: value for key, value in indexing.items() if key != "collection"},
-            "retrieval": [{"name": "dense", **{key: value for key, value in search.parameters.items() if key in kept}}],
+            "retrieval": [{"name": name, **{key: value for key, value in search.parameters.items() if key in kept}}],
         },
         "data": {
             "test collection": {

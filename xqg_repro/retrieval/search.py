@@ -15,7 +15,7 @@ from xqg_repro.retrieval.factory import faiss_reason
 from xqg_repro.retrieval.index import INDEX_AGAIN, open_index
 from xqg_repro.retrieval.parameters import set_parameters, widening
 from xqg_repro.retrieval.runfile import Hit, Run
-from xqg_repro.retrieval.stage import DEPTH, QUERIES_PER_BATCH, Source, check_search, write_search
+from xqg_repro.retrieval.stage import DEPTH, QUERIES_PER_BATCH, Source, check_search, write_dense_search
 
 
 def search(
@@ -65,7 +65,7 @@ def search(
 
     source = Source("index", index, stored.ntotal, stored.d, given, widening(stored))
     how: dict[str, Any] = {"tag": tag, "depth": depth, "encoder": encoder, "device": device, "force": force}
-    return write_search(source, topics, output, retrieve, **how)
+    return write_dense_search(source, topics, output, retrieve, **how)
 
 
 def _retrieve(searcher: Any, queries: dict[str, str], depth: int, threads: int, index: Path) -> Run:

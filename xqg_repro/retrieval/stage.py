@@ -1,4 +1,4 @@
-"""What every dense search shares: the checks, the question encoder, and a run with its manifest and metadata."""
+"""What every search shares: the checks, a run with its manifest and metadata, and a dense search's encoder."""
 
 from __future__ import annotations
 
@@ -27,8 +27,11 @@ DEPTH = 100
 QUERIES_PER_BATCH = 512
 """Questions to encode together; with the same batches, all ways to search have the same vectors."""
 
-Retrieve = Callable[[QueryEncoder, dict[str, str], int], Run]
+Retrieve = Callable[[dict[str, str], int], Run]
 """The run of some questions, qid → text, with so many passages for each."""
+
+RetrieveDense = Callable[[QueryEncoder, dict[str, str], int], Run]
+"""The same with the questions' encoder."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,8 @@ class Source:
     Attributes:
         kind: ``index`` or ``embeddings``.
         folder: where it is.
-        passages, dimension: number and dimension of its vectors.
+        passages: their number.
+        dimension: that of its vectors; 0 if it has none.
         settings: further settings of the search, for the manifest.
         widening: the option that makes an approximate search find more passages; empty if none does.
     """
@@ -46,7 +50,7 @@ class Source:
     kind: str
     folder: Path
     passages: int
-    dimension: int
+    dimension: int = 0
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     widening: str = ""
 
@@ -61,11 +65,11 @@ def check_search(folder: str | Path, output: str | Path, tag: str, depth: int) -
         read_measurement(output)  # another program's file of that name is not replaced
 
 
-def write_search(
+def write_dense_search(
     source: Source,
     topics: str,
     output: Path,
-    retrieve: Retrieve,
+    retrieve: RetrieveDense,
     *,
     tag: str,
     depth: int,
@@ -73,28 +77,50 @@ def write_search(
     device: str | None,
     force: bool,
 ) -> Path:
-    """Retrieve passages for every question of a topic set and write a run, or reuse an existing run that matches.
+    """:func:`write_search` with an encoder, which must be that of the passages.
 
     Raises:
         InputError: another model or pooling made the vectors, or the encoder has another dimension; or the topics are
             unknown or empty.
     """
-    queries, topics_version = read_topics(topics)
     config, version = _query_encoder(source.folder, encoder)
-    wanted = Manifest(
-        "search",
-        {"topics": topics, "depth": depth, "tag": tag, "encoder": dataclasses.asdict(config), **source.settings},
-        {source.kind: version, "topics": topics_version, "model": model_fingerprint(config.model)},
-    )
-    depth = min(depth, source.passages)
 
-    def write(path: Path) -> dict[str, int]:
+    def encode_and_retrieve(queries: dict[str, str], depth: int) -> Run:
         query_encoder = QueryEncoder(config, device)
         size = query_encoder.encode(next(iter(queries.values()))).size
         if size != source.dimension:
             problem = f"has vectors of {source.dimension} dimensions, but {config.model} gives {size}"
             raise InputError(problem, path=source.folder, hint="search with the model that encoded the passages")
-        run = retrieve(query_encoder, queries, depth)
+        return retrieve(query_encoder, queries, depth)
+
+    source = dataclasses.replace(source, settings={"encoder": dataclasses.asdict(config), **source.settings})
+    inputs = {source.kind: version, "model": model_fingerprint(config.model)}
+    return write_search(source, inputs, topics, output, encode_and_retrieve, tag=tag, depth=depth, force=force)
+
+
+def write_search(
+    source: Source,
+    inputs: dict[str, str],
+    topics: str,
+    output: Path,
+    retrieve: Retrieve,
+    *,
+    tag: str,
+    depth: int,
+    force: bool,
+) -> Path:
+    """Retrieve passages for every question of a topic set and write a run, or reuse an existing run that matches.
+
+    ``inputs`` are fingerprints of all that the run depends on besides the topics. :class:`InputError` if the topics are
+    unknown or empty.
+    """
+    queries, topics_version = read_topics(topics)
+    parameters = {"topics": topics, "depth": depth, "tag": tag, **source.settings}
+    wanted = Manifest("search", parameters, {**inputs, "topics": topics_version})
+    depth = min(depth, source.passages)
+
+    def write(path: Path) -> dict[str, int]:
+        run = retrieve(queries, depth)
         write_run(run, path, tag)
         if not is_stream(path):
             write_metadata(path, wanted, _manifest(source.folder))
