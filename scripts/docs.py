@@ -1,7 +1,7 @@
 """Writes the generated documentation: ``make docs``, in a checkout.
 
-Regression pages and two-click pages are generated whole. In other pages, generated parts stand between
-``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest is left alone.
+Regression pages, two-click pages and the landing page are generated whole. In other pages, generated parts stand
+between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the rest is left alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from landing import landing_page
 
 from xqg_repro import collection
 from xqg_repro.collection.topics import read_topics, write_topics
@@ -222,6 +224,7 @@ def main() -> None:
         write_two_click_page(name, Path("docs", "2cr", f"{name}.html"))
     for page in [*map(Path, ("README.md", "topics/README.md", "runs/README.md")), *sorted(Path("docs").rglob("*.md"))]:
         _write_if_changed(fill(read_text(page)), page)
+    _write_if_changed(landing_page(), Path("docs", "index.html"))  # it reads the pages above
 
 
 def _write_if_changed(text: str, page: Path) -> None:

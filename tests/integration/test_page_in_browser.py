@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from reproduction.test_leaderboard import evidence as with_published
 
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.reproduction.benchmark import load_benchmark
@@ -47,7 +48,7 @@ SHOWN = {
 }
 """Measure → what the first condition's first language is expected to score, as a page prints it."""
 HOSTILE = "<script>alert(1)</script> \"q\" 'a' &amp;\t\n \u202e gro\u2066 "
-PAGES = ("real", "expected", "hostile")
+PAGES = ("real", "expected", "hostile", "board")
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,8 @@ def evidence() -> Evidence:
 
 @pytest.fixture(scope="module")
 def folder(evidence: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``real``: the reference runs; ``expected``: nothing measured; ``hostile``: long and crooked names."""
+    """``real``: the reference runs; ``expected``: nothing measured; ``hostile``: long and crooked names;
+    ``board``: published systems beside a condition that was measured; ``index``: the landing page."""
     folder = tmp_path_factory.mktemp("pages")
     figures = [
         Figure(path.parent.name, "Lines: scores by setting", path.read_text(encoding="utf-8"))
@@ -72,6 +74,8 @@ def folder(evidence: Evidence, tmp_path_factory: pytest.TempPathFactory) -> Path
     when = {"xdr-mini": Measurement("2026-11-24", "abc1234", "two cores")}
     write_page(evidence, folder / "real.html", measured=when, ablations=figures)
     write_page(Evidence(load_benchmark("xor-tydi"), {}), folder / "expected.html")
+    write_page(with_published("CLASS"), folder / "board.html")
+    shutil.copy(REPOSITORY / "docs" / "index.html", folder)
     conditions = tuple(dataclasses.replace(c, title=HOSTILE + 10_000 * "W" + c.title) for c in BENCHMARK.conditions)
     hostile = dataclasses.replace(BENCHMARK, title=HOSTILE + 10_000 * "W", conditions=conditions)
     systems = {name: evidence.systems[name] for name in NAMES[1:]}
@@ -115,7 +119,7 @@ def opened(browser: Browser, folder: Path) -> Iterator[Callable[..., Page]]:
         context.close()
     assert faults == []
     assert [url for url in requests if not url.startswith("data:")] == [
-        url for url in requests if re.fullmatch(r"file://.*/(real|expected|hostile)\.html", url)
+        url for url in requests if re.fullmatch(r"file://.*/(real|expected|hostile|board|index)\.html", url)
     ]
 
 
@@ -172,14 +176,15 @@ def test_the_keyboard_sorts_too(opened: Callable[..., Page]) -> None:
 
 def test_what_was_not_measured_is_not_sorted_by_what_is_expected(opened: Callable[..., Page]) -> None:
     page = opened("expected")
-    before = [group.get_attribute("data-condition") for group in page.locator("#scores tbody").all()]
+    ours = page.locator("#scores tbody[data-condition]")
+    before = [group.get_attribute("data-condition") for group in ours.all()]
     for _ in range(2):
         sort_button(page, 8).click()
-        assert [group.get_attribute("data-condition") for group in page.locator("#scores tbody").all()] == before
+        assert [group.get_attribute("data-condition") for group in ours.all()] == before
     page = opened("hostile")  # its first condition was not measured: last in either direction
     for _ in range(2):
         sort_button(page, 8).click()
-        assert page.locator("#scores tbody").last.get_attribute("data-condition") == NAMES[0]
+        assert page.locator("#scores tbody[data-condition]").last.get_attribute("data-condition") == NAMES[0]
 
 
 def test_the_measure_is_switched_and_the_order_follows(opened: Callable[..., Page]) -> None:
@@ -278,3 +283,33 @@ def test_without_javascript_all_is_there(opened: Callable[..., Page]) -> None:
         assert [block.is_visible() for block in group.locator("code").all()] == [True, True, False]
     assert not any(control.is_visible() for control in page.locator(".copy, .toolbar").all())
     assert page.locator("thead button").count() == 0
+
+
+def test_published_systems_sort_among_ours_and_can_be_hidden(opened: Callable[..., Page]) -> None:
+    page = opened("board")
+
+    def shown() -> list[str]:
+        groups = [group for group in page.locator("#scores tbody").all() if group.is_visible()]
+        return [group.locator(".title bdi").inner_text() for group in groups]
+
+    assert shown()[:2] == ["xDR (mBERT)", "xDR (mBERT) + xQG"]
+    page.get_by_role("button", name="average").press("Enter")
+    names = shown()
+    assert names.index("xDR (mBERT)") == names.index("CLASS") + 1  # whose average is printed a little higher
+    assert names.index("xDR mBERT") < names.index("xDR (mBERT) + xQG")  # which is only expected
+    assert names[-1] == "Multilingual DPR (mBERT)" and len(names) == 6 + 52
+    page.get_by_label("published, other questions (8)").uncheck()
+    page.get_by_label("ours (6)").uncheck()
+    assert len(shown()) == 44
+    page.locator("summary", has_text="xDR (mBERT)").last.click()
+    assert page.get_by_role("region", name="xDR (mBERT) against the published systems").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_landing_page_is_sound(opened: Callable[..., Page], scheme: str) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = opened("index", color_scheme=scheme, viewport={"width": 360, "height": 800})
+    assert page.evaluate("document.scrollingElement.scrollWidth") <= 360
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found] == []

@@ -19,7 +19,7 @@ from reproduction.toy import TOY_WITH_ANSWERS, toy
 from xqg_repro.core import plots
 from xqg_repro.core.errors import InputError
 from xqg_repro.evaluation.compare import System
-from xqg_repro.reproduction.benchmark import Benchmark
+from xqg_repro.reproduction.benchmark import Benchmark, load_benchmark
 from xqg_repro.reproduction.claims import Evidence
 from xqg_repro.reproduction.page import Figure, write_page
 from xqg_repro.reproduction.tasks import plan, two_click_tasks
@@ -185,6 +185,21 @@ def test_benchmark_of_language_pairs_has_heat_maps(page: str, tmp_path: Path) ->
     caption = r"<figcaption><bdi>(\w+): R@1 by language of passages"
     assert re.findall(caption, written(tmp_path, evidence(pairs))) == ["plain", "made"]
     assert not re.search(caption, page)
+
+
+def test_published_rows_are_neither_measured_nor_expected(page: str, tmp_path: Path) -> None:
+    board = written(tmp_path, Evidence(load_benchmark("xor-tydi"), {}))
+    groups = re.findall(r'<tbody class="published (\w+)"(.*?)</tbody>', board, flags=re.DOTALL)
+    assert {kind: len([k for k, _ in groups if k == kind]) for kind, _ in groups} == {"comparable": 44, "other": 8}
+    for kind, group in groups:
+        assert 'class="measured"' not in group and 'class="expected"' not in group and "data-condition" not in group
+        assert ("data-value" in group) == (kind == "comparable") and "source: " in visible(group)
+    assert (
+        "published, same questions (44)" in board
+        and "all our scores" in visible(board)
+        and "nothing to compare yet" in board
+    )
+    assert "published" not in visible(page)
 
 
 def test_failure_leaves_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

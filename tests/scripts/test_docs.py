@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY
 from documented import COMMANDS, SHOWN
+from landing import landing_page
 
 import docs
 from xqg_repro import cli
@@ -103,3 +104,32 @@ def test_two_click_pages_are_up_to_date(name: str, tmp_path: Path) -> None:
     docs.write_two_click_page(name, tmp_path / "page.html")
     page = REPOSITORY / "docs" / "2cr" / f"{name}.html"
     assert page.read_bytes() == (tmp_path / "page.html").read_bytes(), "run make docs"
+
+
+@pytest.mark.integration
+def test_the_landing_page_is_up_to_date() -> None:
+    assert (REPOSITORY / "docs" / "index.html").read_text(encoding="utf-8") == landing_page(), "run make docs"
+
+
+def test_every_page_is_reached_from_the_landing_page() -> None:
+    folder = REPOSITORY / "docs"
+    reached, ahead, dead = set(), {folder / "index.html"}, []
+    while ahead:
+        page = ahead.pop()
+        reached.add(page)
+        if page.suffix in (".html", ".md"):
+            found = re.findall(r"""(?:\]\(|href=")(?!https?:)([^)#"]+)""", page.read_text(encoding="utf-8"))
+            links = {(page.parent / link).resolve() for link in found}
+            dead += [f"{page} -> {link}" for link in links if not link.exists()]
+            ahead |= {link for link in links if folder in link.parents} - reached
+    assert dead == []
+    pages = {page for suffix in ("html", "md") for page in folder.rglob(f"*.{suffix}")}
+    pages -= set(folder.rglob("table.md"))  # ablations/README.md shows them
+    assert pages - reached == set()
+
+
+def test_the_landing_page_links_to_what_the_index_links_to() -> None:
+    index, page = ((REPOSITORY / "docs" / name).read_text(encoding="utf-8") for name in ("README.md", "index.html"))
+    links = set(re.findall(r"\]\(([^)]+)\)", index)) - {"index.html"}
+    assert links and links <= set(re.findall(r'href="([^"#]+)"', page))
+    assert page.count('class="headline') >= len(links) - 2

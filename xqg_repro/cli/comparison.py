@@ -61,7 +61,7 @@ def add_compare(verbs: Any, name: str) -> None:
 
 
 def _compare(args: argparse.Namespace) -> None:
-    from xqg_repro.evaluation.baselines import PUBLISHED_ON
+    from xqg_repro.evaluation.baselines import load_baselines
     from xqg_repro.evaluation.compare import System, compare
     from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
     from xqg_repro.evaluation.measures.parse import parse_measures
@@ -74,9 +74,9 @@ def _compare(args: argparse.Namespace) -> None:
     if args.published and args.format in ("csv", "json"):
         raise InputError(f"--published has no {args.format}", hint="choose from: text, markdown, latex")
     topics = args.topics or _topics_of(args.runs)
-    if args.published and topics != PUBLISHED_ON:
+    if args.published and topics != (published_on := load_baselines().topics):
         raise InputError(
-            f"published results are on {PUBLISHED_ON}, not on {topics}", hint="use a run of these questions"
+            f"published results are on {published_on}, not on {topics}", hint="use a run of these questions"
         )
     score = evaluate_answers if args.answers else evaluate
     args.measures = args.measures or (["EM", "F1"] if args.answers else ["R2kt", "R5kt"])

@@ -9,9 +9,6 @@ from functools import cache
 from xqg_repro.core.errors import InputError, nearest
 from xqg_repro.core.settings import parse, read_yaml, resource
 
-PUBLISHED_ON = "xor-tydi/dev"
-"""The topics of the published percentages that runs can be compared with."""
-
 
 @dataclass(frozen=True)
 class Published:
@@ -38,10 +35,22 @@ class Published:
 
 @dataclass(frozen=True)
 class Baselines:
-    """All published results on a benchmark, and the number of dev questions per language."""
+    """All published results on a benchmark.
 
+    Attributes:
+        collection, topics: ir-datasets ids of the passages and of the questions that runs can be compared on.
+        questions: how many of these questions there are, by language.
+    """
+
+    collection: str
+    topics: str
     questions: Mapping[str, int]
     rows: tuple[Published, ...]
+
+    @property
+    def split(self) -> str:
+        """The split of the topics, such as ``dev``."""
+        return self.topics.rpartition("/")[2]
 
     def find(self, system: str, measure: str) -> Published:
         """A system's dev result with figures by language; the authors' own if there are several.

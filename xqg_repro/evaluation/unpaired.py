@@ -48,7 +48,7 @@ def compare_published(
     tables = []
     for measure, by_language in scores.items():
         theirs = baselines.counts(baselines.find(published, measure))
-        ours = _count(measure, by_language)
+        ours = count_answered(measure, by_language)
         p_values, p_overall = compare_proportions(ours, theirs)
         corrected = dict(zip(p_values, correct_p_values(list(p_values.values()), correction), strict=True))
         rows = []
@@ -57,13 +57,14 @@ def compare_published(
                 f"{_percent(count):.1f} ({count[0]}/{count[1]})" for count in (ours[language], theirs[language])
             ]
             rows.append([language, *percentages, format_p(p), format_p(corrected[language])])
-        means = [fmean(_percent(counts[language]) for language in p_values) for counts in (ours, theirs)]
+        means = [macro_percentage({code: counts[code] for code in p_values}) for counts in (ours, theirs)]
         rows.append([AVERAGE, *(f"{mean:.1f}" for mean in means), format_p(p_overall), MISSING])
         tables.append(Table([measure, title, published, "p", "corrected"], rows))
     return tables
 
 
-def _count(measure: str, scores: ByLanguage) -> dict[str, Count]:
+def count_answered(measure: str, scores: ByLanguage) -> dict[str, Count]:
+    """Language → (questions with an answer found, questions); :class:`InputError` if a score is neither 0 nor 1."""
     counts = {}
     for language, values in scores.items():
         if any(score not in (0, 1) for score in values.values()):
@@ -72,6 +73,11 @@ def _count(measure: str, scores: ByLanguage) -> dict[str, Count]:
         if values:
             counts[language] = int(sum(values.values())), len(values)
     return counts
+
+
+def macro_percentage(counts: Mapping[str, Count]) -> float:
+    """The mean of the languages' percentages."""
+    return fmean(map(_percent, counts.values()))
 
 
 def _percent(count: Count) -> float:

@@ -27,6 +27,7 @@ from xqg_repro.evaluation.compare import Comparison, System
 from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.claims import Evidence, claims_table, has_claims
+from xqg_repro.reproduction.leaderboard import compare_with_published, published_rows
 from xqg_repro.reproduction.tasks import Task, plan, two_click_tasks
 from xqg_repro.reproduction.verdict import Verdict, judge
 from xqg_repro.retrieval.metadata import Measurement
@@ -125,6 +126,8 @@ def write_page(
         columns=[(code, LANGUAGE_NAMES.get(code, "")) for code in benchmark.languages],
         measures=list(benchmark.measures),
         rows=rows,
+        published=published_rows(benchmark),
+        against=compare_with_published(evidence),
         verdicts=Counter(s.verdict for row in rows for scores in row.scores for s in scores if s.verdict),
         verdict_names=list(Verdict),
         differences=compared.differences(),
