@@ -11,7 +11,9 @@ import pytest
 
 from xqg_repro import __version__, cli, collection
 
-VERBS = "generate translate encode sum augment index search read evaluate compare claims ablate topics submit runfile"
+VERBS = (
+    "generate translate encode sum augment index search fuse read evaluate compare claims ablate topics submit runfile"
+)
 VERBS += " regress study train doctor"
 HEAVY = (
     "torch transformers ir_datasets pandas numpy scipy statsmodels faiss pyserini jnius matplotlib pydantic yaml jinja2"

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, files, reproduction, scoring, stages, training
+from xqg_repro.cli import comparison, files, fusion, reproduction, scoring, stages, training
 from xqg_repro.cli.arguments import check_arguments
 from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.streams import exit_status
@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
         ("augment", stages.add_augment),
         ("index", stages.add_index),
         ("search", stages.add_search),
+        ("fuse", fusion.add_fuse),
         ("read", stages.add_read),
         ("evaluate", scoring.add_evaluate),
         ("compare", comparison.add_compare),

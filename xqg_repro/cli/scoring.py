@@ -7,6 +7,7 @@ import logging
 from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, summary_stream
+from xqg_repro.cli.fusion import add_ablate_fusion
 from xqg_repro.cli.options import add_augmentation_options, add_stage_options, add_verb, stage_settings
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def add_ablate(verbs: Any, name: str) -> None:
     """Declare the verb ``ablate``."""
-    text = "score an augmentation for several values of α or numbers of queries"
+    text = "score several values of α, numbers of queries, or weights of fused runs"
     verb = verbs.add_parser(name, help=text, description=text)
     kinds = verb.add_subparsers(metavar="WHAT", required=True)
     for kind, text in (("alpha", "vary α"), ("queries", "vary the number of queries per language")):
@@ -84,6 +85,7 @@ def add_ablate(verbs: Any, name: str) -> None:
         what.add_argument("--depth", "--hits", type=int, default=100, help=text)
         add_augmentation_options(what)
         add_stage_options(what, "stage folder to write: scores.json, table.md, plot.svg")
+    add_ablate_fusion(kinds, "fusion")
 
 
 def _ablate(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -42,7 +42,7 @@ from xqg_repro.representation.augment import (
 )
 from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Sums, read_sums
-from xqg_repro.retrieval.runfile import Hit, rank
+from xqg_repro.retrieval.runfile import Hit, Run, rank
 
 if TYPE_CHECKING:
     import torch
@@ -53,13 +53,14 @@ _ROUNDING = 2e-6  # scores that a run prints as equal, with six decimals, differ
 
 
 class Vary(StrEnum):
-    """What is varied: a field of :class:`~xqg_repro.representation.settings.Augmentation`."""
+    """What is varied: a field of :class:`~xqg_repro.representation.settings.Augmentation`, or a weight of fusion."""
 
     ALPHA = "alpha"
     QUERIES = "queries"
+    WEIGHT = "weight"
 
 
-_LABELS = {Vary.ALPHA: "α", Vary.QUERIES: "queries per language"}
+_LABELS = {Vary.ALPHA: "α", Vary.QUERIES: "queries per language", Vary.WEIGHT: "weight of the first run"}
 
 
 @dataclass(frozen=True)
@@ -190,17 +191,29 @@ def ablate(
         encoder = TextEncoder(config, device)
         vectors = torch.from_numpy(encoder.encode_queries(list(questions.values()))).to(encoder.device)
         hits_of = _retrieve(embeddings, added, variants, kept, vectors, depth, allow_missing)
-        scores: dict[str, dict[float, dict[str, float | None]]] = {measure: {} for measure in measures}
-        for variant, hits in zip(variants, hits_of, strict=True):
-            evaluated = evaluate(dict(zip(questions, hits, strict=True)), topics, measures)
-            for measure, rows in scores.items():
-                means = evaluated.table(measure)
-                rows[getattr(variant, vary)] = {c: None if math.isnan(mean) else mean for c, mean in means.items()}
+        runs = (
+            (getattr(variant, vary), dict(zip(questions, hits, strict=True)))
+            for variant, hits in zip(variants, hits_of, strict=True)
+        )
+        scores = score_runs(runs, topics, measures)
         Ablation(vary, topics, scores).write(folder)
         return {"questions": len(questions), "values": len(variants)}
 
     build_stage(output, wanted, build, force=force)
     return read_ablation(output)
+
+
+def score_runs(
+    runs: Iterable[tuple[float, Run]], topics: str, measures: Sequence[str]
+) -> dict[str, dict[float, dict[str, float | None]]]:
+    """Score the run of each value, as :attr:`Ablation.scores`."""
+    scores: dict[str, dict[float, dict[str, float | None]]] = {measure: {} for measure in measures}
+    for value, run in runs:
+        evaluated = evaluate(run, topics, measures)
+        for measure, rows in scores.items():
+            means = evaluated.table(measure)
+            rows[value] = {column: None if math.isnan(mean) else mean for column, mean in means.items()}
+    return scores
 
 
 def _variants(

@@ -1,4 +1,4 @@
-"""From vectors to runs and answers: index, search and read."""
+"""From vectors to runs and answers: index, search, fuse and read."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from xqg_repro.core.lazy import export
 if TYPE_CHECKING:
     from xqg_repro.retrieval.bm25 import search_sparse as search_sparse
     from xqg_repro.retrieval.exact import search_embeddings as search_embeddings
+    from xqg_repro.retrieval.fusion import Fusion as Fusion, fuse as fuse, fuse_runs as fuse_runs
     from xqg_repro.retrieval.index import build_index as build_index
     from xqg_repro.retrieval.read import read as read
     from xqg_repro.retrieval.runfile import Hit as Hit, Run as Run, read_run as read_run, write_run as write_run
@@ -18,6 +19,7 @@ export(
     index=["build_index"],
     search=["search"],
     exact=["search_embeddings"],
+    fusion=["Fusion", "fuse", "fuse_runs"],
     read=["read"],
     sparse=["build_sparse_index"],
     bm25=["search_sparse"],

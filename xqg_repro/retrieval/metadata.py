@@ -12,9 +12,10 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
@@ -40,13 +41,19 @@ class Measurement(NamedTuple):
     hardware: str = ""
 
 
-def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = None) -> Path:
-    """Describe a run that was just made, in a file beside it, from the manifests of its search and its index."""
+def write_metadata(
+    run: str | Path, search: Manifest, index: Manifest | None = None, retrieval: Mapping[str, Any] | None = None
+) -> Path:
+    """Describe a run that was just made, in a file beside it, from the manifests of its search and its index.
+
+    ``retrieval`` names and describes a search that is not dense.
+    """
     import yaml
 
     indexing = index.parameters if index else {}
     kept = ("depth", "encoder", "nprobe", "ef_search", "k1", "b", "language")
     name = "bm25" if "k1" in search.parameters else "dense"
+    searched = {"name": name, **{key: value for key, value in search.parameters.items() if key in kept}}
     described = {
         "tag": search.parameters["tag"],
         "date": f"{datetime.date.today():%Y-%m-%d}",
@@ -65,12 +72,12 @@ def write_metadata(run: str | Path, search: Manifest, index: Manifest | None = N
             "automatic": True,
             "score ties": "by docid, after rounding to six decimals",
             "indexing": {key: value for key, value in indexing.items() if key != "collection"},
-            "retrieval": [{"name": name, **{key: value for key, value in search.parameters.items() if key in kept}}],
+            "retrieval": [retrieval or searched],
         },
         "data": {
             "test collection": {
                 "ir_datasets": indexing.get("collection", ""),
-                "topics": search.parameters["topics"],
+                "topics": search.parameters.get("topics", ""),
             }
         },
     }
