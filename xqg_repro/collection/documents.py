@@ -64,6 +64,8 @@ def check_documents(dataset: Any) -> None:
                 raise InputError(f"{name}: {error.problem}", hint=error.hint) from None
 
     def repeated(docid: str, count: int) -> InputError:
+        if hasattr(dataset, "repeated"):  # a file, which can say where
+            return dataset.repeated(docid)
         return InputError(f"{name}: the docid {docid!r} occurs {count} times")
 
     if not sum(1 for _ in check_unique(checked(), str, lambda: (doc.doc_id for doc in dataset.docs_iter()), repeated)):

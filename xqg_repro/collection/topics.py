@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xqg_repro import collection
 from xqg_repro.collection.documents import question_texts
+from xqg_repro.collection.local import expand, is_json_lines
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest
 from xqg_repro.core.ids import check_id
@@ -15,14 +16,15 @@ from xqg_repro.core.text import STDIN, read_lines
 def read_topics(topics: str) -> tuple[dict[str, str], str]:
     """Questions by id, and their fingerprint.
 
-    ``topics`` is an ir-datasets id, a TSV file or pipe (``qid<TAB>text``), or ``-`` for such lines on standard input,
-    which are read once.
+    ``topics`` is an ir-datasets id, a split of a folder or a file of questions (see :mod:`xqg_repro.collection.local`),
+    or a pipe or ``-``, standard input, with lines ``qid<TAB>text``, which are read once.
 
     :class:`InputError` if the topics are unknown or empty, or a line does not have two columns or repeats an id.
     """
-    path = Path(topics)
-    if topics == STDIN or path.suffix in (".tsv", ".txt") or (path.exists() and not path.is_dir()):
-        queries = _read_topics_file(path)
+    path = Path(expand(topics))
+    is_tsv = path.suffix in (".tsv", ".txt") or (path.exists() and not path.is_dir() and not is_json_lines(path))
+    if topics == STDIN or is_tsv:
+        queries = read_tsv_topics(path)
         version = digest(queries)
     else:
         dataset = collection.load(topics, needs=["queries"])
@@ -33,7 +35,8 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
     return queries, version
 
 
-def _read_topics_file(path: Path) -> dict[str, str]:
+def read_tsv_topics(path: Path) -> dict[str, str]:
+    """Questions by id from lines ``qid<TAB>text``; :class:`InputError` names a line that is none or repeats an id."""
     queries: dict[str, str] = {}
     for number, line in read_lines(path, "topics file"):
         if not line.strip():

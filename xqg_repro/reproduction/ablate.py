@@ -130,6 +130,7 @@ def ablate(
     measures: Sequence[str] = ("R2kt", "R5kt"),
     depth: int = 100,
     allow_missing: bool = False,
+    passages: str = "",
     device: str | None = None,
     force: bool = False,
 ) -> Ablation:
@@ -147,6 +148,7 @@ def ablate(
         measures: see :func:`~xqg_repro.evaluation.evaluate.evaluate`.
         depth: passages retrieved per question.
         allow_missing: leave passages without queries as they are.
+        passages: id of the collection, if the topics do not have its passages.
         device: torch device of the encoder and the search; ``None`` uses a GPU if there is one.
         force: score again even if the folder matches.
 
@@ -156,7 +158,7 @@ def ablate(
     """
     if depth < 1 or not measures:
         raise InputError("expected a depth of at least 1 and at least one measure")
-    vary, dataset = Vary(vary), collection.load(topics, needs=["queries"])
+    vary, dataset = Vary(vary), collection.load(topics, ["queries"], passages)
     source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
     config = current_encoder(source, embeddings)
@@ -178,6 +180,7 @@ def ablate(
             "embeddings": fingerprint(Path(embeddings)),
             "sums": fingerprint(added.folder),
             "topics": collection.fingerprint(dataset, "queries"),
+            **({"passages": collection.fingerprint(dataset, "docs")} if passages else {}),
         },
     )
 
@@ -186,13 +189,15 @@ def ablate(
 
         check_matplotlib()
         questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
-        evaluate({qid: [] for qid in questions}, topics, measures)  # refuses bad measures before the work
+        evaluate(
+            {qid: [] for qid in questions}, topics, measures, passages=passages
+        )  # refuses bad measures before the work
         encoder = TextEncoder(config, device)
         vectors = torch.from_numpy(encoder.encode_queries(list(questions.values()))).to(encoder.device)
         hits_of = _retrieve(embeddings, added, variants, kept, vectors, depth, allow_missing)
         scores: dict[str, dict[float, dict[str, float | None]]] = {measure: {} for measure in measures}
         for variant, hits in zip(variants, hits_of, strict=True):
-            evaluated = evaluate(dict(zip(questions, hits, strict=True)), topics, measures)
+            evaluated = evaluate(dict(zip(questions, hits, strict=True)), topics, measures, passages=passages)
             for measure, rows in scores.items():
                 means = evaluated.table(measure)
                 rows[getattr(variant, vary)] = {c: None if math.isnan(mean) else mean for c, mean in means.items()}
