@@ -83,7 +83,7 @@ def check_parts(dataset: Any, needs: Sequence[str]) -> None:
             parts = [f"{dataset_id}/{name}" for name in subsets(dataset_id)[:3]]
             hint = f"name a subset, such as {', '.join(parts)}" if parts else "name another dataset"
             if part == "docs" and dataset.has_queries():
-                hint = "name the collection that was searched with --collection"
+                hint = "name their collection with --collection"
             raise InputError(f"{dataset_id} has no {_PARTS[part]}", hint=hint)
 
 

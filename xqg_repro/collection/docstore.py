@@ -27,11 +27,11 @@ _LARGE_FILE = 100_000_000  # bytes
 
 
 class LineDocstore(Docstore):
-    """Random access to :class:`~xqg_repro.collection.passages.LinePassages` by byte offsets; no text is copied or kept in memory.
+    """Random access to :class:`~xqg_repro.collection.passages.LinePassages` by byte offsets.
 
-    Docids are looked up by their hashes: 16 bytes per passage. The hashes and offsets of a large file are cached in
-    ir-datasets' home under the file's checksum. A gzipped file has no offsets, so its text is unpacked into a temporary
-    file that lasts as long as the process.
+    Docids are looked up by their hashes, 16 bytes per passage; no text is kept in memory. The hashes and offsets of a
+    large file are cached in ir-datasets' home under the file's checksum. A gzipped file has no offsets, so its text is
+    unpacked into a temporary file that lasts as long as the process.
     """
 
     cache_suffix: ClassVar[str] = ".docids.npy"

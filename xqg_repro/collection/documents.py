@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unicodedata import normalize
 
-from xqg_repro.collection.records import Passage
+from xqg_repro.collection.records import Passage, PlainDocument
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import check_unique, is_id, lookalike_hint
 from xqg_repro.core.progress import track
 from xqg_repro.core.shards import split_shards
 
 _MISSING = object()
-
-
-class PlainDocument(NamedTuple):
-    """What the stages read of a document, whatever its collection; the title is ``None`` if it has none."""
-
-    doc_id: str
-    title: str | None
-    text: str
 
 
 def check_document(doc: Any) -> Any:

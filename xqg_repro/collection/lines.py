@@ -6,9 +6,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from xqg_repro.collection.documents import PlainDocument
 from xqg_repro.collection.passages import parse_passage
-from xqg_repro.collection.records import Question, read_answers, read_question, read_question_lines
+from xqg_repro.collection.records import PlainDocument, Question, read_answers, read_question, read_question_lines
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import check_id
 from xqg_repro.core.text import Record, parse_json, read_lines

@@ -68,7 +68,7 @@ def load(dataset_id: str, needs: Sequence[str] = ()) -> Dataset | None:
     if path.is_dir():
         handlers = _folder(path, parts, needs)
     elif path.is_file():
-        is_topics = bool(parts) or "docs" not in needs
+        is_topics = bool(parts) or "queries" in needs or "docs" not in needs
         handlers = [_questions_file(path, parts) if is_topics else _passages_file(path)]
     else:
         raise InputError("is not a regular file, which is read several times", path=path)
@@ -100,9 +100,10 @@ def _find(dataset_id: str) -> tuple[Path, list[str]] | None:
     if not parts and os.path.exists(path):
         return path, parts
     is_named = path.name or dataset_id.startswith((".", "/"))  # a name alone is no split of the current folder
-    if os.path.isfile(path) or (is_named and _file(path, _QUERIES)):
+    is_file_name = whole.name.endswith((".jsonl", ".json", ".tsv", ".gz"))
+    if os.path.isfile(path) or (is_named and not is_file_name and _file(path, _QUERIES)):
         return path, parts
-    if not (whole.name.endswith((".jsonl", ".json", ".tsv", ".gz")) or dataset_id.startswith(("/", ".", "~", "$"))):
+    if not (is_file_name or dataset_id.startswith(("/", ".", "~", "$"))):
         return None
     names = os.listdir(whole.parent) if whole.parent.is_dir() else []
     close = [str(whole.parent / name) for name in difflib.get_close_matches(whole.name, names, n=1)]
@@ -132,9 +133,10 @@ def _folder(folder: Path, parts: list[str], needs: Sequence[str]) -> list[Any]:
     docs = [_passages_file(corpus)] if corpus else []
     if not parts:
         if {"queries", "qrels"} & set(needs):
-            choice = ", ".join(str(folder / split) for split in splits)
-            hint = f"choose from: {choice}" if splits else f"expected qrels/<split>.tsv in it; {_LAYOUT}"
-            raise InputError("is a folder, of whose questions a split is needed", path=folder, hint=hint)
+            if not splits:
+                raise InputError("is a folder without splits of its questions", path=folder, hint=_LAYOUT)
+            hint = f"choose from: {', '.join(str(folder / split) for split in splits)}"
+            raise InputError("is a folder, and one of its splits is needed", path=folder, hint=hint)
         return docs
     split, *rest = parts
     if split not in splits:

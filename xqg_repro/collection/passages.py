@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 from ir_datasets.formats import BaseDocs
 
 from xqg_repro.collection.docstore import LineDocstore, NumberedDocstore
-from xqg_repro.collection.documents import PlainDocument
 from xqg_repro.collection.files import DataFile
-from xqg_repro.collection.records import Passage
+from xqg_repro.collection.records import Passage, PlainDocument
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.text import read_lines
 

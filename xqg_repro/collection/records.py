@@ -26,6 +26,14 @@ class Passage(NamedTuple):
         return f"{self.title} {self.text}"
 
 
+class PlainDocument(NamedTuple):
+    """What the stages read of a document, whatever its collection; the title is ``None`` if it has none."""
+
+    doc_id: str
+    title: str | None
+    text: str
+
+
 class Question(NamedTuple):
     """A question, its language (ISO 639-1) and its correct short answers."""
 

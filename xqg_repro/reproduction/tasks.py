@@ -259,7 +259,7 @@ def _file_label(dataset_id: str) -> str:
     ('xor-mini.dev', 'wiki-vital.corpus')
     """
     path = re.sub(r"^(\$\w+|\$\{\w+\}|~\w*|\.*)/+", "", dataset_id)
-    return re.sub(r"\.(jsonl?|tsv|txt)(\.gz)?$", "", path).replace("/", ".")
+    return re.sub(r"\.(jsonl?|tsv|txt)(\.gz)?(?=/|$)", "", path).replace("/", ".")
 
 
 def parse_run_name(run: str | PurePath) -> tuple[str, str]:
