@@ -159,9 +159,7 @@ def test_an_id_may_begin_with_a_variable_or_a_home(beir: Beir, monkeypatch: pyte
         assert len(read_topics(f"{start}/beir/queries.jsonl")[0]) == 3
     monkeypatch.delenv("XQG_REPRO_DATA")
     for read in (collection.load, read_topics):
-        with pytest.raises(
-            InputError, match=r"is not set .set XQG_REPRO_DATA to the folder .* beir/test"
-        ):
+        with pytest.raises(InputError, match=r"is not set .set XQG_REPRO_DATA to the folder .* beir/test"):
             read("$XQG_REPRO_DATA/beir/test")
 
 

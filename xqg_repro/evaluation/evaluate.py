@@ -158,7 +158,7 @@ def _score_recall(
     if not gold:
         raise InputError(
             f"no question of {dataset.dataset_id()} has an answer that counts",
-            hint="the test set's answers are not public; submit the run to the leaderboard",
+            hint="choose other --measures; if the answers are not public, submit the run to the leaderboard",
         )
     texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())}, path)
     scores: QuestionScores = {name: {} for name in measures}
