@@ -42,7 +42,7 @@ from xqg_repro.representation.augment import (
 )
 from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Sums, read_sums
-from xqg_repro.retrieval.runfile import Hit, rank
+from xqg_repro.retrieval.runfile import Hit, Run, rank
 
 if TYPE_CHECKING:
     import torch
@@ -189,9 +189,8 @@ def ablate(
 
         check_matplotlib()
         questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
-        evaluate(
-            {qid: [] for qid in questions}, topics, measures, passages=passages
-        )  # refuses bad measures before the work
+        unanswered: Run = {qid: [] for qid in questions}
+        evaluate(unanswered, topics, measures, passages=passages)  # refuses bad measures before the work
         encoder = TextEncoder(config, device)
         vectors = torch.from_numpy(encoder.encode_queries(list(questions.values()))).to(encoder.device)
         hits_of = _retrieve(embeddings, added, variants, kept, vectors, depth, allow_missing)
