@@ -278,6 +278,7 @@ def test_topics_take_the_passages_of_another_collection(beir: Beir) -> None:
 def test_real_files(shared_data: Path) -> None:
     dataset = collection.load("$XQG_REPRO_DATA/wiki-vital/corpus.jsonl", needs=["docs"])
     check_documents(dataset)
+    assert collection.file_checksum("$XQG_REPRO_DATA/wiki-vital/corpus.jsonl", "corpus.jsonl") == dataset.fingerprint()
     assert dataset.docs_count() == 10_033 and dataset.docs_store().get("0").title == "20th-century classical music"
     topics = "$XQG_REPRO_DATA/xor-tydi/xor_dev_retrieve_eng_span_v1_1.jsonl"
     own, official = ([*collection.load(name).queries_iter()] for name in (topics, "xor-tydi/dev"))

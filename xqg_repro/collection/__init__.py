@@ -144,10 +144,14 @@ def confirm_file(name: str, file: str, rows: int) -> None:
     data_files(name)[file].confirm(rows)
 
 
-def file_checksum(name: str, file: str) -> str:
-    """MD5 of a data file of one of this package's collections, which is downloaded if necessary."""
+def file_checksum(dataset_id: str, file: str) -> str:
+    """MD5 of a data file of a collection of this package, downloaded if necessary; of a path, that of its passages."""
     from xqg_repro.collection.files import PackagedFile, data_files
     from xqg_repro.collection.xor_mini import FOLDER, NAME
 
-    data_file = PackagedFile(FOLDER, file) if name == NAME else data_files(name)[file]
-    return data_file.fingerprint()
+    name = dataset_id.partition("/")[0]
+    if name == NAME:
+        return PackagedFile(FOLDER, file).fingerprint()
+    if name.startswith(("$", "~", ".")) or not name:
+        return fingerprint(load(dataset_id, needs=["docs"]), "docs")
+    return data_files(name)[file].fingerprint()
