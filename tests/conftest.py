@@ -111,7 +111,8 @@ def mini_data() -> Mini:
 
     from xqg_repro import collection
     from xqg_repro.collection.files import DataFile
-    from xqg_repro.collection.handlers import Judgements, Questions, TsvPassages, dataset
+    from xqg_repro.collection.handlers import Judgements, Questions, dataset
+    from xqg_repro.collection.passages import TsvPassages
     from xqg_repro.collection.records import read_questions
     from xqg_repro.core.languages import XOR_LANGUAGES
 

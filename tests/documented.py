@@ -18,16 +18,28 @@ PAGES = [
 ]
 
 
+COMMAND = ("xqg-repro ", "python -m xqg_repro.")
+
+
+def shell_blocks(page: Path) -> list[str]:
+    """The blocks of shell commands in a page of Markdown."""
+    return re.findall(r"(?s)```bash\n(.*?)```", page.read_text(encoding="utf-8"))
+
+
+def preparation_of(page: Path) -> str:
+    """A page's shell commands that are not the package's: they make the files that its commands read."""
+    return "\n".join(line for line in "\n".join(shell_blocks(page)).splitlines() if not line.startswith(COMMAND))
+
+
 def commands_of(page: Path) -> list[str]:
     """The command lines in a page's blocks of code, those that were continued in one."""
-    text = page.read_text(encoding="utf-8")
     if page.suffix == ".html":
-        found = re.findall(r"(?s)<code[^>]*>(.*?)</code>", text)
+        found = re.findall(r"(?s)<code[^>]*>(.*?)</code>", page.read_text(encoding="utf-8"))
         blocks = [html.unescape(re.sub("<[^>]*>", "", block)) for block in found]
     else:
-        blocks = re.findall(r"(?s)```bash\n(.*?)```", text)
+        blocks = shell_blocks(page)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    return [line.strip() for line in lines if line.startswith(("xqg-repro ", "python -m xqg_repro."))]
+    return [line.strip() for line in lines if line.startswith(COMMAND)]
 
 
 SHOWN = {page: commands_of(page) for page in PAGES}

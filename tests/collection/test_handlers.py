@@ -9,9 +9,10 @@ import pytest
 from conftest import QUOTED, Mini
 
 from xqg_repro import collection
-from xqg_repro.collection import handlers
+from xqg_repro.collection import docstore
 from xqg_repro.collection.files import DataFile
-from xqg_repro.collection.handlers import Questions, TsvPassages
+from xqg_repro.collection.handlers import Questions
+from xqg_repro.collection.passages import TsvPassages
 from xqg_repro.collection.records import read_questions
 from xqg_repro.core.errors import InputError
 
@@ -42,7 +43,7 @@ def test_unknown_passages_are_missing(mini_data: Mini) -> None:
 def test_only_a_large_files_offsets_are_stored(
     mini_data: Mini, local: Callable[..., DataFile], own_home: Path, monkeypatch: pytest.MonkeyPatch, large: bool
 ) -> None:
-    monkeypatch.setattr(handlers, "_LARGE_FILE", 100 if large else 100_000)
+    monkeypatch.setattr(docstore, "_LARGE_FILE", 100 if large else 100_000)
     file = local(mini_data.passages_path.read_text(encoding="utf-8"))
     for _ in range(2):
         assert TsvPassages(file, "test").docs_store().get("60").doc_id == "60"

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY, Reproduction
-from documented import COMMANDS
+from documented import COMMANDS, preparation_of, shell_blocks
 from tiny_models import write_model
 
 from xqg_repro import cli, collection
@@ -29,6 +32,7 @@ from xqg_repro.retrieval.runfile import read_run, write_run
 pytestmark = pytest.mark.integration
 
 PASSAGES = 60
+GUIDE = REPOSITORY / "docs" / "guides" / "add-a-collection.md"
 
 
 def needs_xor_mini_only(command: str) -> bool:
@@ -97,6 +101,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory, resources: Path) -> Path:
     folder = tmp_path_factory.mktemp("documented")
     for name, shipped in (("encoder", "xdr-mini"), ("generator", "xqg-mini")):
         shutil.copytree(resource("models", shipped), folder / "path" / "to" / name)
+    subprocess.run(["bash", "-e", "-c", preparation_of(GUIDE)], cwd=folder, check=True)
     write_model("sentence-transformers, Dense", folder / "path" / "to" / "sentence-transformer")
     with datasets_of(resources), pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -144,6 +149,23 @@ def test_the_notebook_code_runs(
     for code in re.findall(r"(?s)```python\n(.*?)```", (REPOSITORY / "README.md").read_text(encoding="utf-8")):
         exec(compile(code, "README.md", "exec"), {})
     assert "average" in capsys.readouterr().out
+
+
+def test_a_new_users_path_runs_as_it_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From an empty directory: files by heredoc, encode, index, search, evaluate."""
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "xqg-repro"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xqg_repro "$@"\n', encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    (tmp_path / "empty").mkdir()
+    script = "".join(shell_blocks(GUIDE)[:3])
+    ran = subprocess.run(["bash", "-e", "-c", script], cwd=tmp_path / "empty", capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    rows = {line.split()[0]: line.split()[1:] for line in ran.stdout.splitlines() if line.startswith("R")}
+    assert rows["R2kt"] == rows["R5kt"] == ["1.0000", "1.0000", "1.0000", "2"]
+    assert float(rows["RR@10"][2]) > 0
 
 
 @pytest.mark.parametrize("command", [command for command in RUNNABLE if "--verify" in command])

@@ -20,7 +20,7 @@ import pytest
 from conftest import Mini, contents
 
 from xqg_repro import cli
-from xqg_repro.collection.documents import PlainDocument
+from xqg_repro.collection.records import PlainDocument
 from xqg_repro.core import cluster, workers
 from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError

@@ -58,9 +58,9 @@ def runs(plain: None, monkeypatch: pytest.MonkeyPatch) -> list[Run]:
     """The runs that ablations score, in order."""
     seen: list[Run] = []
 
-    def record(run: Run, *rest: Any) -> Scores:
+    def record(run: Run, *rest: Any, **settings: Any) -> Scores:
         seen.extend([run] if any(run.values()) else [])
-        return evaluate(run, *rest)
+        return evaluate(run, *rest, **settings)
 
     monkeypatch.setattr(stage, "evaluate", record)
     return seen

@@ -52,7 +52,8 @@ def tasks_of(benchmark: Benchmark) -> Iterator[Task]:
 @pytest.fixture(scope="module")
 def tasks() -> list[Task]:
     """The tasks of the shipped benchmarks, and of toys with every setting."""
-    texts = (TOY_WITH_ANSWERS, TOY_WITHOUT_SUMS, f"sum_precision: int8\n{TOY_WITH_ANSWERS}")
+    in_files = TOY_WITH_ANSWERS.replace("toy/{language}", "$DATA/questions.jsonl.gz/{language}")
+    texts = (TOY_WITH_ANSWERS, TOY_WITHOUT_SUMS, f"sum_precision: int8\n{TOY_WITH_ANSWERS}", in_files)
     toys = [toy(text + AUGMENTED) for text in texts]
     return list(dict.fromkeys(task for benchmark in (*SHIPPED, *toys) for task in tasks_of(benchmark)))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile
-from xqg_repro.cli.options import add_verb
+from xqg_repro.cli.options import add_collection_option, add_verb
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,8 +30,11 @@ def add_compare(verbs: Any, name: str) -> None:
     verb.add_argument("--baseline", type=InputPath, help="the run to compare the others with (default: the first)")
     verb.add_argument("--published", metavar="SYSTEM", help="compare with a published system instead, unpaired")
     verb.add_argument(
-        "--topics", type=InputFile, help="ir-datasets id (default: from the runs' names, run.xor-mini.NAME.dev.txt)"
+        "--topics",
+        type=InputFile,
+        help="ir-datasets id or path (default: from the runs' names, run.xor-mini.NAME.dev.txt)",
     )
+    add_collection_option(verb)
     verb.add_argument(
         "--measures",
         nargs="+",
@@ -88,7 +91,7 @@ def _compare(args: argparse.Namespace) -> None:
     systems = []
     languages: tuple[str, ...] = ()
     for name, run in zip(names, args.runs, strict=True):
-        scores = score(run, topics, args.measures, missing=Missing(args.missing))
+        scores = score(run, topics, args.measures, missing=Missing(args.missing), passages=args.collection)
         if scores.absent:
             logger.info(f"compare: {len(scores.absent)} questions are missing from {run} (--missing {scores.missing})")
         languages = languages or tuple(dict.fromkeys(scores.languages.values()))

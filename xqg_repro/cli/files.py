@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, summary_stream
-from xqg_repro.cli.options import add_verb
+from xqg_repro.cli.options import add_collection_option, add_verb
 from xqg_repro.core.errors import InputError
 
 FORMS = ("tevatron", "msmarco", "dpr", "trec")
@@ -25,7 +25,8 @@ def add_submit(verbs: Any, name: str) -> None:
     what.add_argument(
         "--convert", type=InputPath, dest="convert_file", metavar="FILE", help="submission to write as a TREC run"
     )
-    verb.add_argument("--topics", type=InputFile, metavar="ID", help="ir-datasets id, such as xor-tydi/test")
+    verb.add_argument("--topics", type=InputFile, metavar="ID", help="ir-datasets id, such as xor-tydi/test, or path")
+    add_collection_option(verb)
     text = "submission, or with --convert TREC run, to write; - for standard output"
     verb.add_argument("--output", type=OutputFile, help=text)
     verb.add_argument("--tag", help="with --convert: the run's last column (default: submission)")
@@ -38,13 +39,13 @@ def _submit(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.printing import count_table
 
     if mode == "run":
-        summary = submission.write_submission(args.run_file, args.topics, args.output)
+        summary = submission.write_submission(args.run_file, args.topics, args.output, args.collection)
         print(summary.table().text(), file=summary_stream(args.output))
     elif mode == "check":
         print(submission.check(args.check_file, args.topics).table().text())
     else:
         tag = submission.TAG if args.tag is None else args.tag
-        counts = submission.submission_to_run(args.convert_file, args.topics, args.output, tag)
+        counts = submission.submission_to_run(args.convert_file, args.topics, args.output, tag, args.collection)
         print(count_table("converted", counts).text(), file=summary_stream(args.output))
 
 
@@ -84,7 +85,7 @@ def add_runfile(verbs: Any, name: str) -> None:
 
 
 def _add_topics(verb: argparse.ArgumentParser, of: str) -> None:
-    verb.add_argument("--topics", type=InputFile, default="", help=f"ir-datasets id or TSV file of {of}")
+    verb.add_argument("--topics", type=InputFile, default="", help=f"ir-datasets id or path of {of}")
 
 
 def _check(args: argparse.Namespace) -> None:

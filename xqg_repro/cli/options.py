@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from xqg_repro.cli.arguments import InputPath, OutputFile, OutputFolder
+from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, OutputFolder
 from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from xqg_repro.models.settings import EncoderConfig
 
 S = TypeVar("S")
+
+TOPICS = "ir-datasets id, such as xor-mini/dev; FOLDER/SPLIT in BEIR's layout; a .jsonl or .tsv file"
 
 
 @contextmanager
@@ -245,6 +247,12 @@ def required_encoder(args: argparse.Namespace) -> EncoderConfig:
     if config is None:
         raise InputError("no encoder given", hint="use --preset or --encoder")
     return config
+
+
+def add_collection_option(verb: argparse.ArgumentParser) -> None:
+    """Add the option that names the passages of topics which have none."""
+    text = "the collection that was searched, if the topics are a file, which has no passages"
+    verb.add_argument("--collection", type=InputFile, default="", help=text)
 
 
 def add_augmentation_options(verb: argparse.ArgumentParser) -> None:

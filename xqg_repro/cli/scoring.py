@@ -8,7 +8,14 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, summary_stream
 from xqg_repro.cli.fusion import add_ablate_fusion
-from xqg_repro.cli.options import add_augmentation_options, add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.options import (
+    TOPICS,
+    add_augmentation_options,
+    add_collection_option,
+    add_stage_options,
+    add_verb,
+    stage_settings,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +27,8 @@ def add_evaluate(verbs: Any, name: str) -> None:
     what.add_argument("--run", type=InputPath, dest="run_file", help="TREC run")
     text = 'answers as JSON: {"qid": "answer", …}'
     what.add_argument("--answers", type=InputPath, metavar="FILE", help=text)
-    verb.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev")
+    verb.add_argument("--topics", type=InputFile, required=True, help=TOPICS)
+    add_collection_option(verb)
     verb.add_argument(
         "--measures",
         nargs="+",
@@ -43,16 +51,16 @@ def _evaluate(args: argparse.Namespace) -> None:
     from xqg_repro.evaluation.printing import MeasureConfig, format_score
     from xqg_repro.evaluation.scores import Missing
 
-    missing = Missing(args.missing)
+    how = {"missing": Missing(args.missing), "passages": args.collection}
     if args.answers:
-        scores = evaluate_answers(args.answers, args.topics, args.measures or ["EM", "F1"], missing=missing)
+        scores = evaluate_answers(args.answers, args.topics, args.measures or ["EM", "F1"], **how)
     else:
-        scores = evaluate(args.run_file, args.topics, args.measures or ["R2kt", "R5kt"], missing=missing)
+        scores = evaluate(args.run_file, args.topics, args.measures or ["R2kt", "R5kt"], **how)
     if args.output:
         scores.write(args.output)
     if scores.absent:
-        how = "score zero" if scores.missing is Missing.ZERO else "are skipped, as in the official script"
-        logger.info(f"evaluate: {len(scores.absent)} missing questions {how} (--missing {scores.missing})")
+        what = "score zero" if scores.missing is Missing.ZERO else "are skipped, as in the official script"
+        logger.info(f"evaluate: {len(scores.absent)} missing questions {what} (--missing {scores.missing})")
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
     four_digits = MeasureConfig(digits=4)
@@ -72,7 +80,8 @@ def add_ablate(verbs: Any, name: str) -> None:
         what.set_defaults(vary=kind)
         what.add_argument("--embeddings", type=InputPath, required=True, help="folder that encode wrote")
         what.add_argument("--sums", type=InputPath, required=True, help="folder that sum wrote")
-        what.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev")
+        what.add_argument("--topics", type=InputFile, required=True, help=TOPICS)
+        add_collection_option(what)
         if kind == "alpha":
             what.add_argument("--alpha", type=float, nargs="+", default=[], help="values of α (default: a grid)")
             what.add_argument("--queries", type=int, default=0, help="the first N queries per language (default: all)")
@@ -111,6 +120,7 @@ def _ablate(args: argparse.Namespace) -> None:
         measures=args.measures,
         depth=args.depth,
         allow_missing=args.allow_missing,
+        passages=args.collection,
         **stage_settings(args),
     )
     print(ablation.text())
@@ -119,7 +129,7 @@ def _ablate(args: argparse.Namespace) -> None:
 def add_topics(verbs: Any, name: str) -> None:
     """Declare the verb ``topics``."""
     verb = add_verb(verbs, name, _topics, "write a topic set as a TSV file, for stock Pyserini and others")
-    verb.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev/ar")
+    verb.add_argument("--topics", type=InputFile, required=True, help=TOPICS)
     text = "TSV file to write: qid and text; - for standard output"
     verb.add_argument("--output", type=OutputFile, required=True, help=text)
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath
 from xqg_repro.cli.options import (
+    TOPICS,
     add_augmentation_options,
+    add_collection_option,
     add_distribution_options,
     add_encoder_options,
     add_settings,
@@ -24,7 +26,7 @@ from xqg_repro.cli.options import (
 )
 from xqg_repro.core.errors import InputError
 
-_COLLECTION = "ir-datasets id, such as xor-mini"
+_COLLECTION = "ir-datasets id, such as xor-mini; a folder in BEIR's layout; a .jsonl or .tsv file of passages"
 _GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
 _SHARD = "passages per shard (default: %(default)s)"
 _STORED = "number format of the files (default: %(default)s)"
@@ -35,7 +37,7 @@ def add_generate(verbs: Any, name: str) -> None:
     from xqg_repro.models.settings import GeneratorConfig
 
     verb = add_verb(verbs, name, _generate, "write queries in several languages for a collection's passages")
-    verb.add_argument("--collection", required=True, help=_COLLECTION)
+    verb.add_argument("--collection", type=InputFile, required=True, help=_COLLECTION)
     verb.add_argument("--shard-size", type=int, default=1_000, help=_SHARD)
     add_stage_options(verb)
     add_distribution_options(verb)
@@ -57,7 +59,7 @@ def add_translate(verbs: Any, name: str) -> None:
     from xqg_repro.models.settings import TranslatorConfig
 
     verb = add_verb(verbs, name, _translate, "translate a collection's passages with a model")
-    verb.add_argument("--collection", required=True, help="ir-datasets id, such as xquad/en")
+    verb.add_argument("--collection", type=InputFile, required=True, help=_COLLECTION)
     verb.add_argument("--languages", nargs="+", metavar="LANG", required=True, help="to translate into")
     verb.add_argument("--shard-size", type=int, default=50, help=_SHARD)
     add_stage_options(verb)
@@ -77,7 +79,7 @@ def _translate(args: argparse.Namespace) -> None:
 def add_encode(verbs: Any, name: str) -> None:
     """Declare the verb ``encode``."""
     verb = add_verb(verbs, name, _encode, "embed a collection's passages")
-    verb.add_argument("--collection", required=True, help=_COLLECTION)
+    verb.add_argument("--collection", type=InputFile, required=True, help=_COLLECTION)
     verb.add_argument("--shard-size", type=int, default=50_000, help=_SHARD)
     verb.add_argument("--dtype", choices=["float32", "float16"], default="float32", help=_STORED)
     add_stage_options(verb)
@@ -199,7 +201,7 @@ def add_search(verbs: Any, name: str) -> None:
     source.add_argument("--index", type=InputPath, help="index folder")
     text = "folder that encode or augment wrote, searched exactly without an index"
     source.add_argument("--embeddings", type=InputPath, help=text)
-    text = "ir-datasets id, such as xor-mini/dev, a TSV file of qid and text, or - for standard input"
+    text = f"{TOPICS}; - for TSV on standard input"
     verb.add_argument("--topics", type=InputFile, required=True, help=text)
     verb.add_argument("--tag", default="xqg_repro", help="last column of the run (default: %(default)s)")
     verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
@@ -250,7 +252,8 @@ def add_read(verbs: Any, name: str) -> None:
 
     verb = add_verb(verbs, name, _read, "answer each question from a run's passages with a reader")
     verb.add_argument("--run", type=InputPath, dest="run_file", required=True, help="TREC run")
-    verb.add_argument("--topics", type=InputFile, required=True, help="ir-datasets id, such as xor-mini/dev")
+    verb.add_argument("--topics", type=InputFile, required=True, help=TOPICS)
+    add_collection_option(verb)
     verb.add_argument("--depth", type=int, default=1, help="passages to read per question (default: %(default)s)")
     text = "weight of the retrieval score, added to the answer's score (default: %(default)s)"
     verb.add_argument("--weight", type=float, default=0.0, help=text)
@@ -263,5 +266,5 @@ def _read(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.read import read
 
     config = required_settings(args, ReaderConfig, load_reader, "--reader")
-    settings = {"depth": args.depth, "weight": args.weight, **stage_settings(args)}
+    settings = {"depth": args.depth, "weight": args.weight, "passages": args.collection, **stage_settings(args)}
     read(args.run_file, args.topics, config, args.output, **settings)

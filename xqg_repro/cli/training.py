@@ -98,9 +98,8 @@ def _add_mine(kinds: Any) -> None:
     verb.set_defaults(run=_mine)
     data = "ir-datasets id with judgements, such as xor-mini/train, or a .jsonl file in Tevatron's format"
     verb.add_argument("--data", type=InputFile, required=True, help=data)
-    verb.add_argument(
-        "--collection", metavar="ID", default="", help="with a .jsonl file: ir-datasets id of the passages"
-    )
+    text = "with a .jsonl file: the passages, by ir-datasets id or path"
+    verb.add_argument("--collection", type=InputFile, metavar="ID", default="", help=text)
     source = verb.add_mutually_exclusive_group(required=True)
     text = "retrieve with the encoder of this index folder"
     source.add_argument("--index", type=InputPath, metavar="FOLDER", help=text)

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unicodedata import normalize
 
-from xqg_repro.collection.records import Passage
+from xqg_repro.collection.records import Passage, PlainDocument
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.ids import check_unique, is_id, lookalike_hint
 from xqg_repro.core.progress import track
 from xqg_repro.core.shards import split_shards
 
 _MISSING = object()
-
-
-class PlainDocument(NamedTuple):
-    """What the stages read of a document, whatever its collection; the title is ``None`` if it has none."""
-
-    doc_id: str
-    title: str | None
-    text: str
 
 
 def check_document(doc: Any) -> Any:
@@ -64,6 +56,8 @@ def check_documents(dataset: Any) -> None:
                 raise InputError(f"{name}: {error.problem}", hint=error.hint) from None
 
     def repeated(docid: str, count: int) -> InputError:
+        if hasattr(dataset, "repeated"):  # a file, which can say where
+            return dataset.repeated(docid)
         return InputError(f"{name}: the docid {docid!r} occurs {count} times")
 
     if not sum(1 for _ in check_unique(checked(), str, lambda: (doc.doc_id for doc in dataset.docs_iter()), repeated)):

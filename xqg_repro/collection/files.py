@@ -169,15 +169,22 @@ def accept(file: str) -> str:
     return f"accepted {path} (MD5 {checksum.md5}); recorded in {checksums.record_path()}"
 
 
-class PackagedFile(DataFile):
-    """A file of the embedded collection, which ships with the package."""
+class LocalFile(DataFile):
+    """A file that is neither downloaded nor compared with a checksum: one of the user's own."""
 
-    def __init__(self, *parts: str) -> None:
-        super().__init__(parts[0], parts[-1], "")
-        self._path = resource(*parts)
+    def __init__(self, path: Path) -> None:
+        super().__init__("", path.name, "")
+        self._path = path
 
     def path(self) -> Path:
         return self._path
 
     def confirm(self, rows: int) -> None:
-        """Nothing is recorded, as the file ships with the package."""
+        """Nothing is recorded, as the file may change."""
+
+
+class PackagedFile(LocalFile):
+    """A file of the embedded collection, which ships with the package."""
+
+    def __init__(self, *parts: str) -> None:
+        super().__init__(resource(*parts))

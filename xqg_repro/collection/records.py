@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +24,14 @@ class Passage(NamedTuple):
 
     def default_text(self) -> str:
         return f"{self.title} {self.text}"
+
+
+class PlainDocument(NamedTuple):
+    """What the stages read of a document, whatever its collection; the title is ``None`` if it has none."""
+
+    doc_id: str
+    title: str | None
+    text: str
 
 
 class Question(NamedTuple):
@@ -50,14 +59,24 @@ def read_questions(file: DataFile) -> tuple[list[Question], str]:
 
 @cache
 def _read_questions(path: Path, version: str) -> list[Question]:
+    hint = 'expected {"id": …, "question": …, "lang": …, "answers": […]}'
+    return read_question_lines(path, _parse_question, hint)
+
+
+def _parse_question(record: Record) -> Question:
+    qid, lang = record.id("id"), record.text("lang").strip()
+    return Question(qid, read_question(record, "question"), lang, read_answers(record))
+
+
+def read_question_lines(path: Path, parse: Callable[[Record], Question], hint: str) -> list[Question]:
+    """The questions in JSON lines; :class:`InputError` if one has a bad or repeated id, or there are none."""
     questions: dict[str, Question] = {}
-    for record in read_records(path, hint='expected {"id": …, "question": …, "lang": …, "answers": […]}'):
-        qid = record.id("id")
-        check_id(qid, path, record.line)
-        if qid in questions:
-            raise record.error(f"repeats the id {qid}")
-        lang = record.text("lang").strip()
-        questions[qid] = Question(qid, read_question(record, "question"), lang, read_answers(record))
+    for record in read_records(path, hint=hint):
+        question = parse(record)
+        check_id(question.query_id, path, record.line)
+        if question.query_id in questions:
+            raise record.error(f"repeats the id {question.query_id}")
+        questions[question.query_id] = question
     if not questions:
         raise InputError("holds no questions", path=path)
     return list(questions.values())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from xqg_repro import collection
 from xqg_repro.collection.documents import question_languages, question_texts
+from xqg_repro.collection.local import expand, is_json_lines
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest
 from xqg_repro.core.ids import check_id
@@ -15,13 +16,13 @@ from xqg_repro.core.text import STDIN, read_lines
 def read_topics(topics: str) -> tuple[dict[str, str], str]:
     """Questions by id, and their fingerprint.
 
-    ``topics`` is an ir-datasets id, a TSV file or pipe (``qid<TAB>text``), or ``-`` for such lines on standard input,
-    which are read once.
+    ``topics`` is an ir-datasets id, a split of a folder or a file of questions (see :mod:`xqg_repro.collection.local`),
+    or a pipe or ``-``, standard input, with lines ``qid<TAB>text``, which are read once.
 
     :class:`InputError` if the topics are unknown or empty, or a line does not have two columns or repeats an id.
     """
-    if _is_file(topics):
-        queries = _read_topics_file(Path(topics))
+    if _is_tsv(topics):
+        queries = read_tsv_topics(Path(expand(topics)))
         version = digest(queries)
     else:
         dataset = collection.load(topics, needs=["queries"])
@@ -34,16 +35,18 @@ def read_topics(topics: str) -> tuple[dict[str, str], str]:
 
 def topic_languages(topics: str) -> dict[str, str]:
     """Qid → language of the questions that :func:`read_topics` reads; empty if it is not known, as in a TSV file."""
-    return {} if _is_file(topics) else question_languages(collection.load(topics, needs=["queries"]))
+    return {} if _is_tsv(topics) else question_languages(collection.load(topics, needs=["queries"]))
 
 
-def _is_file(topics: str) -> bool:
-    """Whether topics are lines of qid and text, not an ir-datasets id."""
-    path = Path(topics)
-    return topics == STDIN or path.suffix in (".tsv", ".txt") or (path.exists() and not path.is_dir())
+def _is_tsv(topics: str) -> bool:
+    """Whether topics are lines of qid and text, not JSON lines or an ir-datasets id."""
+    path = Path(expand(topics))
+    is_other_file = path.exists() and not path.is_dir() and not is_json_lines(path)
+    return topics == STDIN or path.suffix in (".tsv", ".txt") or is_other_file
 
 
-def _read_topics_file(path: Path) -> dict[str, str]:
+def read_tsv_topics(path: Path) -> dict[str, str]:
+    """Questions by id from lines ``qid<TAB>text``; :class:`InputError` names a line that is none or repeats an id."""
     queries: dict[str, str] = {}
     for number, line in read_lines(path, "topics file"):
         if not line.strip():

@@ -14,7 +14,8 @@ from pathlib import Path
 from ir_datasets.datasets.base import Dataset
 
 from xqg_repro.collection.files import PackagedFile
-from xqg_repro.collection.handlers import Judgements, Questions, TsvPassages, dataset
+from xqg_repro.collection.handlers import Judgements, Questions, dataset
+from xqg_repro.collection.passages import TsvPassages
 from xqg_repro.collection.records import Question, read_questions
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES

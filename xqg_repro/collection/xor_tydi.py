@@ -7,7 +7,8 @@ from functools import partial
 from ir_datasets.datasets.base import Dataset
 
 from xqg_repro.collection.files import data_files
-from xqg_repro.collection.handlers import Questions, TsvPassages, dataset
+from xqg_repro.collection.handlers import Questions, dataset
+from xqg_repro.collection.passages import TsvPassages
 from xqg_repro.collection.records import read_questions
 from xqg_repro.core.languages import XOR_LANGUAGES
 

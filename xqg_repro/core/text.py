@@ -152,6 +152,15 @@ class Record:
             raise self.error(f"lacks the field {self.place(key)!r}")
         return value
 
+    def one_of(self, *keys: str) -> str:
+        """The name of the only one of these fields that the object has; they are names of the same thing."""
+        present = [key for key in keys if key in self.value]
+        if not present:
+            raise self.error(f"lacks the field {' or '.join(repr(self.place(key)) for key in keys)}")
+        if len(present) > 1:
+            raise self.error(f"has both {self.place(present[0])!r} and {self.place(present[1])!r}")
+        return present[0]
+
     def text(self, key: str, default: Any = _REQUIRED) -> str:
         """A text field; :class:`InputError` for null, a number, a list or another type."""
         value = self.get(key, default)

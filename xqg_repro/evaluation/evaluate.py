@@ -27,14 +27,22 @@ QuestionScores: TypeAlias = dict[str, dict[str, float]]
 """Measure → qid → score."""
 
 
-def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, missing: Missing = Missing.ZERO) -> Scores:
+def evaluate(
+    run: str | Path | Run,
+    topics: str,
+    measures: Sequence[str],
+    *,
+    missing: Missing = Missing.ZERO,
+    passages: str = "",
+) -> Scores:
     """Score a run.
 
     Args:
-        topics: ir-datasets id of the questions, such as ``xor-mini/dev``.
+        topics: ir-datasets id of the questions, such as ``xor-mini/dev``, or a path.
         measures: ``R2kt``, ``R5kt``, or names of ir-measures or trec_eval (``nDCG@10``, ``ndcg_cut_10``). Scores have
             the names that are given here.
         missing: how questions missing from the run are scored.
+        passages: id of the collection that was searched, if the topics do not have its passages.
 
     Questions of the run that the topics do not have are left out, and their number is logged.
 
@@ -42,7 +50,7 @@ def evaluate(run: str | Path | Run, topics: str, measures: Sequence[str], *, mis
         InputError: the run is malformed or has none of the questions; a measure is unknown, cannot be computed, or
             needs answers or relevance judgements that the topics do not have.
     """
-    dataset = collection.load(topics, needs=["queries"])
+    dataset = collection.load(topics, needs=["queries"], passages=passages)
     parsed = parse_measures(measures)
     for name in parsed:
         if name in MATCH_MEASURES:
@@ -72,6 +80,7 @@ def evaluate_answers(
     measures: Sequence[str] = ("EM", "F1"),
     *,
     missing: Missing = Missing.ZERO,
+    passages: str = "",
 ) -> Scores:
     """Score answers; a question's score is that of its best gold answer. ``yes`` and ``no`` count.
 
@@ -79,6 +88,7 @@ def evaluate_answers(
         answers: qid → answer, or a JSON file with that.
         measures: ``EM``, ``F1``, ``EM_mlqa``, ``F1_mlqa``; the last two expect answers in the passages' language.
         missing: how questions without an answer are scored; the official script scores them with zero.
+        passages: as for :func:`evaluate`; their language is that of the answers.
 
     Raises:
         InputError: the file is malformed; a measure does not score answers; the questions have no gold answers; or none
@@ -87,7 +97,7 @@ def evaluate_answers(
     for name in measures:
         if name not in MATCH_MEASURES:
             raise InputError(f"{name} does not score answers", hint=f"choose from: {', '.join(MATCH_MEASURES)}")
-    dataset = collection.load(topics, needs=["queries"])
+    dataset = collection.load(topics, needs=["queries"], passages=passages)
     languages = _question_languages(dataset)
     path = None if isinstance(answers, dict) else answers
     if not isinstance(answers, dict):
@@ -148,7 +158,7 @@ def _score_recall(
     if not gold:
         raise InputError(
             f"no question of {dataset.dataset_id()} has an answer that counts",
-            hint="the test set's answers are not public; submit the run to the leaderboard",
+            hint="choose other --measures; if the answers are not public, submit the run to the leaderboard",
         )
     texts = collection.texts(dataset, {hit.docid for qid in gold for hit in run.get(qid, ())}, path)
     scores: QuestionScores = {name: {} for name in measures}

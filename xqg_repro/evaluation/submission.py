@@ -75,18 +75,18 @@ class SubmissionSummary:
         return Table(header, rows)
 
 
-def write_submission(run: str | Path, topics: str, output: str | Path) -> SubmissionSummary:
+def write_submission(run: str | Path, topics: str, output: str | Path, passages: str = "") -> SubmissionSummary:
     """Write a run's submission: every question of the topics, in their order.
 
     A question gets the passages that its first 5,000 tokens come from, or all if they have fewer. A question that is
     missing from the run gets no passages, which scores as a miss; other questions are left out. ``topics`` is an
-    ir-datasets id such as ``xor-tydi/test``.
+    ir-datasets id such as ``xor-tydi/test``, or a path; ``passages`` is the id of the collection, if they have none.
 
     Raises:
         InputError: the run is malformed, empty or has only other questions; the collection lacks a passage; the topics
             have no languages; or ``output`` cannot be written.
     """
-    dataset = collection.load(topics, needs=["queries", "docs"])
+    dataset = collection.load(topics, needs=["queries", "docs"], passages=passages)
     languages = question_languages(dataset)
     rankings = read_run_of(run, languages, topics)
     if not rankings:
@@ -154,7 +154,9 @@ def _warn_if_short(summary: SubmissionSummary) -> SubmissionSummary:
     return summary
 
 
-def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: str = TAG) -> dict[str, int]:
+def submission_to_run(
+    path: str | Path, topics: str, output: str | Path, tag: str = TAG, passages: str = ""
+) -> dict[str, int]:
     """Write a submission as a TREC run: each text becomes the passage of the collection that has it.
 
     Returns counts by what they count. For a text that several passages share, another passage may have been meant.
@@ -162,7 +164,8 @@ def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: st
     them, in the collection's order, that the question does not have yet. The collection is read once; memory holds the
     submission and the docids for its texts.
 
-    ``topics``, the ir-datasets id of its questions, also names the collection; questions may be missing.
+    ``topics``, the ir-datasets id of its questions, also names the collection, unless ``passages`` does; questions may
+    be missing.
 
     Raises:
         InputError: as :func:`~xqg_repro.evaluation.predictions.read_submission`; no passage has a text, or a question
@@ -171,7 +174,7 @@ def submission_to_run(path: str | Path, topics: str, output: str | Path, tag: st
     """
     check_id(tag, output)
     check_output(output, path)
-    dataset = collection.load(topics, needs=["queries", "docs"])
+    dataset = collection.load(topics, needs=["queries", "docs"], passages=passages)
     predictions = read_submission(path, topics, complete=False)
     if not any(prediction.ctxs for prediction in predictions):
         raise InputError("contains no passages", path=path)

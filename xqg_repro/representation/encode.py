@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import PlainDocument, check_documents, passage_shards
+from xqg_repro.collection.documents import check_documents, passage_shards
+from xqg_repro.collection.records import PlainDocument
 from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.settings import parse
 from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, write_shard

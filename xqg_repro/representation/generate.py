@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import PlainDocument, check_documents, passage_shards
+from xqg_repro.collection.documents import check_documents, passage_shards
+from xqg_repro.collection.records import PlainDocument
 from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import is_in_script

@@ -131,6 +131,7 @@ def ablate(
     measures: Sequence[str] = ("R2kt", "R5kt"),
     depth: int = 100,
     allow_missing: bool = False,
+    passages: str = "",
     device: str | None = None,
     force: bool = False,
 ) -> Ablation:
@@ -148,6 +149,7 @@ def ablate(
         measures: see :func:`~xqg_repro.evaluation.evaluate.evaluate`.
         depth: passages retrieved per question.
         allow_missing: leave passages without queries as they are.
+        passages: id of the collection, if the topics do not have its passages.
         device: torch device of the encoder and the search; ``None`` uses a GPU if there is one.
         force: score again even if the folder matches.
 
@@ -157,7 +159,7 @@ def ablate(
     """
     if depth < 1 or not measures:
         raise InputError("expected a depth of at least 1 and at least one measure")
-    vary, dataset = Vary(vary), collection.load(topics, needs=["queries"])
+    vary, dataset = Vary(vary), collection.load(topics, ["queries"], passages)
     source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
     config = current_encoder(source, embeddings)
@@ -179,6 +181,7 @@ def ablate(
             "embeddings": fingerprint(Path(embeddings)),
             "sums": fingerprint(added.folder),
             "topics": collection.fingerprint(dataset, "queries"),
+            **({"passages": collection.fingerprint(dataset, "docs")} if passages else {}),
         },
     )
 
@@ -187,7 +190,8 @@ def ablate(
 
         check_matplotlib()
         questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
-        evaluate({qid: [] for qid in questions}, topics, measures)  # refuses bad measures before the work
+        unanswered: Run = {qid: [] for qid in questions}
+        evaluate(unanswered, topics, measures, passages=passages)  # refuses bad measures before the work
         encoder = TextEncoder(config, device)
         vectors = torch.from_numpy(encoder.encode_queries(list(questions.values()))).to(encoder.device)
         hits_of = _retrieve(embeddings, added, variants, kept, vectors, depth, allow_missing)
@@ -195,7 +199,7 @@ def ablate(
             (getattr(variant, vary), dict(zip(questions, hits, strict=True)))
             for variant, hits in zip(variants, hits_of, strict=True)
         )
-        scores = score_runs(runs, topics, measures)
+        scores = score_runs(runs, topics, measures, passages)
         Ablation(vary, topics, scores).write(folder)
         return {"questions": len(questions), "values": len(variants)}
 
@@ -204,12 +208,12 @@ def ablate(
 
 
 def score_runs(
-    runs: Iterable[tuple[float, Run]], topics: str, measures: Sequence[str]
+    runs: Iterable[tuple[float, Run]], topics: str, measures: Sequence[str], passages: str = ""
 ) -> dict[str, dict[float, dict[str, float | None]]]:
-    """Score the run of each value, as :attr:`Ablation.scores`."""
+    """Score the run of each value, as :attr:`Ablation.scores`; ``passages`` as for ``evaluate``."""
     scores: dict[str, dict[float, dict[str, float | None]]] = {measure: {} for measure in measures}
     for value, run in runs:
-        evaluated = evaluate(run, topics, measures)
+        evaluated = evaluate(run, topics, measures, passages=passages)
         for measure, rows in scores.items():
             means = evaluated.table(measure)
             rows[value] = {column: None if math.isnan(mean) else mean for column, mean in means.items()}

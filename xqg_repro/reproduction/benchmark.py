@@ -82,8 +82,8 @@ class Benchmark:
     Attributes:
         name: such as ``xor-mini``.
         title: heading of its tables.
-        collection: ir-datasets id of the passages.
-        topics: ir-datasets id of the topics; ``{language}`` in it stands for each of ``languages`` in turn.
+        collection: ir-datasets id of the passages, or a path (see :mod:`xqg_repro.collection.local`).
+        topics: ir-datasets id of the topics, or a path; ``{language}`` in it stands for each of ``languages`` in turn.
         languages: question languages, in table order.
         measures: measure name → how it is printed, in table order.
         reading: how answers are taken from the runs; given if and only if a measure scores answers.
@@ -169,6 +169,10 @@ class Benchmark:
         if "{language}" in self.topics:
             return {self.topics.format(language=language): (language,) for language in chosen}
         return {self.topics: tuple(chosen)}
+
+    def passages_of(self, topics: str) -> str:
+        """The collection, if a topic set's id does not say that it has these passages; otherwise empty."""
+        return "" if f"{topics}/".startswith(f"{self.collection}/") else self.collection
 
     def condition(self, name: str) -> Condition:
         """The condition of that name; :class:`InputError` naming the others if there is none."""

@@ -91,16 +91,29 @@ def _search(
         search_embeddings(embeddings, topics, output, tag=tag, depth=depth, force=force)
 
 
-def _read(run: str, topics: str, preset: str, depth: int, weight: float, output: str, force: bool = False) -> None:
+def _read(
+    run: str,
+    topics: str,
+    preset: str,
+    depth: int,
+    weight: float,
+    output: str,
+    collection: str = "",
+    force: bool = False,
+) -> None:
     from xqg_repro.retrieval.read import read
 
-    read(run, topics, load_reader(preset), output, depth=depth, weight=weight, force=force)
+    how: dict[str, Any] = {"depth": depth, "weight": weight, "passages": collection, "force": force}
+    read(run, topics, load_reader(preset), output, **how)
 
 
-def _evaluate(topics: str, measures: tuple[str, ...], output: str, run: str = "", answers: str = "") -> Scores:
+def _evaluate(
+    topics: str, measures: tuple[str, ...], output: str, run: str = "", answers: str = "", collection: str = ""
+) -> Scores:
     from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
 
-    scores = evaluate(run, topics, measures) if run else evaluate_answers(answers, topics, measures)
+    score, path = (evaluate, run) if run else (evaluate_answers, answers)
+    scores = score(path, topics, measures, passages=collection)
     scores.write(output)
     return scores
 

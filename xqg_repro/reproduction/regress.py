@@ -181,7 +181,7 @@ def regress(
 
 def _check_data(benchmark: Benchmark, file: str, published: str) -> Check:
     try:
-        checksum = collection.file_checksum(benchmark.collection.partition("/")[0], file)
+        checksum = collection.file_checksum(benchmark.collection, file)
     except InputError as error:
         return Check(Verdict.FAIL, f"data: {error}")
     if published and checksum != published:

@@ -155,15 +155,17 @@ def load_outcome(
             return folder / Path(path_of(benchmark, condition, topics, "")).name
 
         run, answers = place(run_path), place(answers_path)
+        passages = benchmark.passages_of(topics)
         if path := existing(run):
-            outcome.add(evaluate(path, topics, benchmark.run_measures), topic_languages)
+            outcome.add(evaluate(path, topics, benchmark.run_measures, passages=passages), topic_languages)
         elif path := existing(place(scores_path)):
             outcome.add(read_scores(path), topic_languages)
         if not benchmark.reading:
             continue
         if path := existing(answers, folder.resolve().parent / "answers" / answers.name):
             _check_answers_match(path, run)
-            outcome.add(evaluate_answers(path, topics, benchmark.answer_measures), topic_languages)
+            scores = evaluate_answers(path, topics, benchmark.answer_measures, passages=passages)
+            outcome.add(scores, topic_languages)
         elif path := existing(place(answer_scores_path)):
             outcome.add(read_scores(path), topic_languages)
     return outcome

@@ -152,19 +152,20 @@ def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directo
     A run is scored before it is read, so that it has scores even if the reader is not available.
     """
     which = (benchmark, condition, topics, directory)
-    questions, run = {"topics": topics}, run_path(*which)
+    questions, run, passages = {"topics": topics}, run_path(*which), benchmark.passages_of(topics)
+    scored_on = {**questions, **({"collection": passages} if passages else {})}
     embeddings, index = _searched(benchmark, condition, directory)
     source = {"index": index} if benchmark.index else {"embeddings": embeddings}
     search = {**source, **questions, "depth": benchmark.depth, "tag": condition.name, "output": run}
     tasks = [Task("search", search)]
     if benchmark.run_measures:
-        scored = {"run": run, **questions, "measures": benchmark.run_measures, "output": scores_path(*which)}
+        scored = {"run": run, **scored_on, "measures": benchmark.run_measures, "output": scores_path(*which)}
         tasks.append(Task("evaluate", scored))
     if reading := benchmark.reading:
         answers = answers_path(*which)
         settings = {"preset": reading.reader, "depth": reading.depth, "weight": reading.weight}
-        tasks.append(Task("read", {"run": run, **questions, **settings, "output": answers}))
-        scored = {"answers": answers, **questions, "measures": benchmark.answer_measures}
+        tasks.append(Task("read", {"run": run, **scored_on, **settings, "output": answers}))
+        scored = {"answers": answers, **scored_on, "measures": benchmark.answer_measures}
         tasks.append(Task("evaluate", {**scored, "output": answer_scores_path(*which)}))
     return tasks
 
@@ -243,12 +244,22 @@ def answer_scores_path(benchmark: Benchmark, condition: Condition, topics: str, 
 
 
 def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
-    label = topics.removeprefix(f"{benchmark.name}/").replace("/", ".")
+    label = _file_label(topics.removeprefix(f"{benchmark.name}/"))
     return f"{benchmark.name}.{condition.name}.{label}"
 
 
 def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:
-    return str(PurePosixPath(directory, kind, f"{benchmark.collection.replace('/', '.')}.{name}"))
+    return str(PurePosixPath(directory, kind, f"{_file_label(benchmark.collection)}.{name}"))
+
+
+def _file_label(dataset_id: str) -> str:
+    """A dataset's id as part of a file's name: of a path, without what only says where the data is, and the suffix.
+
+    >>> _file_label("xor-mini/dev"), _file_label("$XQG_REPRO_DATA/wiki-vital/corpus.jsonl.gz")
+    ('xor-mini.dev', 'wiki-vital.corpus')
+    """
+    path = re.sub(r"^(\$\w+|\$\{\w+\}|~\w*|\.*)/+", "", dataset_id)
+    return re.sub(r"\.(jsonl?|tsv|txt)(\.gz)?(?=/|$)", "", path).replace("/", ".")
 
 
 def parse_run_name(run: str | PurePath) -> tuple[str, str]:

@@ -33,6 +33,7 @@ def read(
     *,
     depth: int = 1,
     weight: float = 0.0,
+    passages: str = "",
     device: str | None = None,
     force: bool = False,
 ) -> Path:
@@ -47,6 +48,7 @@ def read(
             ``<output>.json``.
         depth: passages to read per question.
         weight: of the retrieval score; with 0, the reader alone decides between passages.
+        passages: id of the collection that was searched, if the topics do not have its passages.
         device: torch device; ``None`` takes a GPU if available.
 
     Raises:
@@ -57,7 +59,7 @@ def read(
     check_output(output, run)
     if depth < 1:
         raise InputError(f"a depth of {depth} reads nothing", hint="read at least one passage per question")
-    dataset = collection.load(topics, needs=["queries"])
+    dataset = collection.load(topics, needs=["queries", "docs"], passages=passages)
     if not run.exists():
         raise InputError("no such run", path=run, hint="search first")
     questions = question_texts(dataset)
