@@ -29,9 +29,10 @@ from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_m
 from xqg_repro.models.settings import GeneratorConfig
 
 _SLICE = 64
-"""Passages in a slice: few, to keep all threads busy until the end, but many for each time that a model is loaded."""
+"""Most passages in a slice: few, to keep all threads busy to the end, but many for each time that a model is loaded."""
 
 _PROMPTS_PER_BATCH = 16
+"""Most prompts in a batch. Slices and batches are of equal size, as a last, small batch is slow for its size."""
 
 _seeding = threading.Lock()
 
@@ -73,9 +74,9 @@ class CTranslate2Generator(QueryGenerator):
         stopped = threading.Event()
         with ThreadPoolExecutor(self._workers) as pool:
             tasks = {
-                pool.submit(self._write, passages[start : start + _SLICE], language, stopped): (start, language)
+                pool.submit(self._write, passages[part.start : part.stop], language, stopped): (part, language)
                 for language in self.config.languages
-                for start in range(0, len(passages), _SLICE)
+                for part in _split(len(passages), _SLICE)
             }
             try:
                 for task in as_completed(tasks):
@@ -85,8 +86,8 @@ class CTranslate2Generator(QueryGenerator):
                 stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        for task, (start, language) in tasks.items():
-            for position, texts in enumerate(task.result()[0], start):
+        for task, (part, language) in tasks.items():
+            for position, texts in zip(part, task.result()[0], strict=True):
                 results[position].queries[language] = texts
         return results
 
@@ -97,11 +98,11 @@ class CTranslate2Generator(QueryGenerator):
         prompts = [self._tokenizer.convert_ids_to_tokens(ids) for ids in self._tokenize(passages, language)]
         longest_first = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
         seed = _number(self.config.seed, language, *(passage.doc_id for passage in passages))
-        translator = self._seeded(seed, prompts[0])
+        translator = self._seeded(seed, prompts[0][0])
         queries: list[tuple[str, ...]] = [()] * len(passages)
         tokens = 0
-        for start in range(0, len(prompts), _PROMPTS_PER_BATCH):
-            batch = longest_first[start : start + _PROMPTS_PER_BATCH]
+        for part in _split(len(prompts), _PROMPTS_PER_BATCH):
+            batch = longest_first[part.start : part.stop]
             if stopped.is_set():
                 break
             for i, hypotheses in zip(batch, self._hypotheses(translator, [prompts[i] for i in batch]), strict=True):
@@ -109,14 +110,14 @@ class CTranslate2Generator(QueryGenerator):
                 queries[i] = self._shuffled(self._texts(hypotheses), passages[i].doc_id, language)
         return queries, tokens
 
-    def _seeded(self, seed: int, prompt: list[str]) -> Any:
-        """A translator with a random generator of this seed, which has read a prompt."""
+    def _seeded(self, seed: int, token: str) -> Any:
+        """A translator with a random generator of this seed, which has read a token."""
         import ctranslate2
 
         with _seeding:  # the seed is the process's; a translator's thread takes it when it samples for the first time
             ctranslate2.set_random_seed(seed)
             translator = self._open()
-            self._hypotheses(translator, [prompt], steps=1)
+            self._hypotheses(translator, [[token]], steps=1)
         return translator
 
     def _hypotheses(self, translator: Any, prompts: list[list[str]], steps: int | None = None) -> list[list[list[str]]]:
@@ -149,3 +150,9 @@ class CTranslate2Generator(QueryGenerator):
 def _number(*parts: object) -> int:
     """A number of 32 bits that depends on all parts, none of which contains white space."""
     return int.from_bytes(hashlib.sha256(" ".join(map(str, parts)).encode()).digest()[:4], "little")
+
+
+def _split(count: int, size: int) -> list[range]:
+    """The fewest ranges of at most this size that divide so many positions evenly."""
+    parts = -(-count // size)
+    return [range(count * i // parts, count * (i + 1) // parts) for i in range(parts)]
