@@ -77,7 +77,8 @@ def test_workers_write_the_queries_of_a_local_ctranslate2(few: Few, tmp_path: Pa
     config = dataclasses.replace(few.generator, backend=Backend.CTRANSLATE2, precision=Precision.INT8)
     for name, distribution in (("out", TWO), ("local", None)):
         settings: dict[str, Any] = {"shard_size": 4, "device": "cpu", "distribute": distribution}
-        generate("few", config, tmp_path / name, **settings)
+        manifest = generate("few", config, tmp_path / name, **settings)
+        assert manifest.parameters["generator"]["backend"] == "ctranslate2"
     assert contents(tmp_path / "out") == contents(tmp_path / "local")
 
 

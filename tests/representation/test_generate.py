@@ -11,7 +11,7 @@ from conftest import contents
 from xqg_repro.core.settings import parse
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.generator import PassageQueries, QueryGenerator
-from xqg_repro.models.settings import GeneratorConfig
+from xqg_repro.models.settings import Backend, GeneratorConfig, Precision
 from xqg_repro.representation.generate import generate
 from xqg_repro.representation.queries import read_queries
 
@@ -76,3 +76,26 @@ def test_an_open_precision_follows_the_hardware_or_existing_queries(
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     generate("few", config, tmp_path / "q", device="cpu")
     assert contents(tmp_path / "q") == before
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({}, ("ctranslate2", "int8")),
+        ({"backend": Backend.CTRANSLATE2}, ("ctranslate2", "int8")),
+        ({"precision": Precision.INT8}, ("ctranslate2", "int8")),
+        ({"backend": Backend.TORCH}, ("torch", "float32")),
+        ({"precision": Precision.FLOAT32}, ("torch", "float32")),
+    ],
+)
+def test_the_backend_and_precision_of_existing_queries_are_kept_together_or_not_at_all(
+    few: Few, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    config = dataclasses.replace(few.generator, backend=None, precision=None, queries=1, query_max_length=1)
+    generate("few", dataclasses.replace(config, precision=Precision.INT8), tmp_path / "q", device="cpu")
+    generate("few", dataclasses.replace(config, **named), tmp_path / "q", device="cpu")
+    generator = Manifest.read(tmp_path / "q").parameters["generator"]
+    assert (generator["backend"] or "torch", generator["precision"]) == expected

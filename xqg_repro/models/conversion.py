@@ -32,8 +32,6 @@ GENERATORS = ("bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt
 _PRECISIONS = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
 _COMPUTE_TYPES = {"int8": "int8_float32"}
 
-_TORCH = "use --backend torch"
-
 _LARGEST_DIFFERENCE = 1.0
 """Between the natural logarithms of a token's probabilities: int8 gives about 0.1, another computation far more."""
 
@@ -44,15 +42,20 @@ def check_kind(folder: Path, kinds: tuple[str, ...], precision: str, device: str
     processor = device.partition(":")[0]
     if kind not in kinds:
         problem = f"CTranslate2 has no model of the kind {kind!r}"
-        torch = f"{_TORCH}, without --precision int8" if precision == Precision.INT8 else _TORCH
-        raise InputError(problem, path=folder, hint=f"{torch}; it has: {', '.join(kinds)}")
+        raise InputError(problem, path=folder, hint=f"{use_torch(precision)}; it has: {', '.join(kinds)}")
     if processor not in _PRECISIONS:
-        raise InputError(f"CTranslate2 does not compute on the device {device!r}", hint=f"{_TORCH}, or --device cpu")
+        problem = f"CTranslate2 does not compute on the device {device!r}"
+        raise InputError(problem, hint=f"{use_torch(precision)}, or --device cpu")
     if precision not in _PRECISIONS[processor]:
         choices = ", ".join(_PRECISIONS[processor])
         raise InputError(
             f"CTranslate2 has no precision {precision} on the device {device!r}", hint=f"choose from: {choices}"
         )
+
+
+def use_torch(precision: str) -> str:
+    """The hint to take torch, which does not compute in int8."""
+    return f"use --backend torch{', without --precision int8' if precision == Precision.INT8 else ''}"
 
 
 def converted_model(folder: Path, fingerprint: str, tokenizer: Any, network: Any, precision: str) -> Path:
@@ -118,7 +121,7 @@ def _convert(folder: Path, tokenizer: Any, network: Any, precision: str, output:
         raise
     except Exception as error:  # each architecture has errors of its own
         problem = f"CTranslate2 cannot convert the model: {reason(error)}"
-        raise InputError(problem, path=folder, hint=_TORCH) from error
+        raise InputError(problem, path=folder, hint=use_torch(precision)) from error
 
 
 def _name_special_tokens(path: Path, tokenizer: Any, network: Any) -> None:
@@ -153,7 +156,7 @@ def convert_seq2seq(
     difference = max(abs(ours - theirs) for ours, theirs in zip(actual, expected, strict=False))
     if not difference < _LARGEST_DIFFERENCE:
         problem = f"CTranslate2 computes other probabilities than torch (their logs differ by {difference:.2f})"
-        raise InputError(problem, path=folder, hint=_TORCH)
+        raise InputError(problem, path=folder, hint=use_torch(precision))
     return open_translator
 
 
@@ -185,7 +188,7 @@ def open_engine(kind: str, path: Path, device: str, precision: str, inter_thread
         )
     except RuntimeError as error:
         problem = f"CTranslate2 cannot open the converted model: {reason(error)}"
-        hint = f"delete the folder, and it is converted again, or {_TORCH}"
+        hint = f"delete the folder, and it is converted again, or {use_torch(precision)}"
         raise InputError(problem, path=path, hint=hint) from None
     finally:
         torch.set_num_threads(before)  # CTranslate2 sets OpenMP's threads to its own, and torch shares them

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.conversion import ENCODERS, check_kind, converted_model, count_workers, open_engine
+from xqg_repro.models.conversion import ENCODERS, check_kind, converted_model, count_workers, open_engine, use_torch
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +50,7 @@ class CTranslate2Network:
         cosines = torch.nn.functional.cosine_similarity(self(ids, mask).last_hidden_state, expected, dim=-1)
         if not (lowest := float(cosines[mask.bool()].min())) > _LEAST_COSINE:
             problem = f"CTranslate2 computes other vectors than torch (lowest cosine {lowest:.3f})"
-            raise InputError(problem, path=folder, hint="use --backend torch")
+            raise InputError(problem, path=folder, hint=use_torch(precision))
 
     def __call__(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
         """``last_hidden_state``, float32, shape (texts, tokens, hidden size), of ids and a mask (texts, tokens)."""

@@ -109,15 +109,18 @@ def _check_precision(config: GeneratorConfig, device: str) -> None:
 
 
 def _keep_backend(config: GeneratorConfig, output: Path) -> GeneratorConfig:
-    """The settings with the backend and the precision of the existing queries, where they do not name them.
+    """The settings with the backend and the precision of the existing queries, if those that are named agree with them.
 
-    So queries generated on a GPU, or on hardware with bfloat16, are reused elsewhere, and vice versa.
+    So queries generated on a GPU, or on hardware with bfloat16, are reused elsewhere, and vice versa. Both are kept or
+    neither: int8 of existing queries, for instance, does not fit a newly named torch.
     """
     if (config.backend and config.precision) or not (output / MANIFEST).exists():
         return config
     generator = Manifest.read(output).parameters.get("generator", {})
     kept = {"backend": generator.get("backend") or Backend.TORCH, "precision": generator.get("precision")}
-    return dataclasses.replace(config, **{name: getattr(config, name) or value for name, value in kept.items()})
+    if any(getattr(config, name) not in (None, value) for name, value in kept.items()):
+        return config
+    return dataclasses.replace(config, **kept)
 
 
 @dataclass(frozen=True)
