@@ -18,9 +18,9 @@ from xqg_repro.core.streams import exit_status
 from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.printing import format_score
 from xqg_repro.reproduction.benchmark import load_benchmark
+from xqg_repro.reproduction.paths import answers_path, run_path
 from xqg_repro.reproduction.report import report_of_runs
 from xqg_repro.reproduction.run import Outcome
-from xqg_repro.reproduction.tasks import answers_path, run_path
 from xqg_repro.retrieval.metadata import metadata_path, read_measurement
 
 BENCHMARK = load_benchmark("xor-mini")

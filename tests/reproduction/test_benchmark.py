@@ -13,11 +13,18 @@ from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.models.settings import load_generator, load_reader
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.benchmark import Condition, Reading, load_benchmark
+from xqg_repro.retrieval.fusion import Fusion, Method
 
 SHIPPED = sorted(path.stem for path in resource("conditions").glob("*.yaml"))
 
 OTHER = "{name: other, title: Other, encoder: mbert}"
 AUGMENTED = OTHER.replace("}", ", generator: xqg-mini, augmentation: {alpha: 0, aggregate: mean, languages: [fi]}}")
+SPARSE = "{name: other, title: Other, sparse: true}"
+FUSED = (
+    SPARSE.replace("other", "words")
+    + """
+  - {name: mixed, title: Mixed, fuses: [plain, words], fusion: {method: rrf, k: 9}}"""
+)
 READING = "reading: {reader: reader-mini, depth: 3, weight: 0.5}\n"
 TOY = f"""\
 name: toy
@@ -75,6 +82,18 @@ def test_a_benchmark_is_read_from_a_file(tmp_path: Path) -> None:
         (READING, "", "EM .*reading: {"),
         ("  EM: {scale: 100, digits: 1}\n", "", "add EM or F1"),
         ("depth: 3", "depth: 0", "depth is 0"),
+        (OTHER, SPARSE.replace("sparse: true", "sparse: false"), "other: expected an encoder, sparse: true, or"),
+        (OTHER, SPARSE.replace("sparse", "encoder: mbert, sparse"), "other: expected an encoder, sparse: true, or"),
+        (OTHER, SPARSE.replace("}", ", augmentation: {}}"), "other: only embeddings are augmented"),
+        (OTHER, SPARSE.replace("}", ", generator: xqg-mini, corpus: c}"), "exclude each other"),
+        (OTHER, FUSED.replace("[plain, words]", "[plain]"), "one run cannot be fused"),
+        (OTHER, FUSED.replace("k: 9", "weights: [0.5, 0.5]"), "--weights has no effect with --method rrf"),
+        (OTHER, FUSED.replace("rrf", "best"), "method is 'best'.*interpolation"),
+        (OTHER, FUSED.replace(", fusion: {method: rrf, k: 9}", ""), "both fuses and fusion"),
+        (OTHER, SPARSE.replace("}", ", fusion: {method: rrf}}"), "both fuses and fusion"),
+        (OTHER, FUSED.replace("words]", "nope]"), "mixed: .*unknown condition 'nope'.*plain, words, mixed"),
+        (OTHER, FUSED.replace("words]", "mixed]"), "mixed: fuses 'mixed', which is a fusion itself"),
+        (OTHER, FUSED.replace(", fusion", ", generator: xqg-mini, fusion"), "mixed: a fusion has no queries"),
         ("weight: 0.5", "weight: -1", "-1.0"),
         ("weight: 0.5", "weight: .nan", "weight is .*not a number"),
         ("reader: reader-mini, ", "", "Reading lacks the key 'reader'"),
@@ -98,6 +117,15 @@ def test_an_augmentation_has_one_source_of_queries(
     else:
         with pytest.raises(InputError, match="n: expected an augmentation"):
             Condition("n", "t", "e", generator, corpus, augmentation)
+
+
+def test_a_condition_may_be_sparse_or_a_fusion_of_others(tmp_path: Path) -> None:
+    benchmark = load_benchmark(str(toy(tmp_path, OTHER, FUSED)))
+    plain, words, mixed = benchmark.conditions
+    assert (plain.sparse, words.sparse, words.encoder) == (False, True, "")
+    assert mixed.fusion == Fusion(Method.RRF, k=9)
+    assert benchmark.parts(mixed) == [plain, words]
+    assert benchmark.parts(words) == [words]
 
 
 def test_unknown_names_name_the_others(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from xqg_repro.reproduction.benchmark import Benchmark, load_benchmark
 from xqg_repro.reproduction.execute import EXECUTORS, execute
 from xqg_repro.reproduction.regress import load_regression, regression_names, whole_command
 from xqg_repro.reproduction.tasks import Step, Task, plan, study_task, two_click_tasks
+from xqg_repro.retrieval import bm25
 
 STAGES = ["generate.generate", "encode.encode", "sums.sum_queries", "augment.augment", "augment.augment_streaming"]
 STAGES = [f"representation.{name}" for name in STAGES]
@@ -25,6 +26,9 @@ STAGES += [
     "retrieval.index.build_index",
     "retrieval.search.search",
     "retrieval.exact.search_embeddings",
+    "retrieval.sparse.build_sparse_index",
+    "retrieval.bm25.search_sparse",
+    "retrieval.fusion.fuse",
     "retrieval.read.read",
     "study.run.run_study",
 ]
@@ -35,6 +39,13 @@ AUGMENTED = """\
   - {name: made, title: A, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.5, languages: [fi, ar]}}
   - {name: mean, title: B, encoder: e5-small, corpus: a/b, augmentation: {alpha: 1.0e-05, aggregate: mean, queries: 2}}
   - {name: unit, title: C, encoder: mbert, corpus: a/b, augmentation: {alpha: 0, normalize: true}}
+  - {name: bm25, title: E, sparse: true}
+  - {name: bm25-more, title: F, sparse: true, generator: xqg-mini}
+  - {name: rank, title: G, fuses: [unit, bm25], fusion: {method: rrf, k: 7}}
+  - name: score
+    title: H
+    fuses: [bm25, unit, bm25-more]
+    fusion: {method: interpolation, weights: [0.1, 0.4, 0.5], normalise: none}
   - {name: long, title: D, encoder: mbert, corpus: a/b, augmentation: {alpha: 1, normalize: false}}
 """
 
@@ -64,6 +75,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     for function in STAGES:
         calls.replace(function, scores if ".evaluate." in function else SimpleNamespace(means={}), monkeypatch)
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))
+    monkeypatch.setattr(bm25, "is_sparse", lambda index: ".bm25" in str(index))
     # search() then takes the encoder of the index itself
     monkeypatch.setattr(sys.modules["xqg_repro.retrieval.stage"], "stored_encoder", lambda index: None)
     return calls
@@ -86,7 +98,10 @@ def test_every_executor_and_option_is_tried(tasks: list[Task]) -> None:
     assert {task.verb for task in tasks} == set(EXECUTORS)
     for verb, executor in EXECUTORS.items():
         options = {name for task in tasks if task.verb == verb for name in task.options}
-        assert options == {*inspect.signature(executor).parameters} - {"force"}, verb
+        known = inspect.signature(executor).parameters.values()
+        assert options == {option.name for option in known if option.kind is not option.VAR_POSITIONAL} - {"force"}, (
+            verb
+        )
 
 
 def test_copied_commands_are_understood() -> None:

@@ -8,16 +8,10 @@ from reproduction.toy import AUGMENTED, TOY, TOY_WITH_ANSWERS, TOY_WITHOUT_SUMS,
 from xqg_repro.core.settings import resource
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.benchmark import load_benchmark
-from xqg_repro.reproduction.tasks import (
-    Task,
-    augmentation_options,
-    indexing_tasks,
-    parse_run_name,
-    plan,
-    query_tasks,
-    run_path,
-    study_task,
-)
+from xqg_repro.reproduction.paths import parse_run_name, run_path
+from xqg_repro.reproduction.tasks import Step, Task, augmentation_options, indexing_tasks, plan, query_tasks, study_task
+
+QUERIES = "generate --collection toy --preset xqg-mini --queries 5 --output out/queries/toy.xqg-mini"
 
 
 def test_task_prints_as_a_shell_reads_it() -> None:
@@ -45,6 +39,44 @@ def test_tasks_hand_their_outputs_on() -> None:
     ]
     made = plan(benchmark, benchmark.condition("made"), "out", ("ar",))
     assert [str(task) for task in made] == [f"xqg-repro {line}" for line in lines]
+
+
+SPARSE = """\
+  - {name: words, title: Words, sparse: true}
+  - {name: more, title: More words, sparse: true, generator: xqg-mini}
+  - {name: mixed, title: Mixed, fuses: [plain, more], fusion: {method: interpolation, weights: [0.25, 0.75]}}
+"""
+
+
+def test_a_sparse_condition_indexes_words_and_appends_queries() -> None:
+    benchmark = toy(f"index: false\n{TOY_WITHOUT_SUMS}{SPARSE}")
+    search = "--topics toy/ar --depth 100 --tag"
+    for name, before, options in (
+        ("words", [], ""),
+        ("more", [QUERIES], " --generated out/queries/toy.xqg-mini --queries 5"),
+    ):
+        lines = [
+            *before,
+            f"index --sparse --collection toy{options} --output out/indexes/toy.{name}",
+            f"search --index out/indexes/toy.{name} {search} {name} --output out/runs/run.toy.{name}.ar.txt",
+        ]
+        tasks = plan(benchmark, benchmark.condition(name), "out", ("ar",), steps=(Step.INDEX, Step.SEARCH))
+        assert [str(task) for task in tasks] == [f"xqg-repro {line}" for line in lines]
+
+
+def test_a_fusion_runs_what_it_fuses() -> None:
+    benchmark = toy(TOY_WITH_ANSWERS + SPARSE)
+    parts = [plan(benchmark, benchmark.condition(name), "out", ("ar",), "some/model") for name in ("plain", "more")]
+    tasks = plan(benchmark, benchmark.condition("mixed"), "out", ("ar",), "some/model")
+    searches = [task for part in parts for task in part if task.step in (Step.INDEX, Step.SEARCH)]
+    assert set(tasks[: len(searches)]) == set(searches)
+    fusion, *others = tasks[len(searches) :]
+    runs = "out/runs/run.toy.plain.ar.txt out/runs/run.toy.more.ar.txt"
+    how = "--method interpolation --weights 0.25 0.75 --depth 100 --allow-missing --tag mixed"
+    assert str(fusion) == f"xqg-repro fuse {runs} {how} --output out/runs/run.toy.mixed.ar.txt"
+    assert fusion.step is Step.SEARCH
+    assert [task.verb for task in others] == ["evaluate", "read", "evaluate"]
+    assert others[0].options["run"] == fusion.options["output"]
 
 
 @pytest.mark.parametrize(("name", "embeddings"), [("had", "toy.had"), ("plain", "toy.mbert")])

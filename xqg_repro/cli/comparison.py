@@ -132,7 +132,7 @@ def _published(system: System, args: argparse.Namespace) -> str:
 
 def _topics_of(runs: list[str]) -> str:
     """The topics in the runs' names, which must be the same."""
-    from xqg_repro.reproduction.tasks import parse_run_name
+    from xqg_repro.reproduction.paths import parse_run_name
 
     topics = {parse_run_name(run)[1] for run in runs}
     if len(topics) > 1 or "" in topics:
@@ -142,7 +142,7 @@ def _topics_of(runs: list[str]) -> str:
 
 def _names(runs: list[str]) -> list[str]:
     """Names for tables: the condition in the file's name, or else that name; the path where two are equal."""
-    from xqg_repro.reproduction.tasks import parse_run_name
+    from xqg_repro.reproduction.paths import parse_run_name
 
     short = [parse_run_name(run)[0] or Path(run).name for run in runs]
     return [name if short.count(name) == 1 else run for name, run in zip(short, runs, strict=True)]

@@ -14,6 +14,7 @@ from xqg_repro.evaluation.evaluate import parse_measures
 from xqg_repro.evaluation.printing import MeasureConfig
 from xqg_repro.models.settings import Precision, load_generator, load_preset
 from xqg_repro.representation.settings import Augmentation
+from xqg_repro.retrieval.fusion import Fusion
 
 LONGEST_NAME = 100
 """Bytes of a name that becomes part of file names."""
@@ -44,23 +45,31 @@ class Reading:
 class Condition:
     """One row of a results table: a named way from collection to run.
 
+    It embeds passages with an encoder, or indexes their words for BM25, or fuses the runs of other conditions.
+
     Attributes:
         name: also the run tag and part of the run's file name.
         title: the row's label in tables.
         encoder: a preset's name (see ``resources/encoders.yaml``).
+        sparse: BM25, see :mod:`xqg_repro.retrieval.sparse`.
+        fuses: names of the conditions whose runs are fused.
+        fusion: how they are fused.
         generator: a preset's name (see ``resources/generators.yaml``) whose queries augment the passages.
         corpus: existing queries instead of a generator: a folder or the id of a hub dataset.
-        augmentation: how the queries are added; needs a generator or a corpus.
+        augmentation: how an encoder's queries are added; needs a generator or a corpus. BM25 appends all of them.
         baseline: name of the condition to compare it with.
         expected: measure → language or ``average`` → score in printed units. Never printed as if measured.
     """
 
     name: str
     title: str
-    encoder: str
+    encoder: str = ""
     generator: str = ""
     corpus: str = ""
     augmentation: Augmentation | None = None
+    sparse: bool = False
+    fuses: tuple[str, ...] = ()
+    fusion: Fusion | None = None
     baseline: str = ""
     expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -68,11 +77,24 @@ class Condition:
         if not (is_id(self.name) and _fits_into_paths(self.name)):
             hint = f"use at most {LONGEST_NAME} letters, digits and signs, without white space and /"
             raise InputError(f"the condition name {self.name!r} cannot be a run's tag and file name", hint=hint)
+        if bool(self.encoder) + self.sparse + bool(self.fuses) != 1:
+            hint = "give it one of the three"
+            raise InputError(f"{self.name}: expected an encoder, sparse: true, or conditions that it fuses", hint=hint)
         sources = bool(self.generator) + bool(self.corpus)
-        if sources != (self.augmentation is not None):
+        if self.encoder and sources != (self.augmentation is not None):
             raise InputError(
                 f"{self.name}: expected an augmentation with either a generator or a corpus, or none of the three"
             )
+        if self.augmentation and not self.encoder:
+            raise InputError(f"{self.name}: only embeddings are augmented", hint="leave out its augmentation")
+        if self.fuses and sources:
+            raise InputError(f"{self.name}: a fusion has no queries of its own", hint="leave them out")
+        if sources > 1:
+            raise InputError(f"{self.name}: a generator and a corpus exclude each other", hint="leave one out")
+        if bool(self.fuses) != (self.fusion is not None):
+            raise InputError(f"{self.name}: expected both fuses and fusion, or neither")
+        if self.fusion:
+            self.fusion.resolve(len(self.fuses))
 
 
 @dataclass(frozen=True)
@@ -131,7 +153,7 @@ class Benchmark:
             raise InputError(problem, hint=f"choose from: {', '.join(Precision)}")
         if self.sum_precision and not self.keep_sums:
             raise InputError("sum_precision needs sums that are kept", hint="leave it out, or leave out keep_sums")
-        encoders = {condition.encoder for condition in self.conditions}
+        encoders = {condition.encoder for condition in self.conditions if condition.encoder}
         for condition in self.conditions:
             if condition.augmentation and condition.name in encoders:
                 problem = f"the condition {condition.name!r} has the name of an encoder"
@@ -184,6 +206,10 @@ class Benchmark:
             hint=f"choose from: {', '.join(c.name for c in self.conditions)}",
         )
 
+    def parts(self, condition: Condition) -> list[Condition]:
+        """The conditions whose runs are fused; for all but a fusion, the condition itself."""
+        return [self.condition(name) for name in condition.fuses] or [condition]
+
 
 def _fits_into_paths(name: str) -> bool:
     return name.isprintable() and "/" not in name and len(name.encode()) <= LONGEST_NAME
@@ -212,7 +238,10 @@ def load_benchmark(name_or_path: str) -> Benchmark:
 
 def _check_names(condition: Condition, benchmark: Benchmark) -> None:
     """Raise :class:`InputError` if a condition names something that does not exist."""
-    load_preset(condition.encoder)
+    if condition.encoder:
+        load_preset(condition.encoder)
+    if nested := [part.name for part in benchmark.parts(condition) if part.fuses]:
+        raise InputError(f"fuses {nested[0]!r}, which is a fusion itself", hint="fuse what that one fuses")
     written = load_generator(condition.generator).languages if condition.generator else XOR_LANGUAGES
     if benchmark.keep_sums and (lacking := [code for code in XOR_LANGUAGES if code not in written]):
         problem = f"{condition.generator} writes no queries in {' '.join(lacking)}"

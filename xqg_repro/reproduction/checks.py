@@ -18,7 +18,7 @@ from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Step, Task
 
-_FILES = ("search", "read", "evaluate")
+_FILES = ("search", "fuse", "read", "evaluate")
 """The verbs whose output is a file."""
 
 
@@ -39,12 +39,13 @@ def check_plan(
     """
     if Step.INDEX in steps:
         collection.load(benchmark.collection, needs=["docs"])
-        for condition in conditions:
-            check_model(model or load_preset(condition.encoder).model)
-            if condition.generator:
-                check_model(load_generator(condition.generator).model)
-            if condition.corpus:
-                _check_local(condition.corpus, query_files)
+        for part in (part for condition in conditions for part in benchmark.parts(condition)):
+            if part.encoder:
+                check_model(model or load_preset(part.encoder).model)
+            if part.generator:
+                check_model(load_generator(part.generator).model)
+            if part.corpus:
+                _check_local(part.corpus, query_files)
     if Step.READ in steps and benchmark.reading:
         check_model(load_reader(benchmark.reading.reader).model)
     for topics, asked in benchmark.topic_sets(languages).items():

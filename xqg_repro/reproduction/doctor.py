@@ -266,11 +266,14 @@ def _files_of(dataset_id: str) -> list[str]:
 
 def _models_of(benchmark: Benchmark, condition: Condition) -> list[tuple[str, str]]:
     """Name and kind (``model`` or ``dataset``) of the models and query sets that a condition needs."""
-    names = [(load_preset(condition.encoder).model, "model")]
-    if condition.generator:
-        names.append((load_generator(condition.generator).model, "model"))
-    if condition.corpus:
-        names.append((condition.corpus, "dataset"))
+    names = []
+    for part in benchmark.parts(condition):
+        if part.encoder:
+            names.append((load_preset(part.encoder).model, "model"))
+        if part.generator:
+            names.append((load_generator(part.generator).model, "model"))
+        if part.corpus:
+            names.append((part.corpus, "dataset"))
     if benchmark.reading:
         names.append((load_reader(benchmark.reading.reader).model, "model"))
     return names

@@ -18,7 +18,7 @@ def execute(task: Task) -> Any:
     Raises:
         InputError: whatever the stage refuses.
     """
-    return EXECUTORS[task.verb](**task.options)
+    return EXECUTORS[task.verb](*task.inputs, **task.options)
 
 
 def _generate(collection: str, preset: str, queries: int, output: str, force: bool = False) -> None:
@@ -73,22 +73,56 @@ def _augment(
         augment_streaming(embeddings, generated, output, how, force=force)
 
 
-def _index(embeddings: str, output: str, force: bool = False) -> None:
+def _index(
+    output: str,
+    embeddings: str = "",
+    sparse: bool = False,
+    collection: str = "",
+    generated: str = "",
+    queries: int = 0,
+    force: bool = False,
+) -> None:
     from xqg_repro.retrieval.index import build_index
+    from xqg_repro.retrieval.sparse import build_sparse_index
 
-    build_index(embeddings, output, force=force)
+    if sparse:
+        expansion: dict[str, Any] = {"generated": generated, "queries": queries} if generated else {}
+        build_sparse_index(collection, output, **expansion, force=force)
+    else:
+        build_index(embeddings, output, force=force)
 
 
 def _search(
     topics: str, depth: int, tag: str, output: str, index: str = "", embeddings: str = "", force: bool = False
 ) -> None:
+    from xqg_repro.retrieval.bm25 import is_sparse, search_sparse
     from xqg_repro.retrieval.exact import search_embeddings
     from xqg_repro.retrieval.search import search
 
-    if index:
-        search(index, topics, output, tag=tag, depth=depth, force=force)
-    else:
+    if not index:
         search_embeddings(embeddings, topics, output, tag=tag, depth=depth, force=force)
+    elif is_sparse(index):
+        search_sparse(index, topics, output, tag=tag, depth=depth, force=force)
+    else:
+        search(index, topics, output, tag=tag, depth=depth, force=force)
+
+
+def _fuse(
+    *runs: str,
+    method: str,
+    depth: int,
+    tag: str,
+    output: str,
+    weights: tuple[float, ...] | None = None,
+    k: int | None = None,
+    normalise: str | None = None,
+    allow_missing: bool = False,
+    force: bool = False,
+) -> None:
+    from xqg_repro.retrieval.fusion import Fusion, Method, Normalise, fuse
+
+    how = Fusion(Method(method), weights, k, Normalise(normalise) if normalise else None)
+    fuse(runs, how, output, tag=tag, depth=depth, allow_missing=allow_missing, force=force)
 
 
 def _read(
@@ -147,6 +181,7 @@ EXECUTORS: Mapping[str, Callable[..., Any]] = {
     "augment": _augment,
     "index": _index,
     "search": _search,
+    "fuse": _fuse,
     "read": _read,
     "evaluate": _evaluate,
     "study": _study,

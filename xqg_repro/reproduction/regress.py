@@ -18,9 +18,10 @@ from xqg_repro.core.files import file_digest
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.checks import check_plan
+from xqg_repro.reproduction.paths import run_path
 from xqg_repro.reproduction.report import Report
 from xqg_repro.reproduction.run import run_condition
-from xqg_repro.reproduction.tasks import Step, Task, plan, run_path
+from xqg_repro.reproduction.tasks import Step, Task, plan
 from xqg_repro.reproduction.verdict import Check, Verdict
 from xqg_repro.retrieval.runfile import Run, read_run
 

@@ -19,8 +19,9 @@ from xqg_repro.evaluation.compare import Comparison, System
 from xqg_repro.evaluation.printing import format_score
 from xqg_repro.reproduction.benchmark import Benchmark
 from xqg_repro.reproduction.claims import Evidence, claims_table, claims_text, has_claims
+from xqg_repro.reproduction.paths import run_path
 from xqg_repro.reproduction.run import Outcome, load_outcome
-from xqg_repro.reproduction.tasks import plan, run_path
+from xqg_repro.reproduction.tasks import plan
 from xqg_repro.reproduction.verdict import Check, Verdict
 from xqg_repro.retrieval.metadata import Measurement, commit, environment, read_measurement
 

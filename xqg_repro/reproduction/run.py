@@ -17,16 +17,8 @@ from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
 from xqg_repro.evaluation.scores import Scores, read_scores
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.execute import execute as execute_task
-from xqg_repro.reproduction.tasks import (
-    Step,
-    Task,
-    answer_scores_path,
-    answers_path,
-    indexing_tasks,
-    query_tasks,
-    run_path,
-    scores_path,
-)
+from xqg_repro.reproduction.paths import answer_scores_path, answers_path, run_path, scores_path
+from xqg_repro.reproduction.tasks import Step, Task, indexing_tasks, query_tasks
 from xqg_repro.reproduction.verdict import Verdict, judge
 
 logger = logging.getLogger(__name__)

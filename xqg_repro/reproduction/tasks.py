@@ -7,16 +7,16 @@ documentation; :func:`xqg_repro.reproduction.execute.execute` runs it. A test ho
 from __future__ import annotations
 
 import dataclasses
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import PurePath, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
+from xqg_repro.reproduction.paths import answer_scores_path, answers_path, run_path, scores_path, stage_path
 
 
 class Step(StrEnum):
@@ -34,6 +34,7 @@ class Task:
 
     Attributes:
         verb: the verb of ``xqg-repro`` or, for another ``program``, empty.
+        inputs: files that are named without an option, before all options.
         options: option name, with underscores → value: a text, a number, several texts, or ``True`` for a flag and
             ``False`` for its ``--no-`` form. Options appear in this order on the command line.
         program: what the command line begins with.
@@ -45,21 +46,24 @@ class Task:
     verb: str
     options: Mapping[str, Any] = field(default_factory=dict)
     program: tuple[str, ...] = ("xqg-repro",)
+    inputs: tuple[str, ...] = ()
 
     @property
     def step(self) -> Step:
         """The part of a reproduction that the task belongs to."""
+        if self.verb == "fuse":
+            return Step.SEARCH
         return Step(self.verb) if self.verb in list(Step) else Step.INDEX
 
     def argv(self) -> list[str]:
-        """The words of the command line behind the program: the verb and its options."""
-        words = [self.verb] if self.verb else []
+        """The words of the command line behind the program: the verb, its inputs and its options."""
+        words = [*([self.verb] if self.verb else []), *self.inputs]
         for name, value in self.options.items():
             option = name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{option}" if value else f"--no-{option}")
             elif isinstance(value, tuple):
-                words += [f"--{option}", *value]
+                words += [f"--{option}", *map(str, value)]
             else:
                 words += [f"--{option}", str(value)]
         return words
@@ -76,7 +80,7 @@ class Task:
 
 
 def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str = "") -> list[Task]:
-    """From the collection to the index, or the embeddings, of one condition.
+    """From the collection to the index, or the embeddings, of one condition, or of each one that it fuses.
 
     Args:
         benchmark: the condition's benchmark.
@@ -84,25 +88,50 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
         directory: everything is written below it.
         model: folder or id to use instead of the preset's model.
     """
-    collection = {"collection": benchmark.collection}
+    tasks = []
+    for part in benchmark.parts(condition):
+        tasks += (
+            _sparse_tasks(benchmark, part, directory)
+            if part.sparse
+            else _dense_tasks(benchmark, part, directory, model)
+        )
+    return list(dict.fromkeys(tasks))
+
+
+def _sparse_tasks(benchmark: Benchmark, condition: Condition, directory: str) -> list[Task]:
+    """From the collection to an index for BM25."""
+    generated, tasks = _queries(benchmark, condition, directory)
+    options: dict[str, Any] = {"sparse": True, "collection": benchmark.collection}
+    if generated:
+        options |= {"generated": generated, "queries": benchmark.queries}
+    return [*tasks, Task("index", {**options, "output": stage_path(benchmark, directory, "indexes", condition.name)})]
+
+
+def _queries(benchmark: Benchmark, condition: Condition, directory: str) -> tuple[str, list[Task]]:
+    """A condition's generated queries, if it has any, and the task that makes them, unless they exist."""
+    if not condition.generator:
+        return condition.corpus, []
+    output = stage_path(benchmark, directory, "queries", condition.generator)
+    settings = {"preset": condition.generator, "queries": benchmark.queries, "output": output}
+    return output, [Task("generate", {"collection": benchmark.collection, **settings})]
+
+
+def _dense_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str) -> list[Task]:
+    """From the collection to an encoder's index or embeddings."""
     encoder = {"preset": condition.encoder, **({"encoder": model} if model else {})}
-    passages = _path(benchmark, directory, "embeddings", condition.encoder)
+    passages = stage_path(benchmark, directory, "embeddings", condition.encoder)
     embeddings, index = _searched(benchmark, condition, directory)
-    encode = Task("encode", {**collection, **encoder, "output": passages})
+    encode = Task("encode", {"collection": benchmark.collection, **encoder, "output": passages})
     indexing = [Task("index", {"embeddings": embeddings, "output": index})] if benchmark.index else []
     if not condition.augmentation:
         return [encode, *indexing]
 
-    tasks = []
-    generated = condition.corpus or _path(benchmark, directory, "queries", condition.generator)
-    if condition.generator:
-        settings = {"preset": condition.generator, "queries": benchmark.queries}
-        tasks.append(Task("generate", {**collection, **settings, "output": generated}))
+    generated, tasks = _queries(benchmark, condition, directory)
     tasks.append(encode)
     source = {"generated": generated}
     if benchmark.keep_sums:
         name = condition.generator or generated.strip("./").replace("/", ".")
-        sums = _path(benchmark, directory, "sums", f"{condition.encoder}.{name}")
+        sums = stage_path(benchmark, directory, "sums", f"{condition.encoder}.{name}")
         kept: dict[str, Any] = {
             "queries": benchmark.queries,
             **({"per_language": True} if _sums_per_language(benchmark) else {}),
@@ -119,7 +148,9 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
 def _searched(benchmark: Benchmark, condition: Condition, directory: str) -> tuple[str, str]:
     """The embeddings of a condition and their index."""
     embeddings = condition.name if condition.augmentation else condition.encoder
-    return _path(benchmark, directory, "embeddings", embeddings), _path(benchmark, directory, "indexes", condition.name)
+    return stage_path(benchmark, directory, "embeddings", embeddings), stage_path(
+        benchmark, directory, "indexes", condition.name
+    )
 
 
 def _sums_per_language(benchmark: Benchmark) -> bool:
@@ -154,10 +185,10 @@ def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directo
     which = (benchmark, condition, topics, directory)
     questions, run, passages = {"topics": topics}, run_path(*which), benchmark.passages_of(topics)
     scored_on = {**questions, **({"collection": passages} if passages else {})}
-    embeddings, index = _searched(benchmark, condition, directory)
-    source = {"index": index} if benchmark.index else {"embeddings": embeddings}
-    search = {**source, **questions, "depth": benchmark.depth, "tag": condition.name, "output": run}
-    tasks = [Task("search", search)]
+    parts = benchmark.parts(condition)
+    tasks = [_search_task(benchmark, part, topics, directory) for part in parts]
+    if condition.fusion:
+        tasks.append(_fuse_task(*which, parts))
     if benchmark.run_measures:
         scored = {"run": run, **scored_on, "measures": benchmark.run_measures, "output": scores_path(*which)}
         tasks.append(Task("evaluate", scored))
@@ -168,6 +199,26 @@ def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directo
         scored = {"answers": answers, **scored_on, "measures": benchmark.answer_measures}
         tasks.append(Task("evaluate", {**scored, "output": answer_scores_path(*which)}))
     return tasks
+
+
+def _search_task(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> Task:
+    embeddings, index = _searched(benchmark, condition, directory)
+    source = {"index": index} if benchmark.index or condition.sparse else {"embeddings": embeddings}
+    output = run_path(benchmark, condition, topics, directory)
+    how = {"topics": topics, "depth": benchmark.depth, "tag": condition.name, "output": output}
+    return Task("search", {**source, **how})
+
+
+def _fuse_task(
+    benchmark: Benchmark, condition: Condition, topics: str, directory: str, parts: Sequence[Condition]
+) -> Task:
+    """The fusion of the parts' runs; BM25 leaves out questions none of whose words it knows."""
+    runs = tuple(run_path(benchmark, part, topics, directory) for part in parts)
+    how = {name: value for name, value in vars(condition.fusion).items() if value is not None}
+    missing = {"allow_missing": True} if any(part.sparse for part in parts) else {}
+    output = run_path(benchmark, condition, topics, directory)
+    options = {**how, "depth": benchmark.depth, **missing, "tag": condition.name, "output": output}
+    return Task("fuse", options, inputs=runs)
 
 
 def plan(
@@ -221,53 +272,3 @@ def study_task(
         if chosen:
             options[name] = tuple(chosen)
     return Task("study", {**options, "output": str(PurePosixPath(directory, "study"))})
-
-
-def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
-    """``runs/run.<benchmark>.<condition>.<topics>.txt`` below a directory."""
-    return str(PurePosixPath(directory, "runs", f"run.{_label(benchmark, condition, topics)}.txt"))
-
-
-def scores_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
-    """``scores/scores.<benchmark>.<condition>.<topics>.json`` below a directory."""
-    return str(PurePosixPath(directory, "scores", f"scores.{_label(benchmark, condition, topics)}.json"))
-
-
-def answers_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
-    """``answers/answers.<benchmark>.<condition>.<topics>.json`` below a directory."""
-    return str(PurePosixPath(directory, "answers", f"answers.{_label(benchmark, condition, topics)}.json"))
-
-
-def answer_scores_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
-    """``scores/scores.<benchmark>.<condition>.<topics>.answers.json`` below a directory."""
-    return str(PurePosixPath(directory, "scores", f"scores.{_label(benchmark, condition, topics)}.answers.json"))
-
-
-def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
-    label = _file_label(topics.removeprefix(f"{benchmark.name}/"))
-    return f"{benchmark.name}.{condition.name}.{label}"
-
-
-def _path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:
-    return str(PurePosixPath(directory, kind, f"{_file_label(benchmark.collection)}.{name}"))
-
-
-def _file_label(dataset_id: str) -> str:
-    """A dataset's id as part of a file's name: of a path, without what only says where the data is, and the suffix.
-
-    >>> _file_label("xor-mini/dev"), _file_label("$XQG_REPRO_DATA/wiki-vital/corpus.jsonl.gz")
-    ('xor-mini.dev', 'wiki-vital.corpus')
-    """
-    path = re.sub(r"^(\$\w+|\$\{\w+\}|~\w*|\.*)/+", "", dataset_id)
-    return re.sub(r"\.(jsonl?|tsv|txt)(\.gz)?(?=/|$)", "", path).replace("/", ".")
-
-
-def parse_run_name(run: str | PurePath) -> tuple[str, str]:
-    """Condition and topics from the name of a run or answers file; two empty strings for any other name.
-
-    >>> parse_run_name("runs/run.xor-mini.xdr-mini.dev.txt.gz"), parse_run_name("answers.xor-mini.xdr-mini.dev.json")
-    (('xdr-mini', 'xor-mini/dev'), ('xdr-mini', 'xor-mini/dev'))
-    """
-    match = re.fullmatch(r"(run\..*\.txt|answers\..*\.json)(\.gz)?", PurePath(run).name)
-    parts = match[1].split(".")[1:-1] if match else []
-    return (parts[1], "/".join([parts[0], *parts[2:]])) if len(parts) > 2 and all(parts) else ("", "")
