@@ -1,6 +1,6 @@
 """Measure speed, quality, memory and disk space against other ways: python scripts/bench/bench.py [--quick].
 
-Prints the page and writes it to docs/benchmarks.md. This takes a quarter of an hour, 4 GB of temporary space (in ``TMPDIR``)
+Prints the page and writes it to docs/benchmarks.md. This takes twenty minutes, 4 GB of temporary space (in ``TMPDIR``)
 and 4 GB of memory, on a machine with nothing else to do. Real texts and their encoder need the folder ``shared`` beside
 the checkout. int8's quality is measured on the queries of ``make reproduce`` if ``out`` has them.
 """
