@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -141,9 +142,28 @@ def test_a_span_is_the_same_alone_and_in_any_batch(mini_data: Mini, reader: Span
     spans = reader.read(questions, texts, progress.append)
     assert sum(progress) == 8
     for question, text, span in zip(questions, texts, spans, strict=True):
-        (alone,) = reader.read([question], [text])
+        (alone,) = reader._read([question], [text])
         assert alone[:2] == span[:2] and alone.score == pytest.approx(span.score, abs=1e-4)
         assert 0 <= span.start < span.end <= len(text) and text[span.start : span.end].strip()
+
+
+def test_a_pair_is_read_once(mini_data: Mini, reader: SpanReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, sizes, compute = [text for _, _, text in mini_data.passages[:4]], [], reader._read
+
+    def count(questions: Sequence[str], passages: Sequence[str]) -> list[Span | None]:
+        sizes.append(len(questions))
+        return compute(questions, passages)
+
+    monkeypatch.setattr(reader, "_known", {})
+    monkeypatch.setattr(reader, "_read", count)
+    progress: list[int] = []
+    first = reader.read(["ban", "ban", "ban"], [texts[0], texts[1], texts[0]], progress.append)
+    again = reader.read(["ban", "dón"], [texts[1], texts[1]], progress.append)
+    assert sizes == [2, 1] and progress == [1, 2, 1, 1]
+    assert first[0] == first[2] != first[1] == again[0]
+    monkeypatch.setattr("xqg_repro.models.reader.REMEMBERED", 2)
+    assert reader.read(["ban"], [texts[1]])[0] == pytest.approx(first[1], abs=1e-4)
+    assert sizes == [2, 1, 1]
 
 
 def test_a_passage_without_text_has_no_span(reader: SpanReader) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def test_the_answer_has_the_highest_sum_of_span_and_retrieval_score(
             not_the_first += best != 0
             assert answers_in(path)[question["id"]] == passages[best][spans[best].start : spans[best].end]
     assert not_the_first > 0
+
+
+def test_a_changed_reader_is_loaded_again(mini_data: Mini, reader_folder: Path, run_file: Path, tmp_path: Path) -> None:
+    import transformers
+
+    folder = shutil.copytree(reader_folder, tmp_path / "reader")
+    path = read(run_file, mini_data.topics, config(str(folder)), tmp_path / "answers.json", device="cpu")
+    before = answers_in(path)
+    torch.manual_seed(5)
+    other = transformers.BertConfig.from_pretrained(folder)
+    transformers.BertForQuestionAnswering(other).save_pretrained(folder)
+    assert answers_in(read(run_file, mini_data.topics, config(str(folder)), path, device="cpu")) != before
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 FIRST = 0
 """The position of a window's first token, which stands for *no answer here*."""
 PAIRS_AT_ONCE = 2048
+REMEMBERED = 100_000
+"""About how many pairs of question and passage a reader remembers."""
 SEEN = "questions.txt"
 """File in a reader's folder: the ids of the questions that it was trained on, one per line, for reports of scores."""
 
@@ -116,6 +118,8 @@ def check_reader(tokenizer: Any, model: Any, config: ReaderConfig, folder: Path)
 class SpanReader:
     """A question-answering model that marks the answer to a question in a passage.
 
+    It remembers the pairs that it has read, because several runs of the same questions share many of them.
+
     Args:
         config: everything that determines the answer.
         device: a torch device; ``None`` takes a GPU if available.
@@ -130,6 +134,7 @@ class SpanReader:
             config.model, config.precision, device, "AutoModelForQuestionAnswering", "a question-answering model"
         )
         check_reader(self._tokenizer, self._model, config, folder)
+        self._known: dict[tuple[str, str], Span | None] = {}
 
     def read(
         self, questions: Sequence[str], passages: Sequence[str], progress: Callable[[int], object] = lambda number: None
@@ -138,12 +143,16 @@ class SpanReader:
 
         ``progress`` receives the number of pairs in each block that was read.
         """
-        spans: list[Span | None] = []
-        for start in range(0, len(questions), PAIRS_AT_ONCE):
-            block = slice(start, start + PAIRS_AT_ONCE)
-            spans += self._read(questions[block], passages[block])
-            progress(len(questions[block]))
-        return spans
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+        pairs = list(zip(questions, passages, strict=True))
+        unknown = [pair for pair in dict.fromkeys(pairs) if pair not in self._known]
+        progress(len(pairs) - len(unknown))
+        for start in range(0, len(unknown), PAIRS_AT_ONCE):
+            block = unknown[start : start + PAIRS_AT_ONCE]
+            self._known.update(zip(block, self._read(*zip(*block, strict=True)), strict=True))
+            progress(len(block))
+        return [self._known[pair] for pair in pairs]
 
     def _read(self, questions: Sequence[str], passages: Sequence[str]) -> list[Span | None]:
         import torch

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import inf
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def read(
     def write(path: Path) -> dict[str, int]:
         hits = {qid: ranking[:depth] for qid, ranking in read_run_of(run, questions, topics).items()}
         texts = collection.texts(dataset, {hit.docid for ranking in hits.values() for hit in ranking}, run)
-        answers = _answer(questions, hits, texts, SpanReader(config, device), weight)
+        answers = _answer(questions, hits, texts, _open_reader(config, device, wanted.inputs["model"]), weight)
         with atomic_write(path) as file:
             json.dump(answers, file, ensure_ascii=False, indent=0)
             file.write("\n")
@@ -85,6 +86,12 @@ def read(
 
     build_file(output, wanted, write, force=force)
     return output
+
+
+@lru_cache(maxsize=1)
+def _open_reader(config: ReaderConfig, device: str | None, model: str) -> SpanReader:
+    """The reader, which is kept for the next run; ``model`` is its fingerprint, so that a changed model is loaded."""
+    return SpanReader(config, device)
 
 
 def _answer(
