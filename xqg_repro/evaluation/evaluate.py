@@ -187,9 +187,6 @@ def _read_judgements(dataset: Any, measures: Mapping[str, Measure]) -> pd.DataFr
 def _score_judgements(
     qrels: pd.DataFrame, counted: set[str], run: Run, measures: Mapping[str, Measure]
 ) -> QuestionScores:
-    import pandas as pd
-
     # the negative rank replaces the score, so that equal scores keep the run's order with every provider
-    ranked = [(qid, hit.docid, float(-i)) for qid in run if qid in counted for i, hit in enumerate(run[qid])]
-    frame = pd.DataFrame(ranked, columns=["query_id", "doc_id", "score"])
-    return calculate(measures, qrels[qrels["query_id"].isin(counted)], frame)
+    ranked = {qid: {hit.docid: float(-i) for i, hit in enumerate(run[qid])} for qid in run if qid in counted}
+    return calculate(measures, qrels[qrels["query_id"].isin(counted)], ranked)

@@ -180,8 +180,12 @@ def _provider(measure: Measure) -> str:
     return next(provider.NAME for provider in providers if provider.is_available() and provider.supports(measure))
 
 
-def calculate(measures: Mapping[str, Measure], qrels: pd.DataFrame, run: pd.DataFrame) -> dict[str, dict[str, float]]:
+def calculate(
+    measures: Mapping[str, Measure], qrels: pd.DataFrame, run: pd.DataFrame | Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, float]]:
     """Scores of a run by measure and qid.
+
+    ``run`` has columns query_id, doc_id and score, or maps qid → docid → score, which ir-measures reads faster.
 
     Raises:
         InputError: ir-measures fails, or gives a score that is not a number.
