@@ -92,8 +92,8 @@ def test_bare_machine_is_ready_for_the_embedded_benchmark(own_home: Path) -> Non
     assert conditions["e5-small"] == ("xquad.ar.json and 11 more files (missing)", f"{E5} (not cached)")
     folds = [f"out/xquad-folds/{name}.0.json (missing)" for name in ("train", "held-out")]
     assert recipes["xdr-e5-xquad"] == (*folds, f"{E5} (not cached)")
-    rows = [line.strip() for line in diagnosis.text().splitlines()]
-    place = rows.index(f"xor-tydi   mbert          {conditions['mbert'][0]}")
+    rows = [" ".join(line.split()) for line in diagnosis.text().splitlines()]
+    place = rows.index(f"xor-tydi mbert {conditions['mbert'][0]}")
     assert rows[place + 1] == conditions["mbert"][1]  # the other cells of the row stay empty
 
 
@@ -169,6 +169,20 @@ def test_files_are_found_and_checked_by_published_or_earlier_checksums_unless_la
     assert needs(examine().conditions)["mbert"][:2] == (f"{WIKIPEDIA} (missing)", f"{DEV} (wrong checksum)")
     monkeypatch.setattr(doctor, "LARGEST_CHECKED", 2)
     assert states() == [FileState.UNCHECKED] * 2
+
+
+def test_a_collection_in_files_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking() -> list[str]:
+        found = next(c for c in examine().conditions if (c.group, c.name) == ("xor-tydi-vital", "bm25"))
+        return [need for need in found.needs if "wiki-vital" in need]
+
+    monkeypatch.delenv("XQG_REPRO_DATA", raising=False)
+    assert "XQG_REPRO_DATA is not set" in lacking()[0]
+    monkeypatch.setenv("XQG_REPRO_DATA", str(tmp_path))
+    assert lacking() == [f"{tmp_path}/wiki-vital/corpus.jsonl: no such file or folder"]
+    (tmp_path / "wiki-vital").mkdir()
+    (tmp_path / "wiki-vital" / "corpus.jsonl").write_text('{"_id": "1", "text": "t"}\n', encoding="utf-8")
+    assert lacking() == []
 
 
 @pytest.mark.integration

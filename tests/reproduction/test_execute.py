@@ -32,13 +32,14 @@ STAGES += [
     "retrieval.read.read",
     "study.run.run_study",
 ]
-STAGES += ["evaluation.evaluate.evaluate", "evaluation.evaluate.evaluate_answers"]
+STAGES += ["evaluation.evaluate.evaluate", "evaluation.evaluate.evaluate_answers", "evaluation.chance.score_chance"]
 
 SHIPPED = [load_benchmark(path.stem) for path in resource("conditions").glob("*.yaml")]
 AUGMENTED = """\
   - {name: made, title: A, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.5, languages: [fi, ar]}}
   - {name: mean, title: B, encoder: e5-small, corpus: a/b, augmentation: {alpha: 1.0e-05, aggregate: mean, queries: 2}}
   - {name: unit, title: C, encoder: mbert, corpus: a/b, augmentation: {alpha: 0, normalize: true}}
+  - {name: drawn, title: I, random: 3}
   - {name: bm25, title: E, sparse: true}
   - {name: bm25-more, title: F, sparse: true, generator: xqg-mini}
   - {name: rank, title: G, fuses: [unit, bm25], fusion: {method: rrf, k: 7}}
@@ -73,7 +74,9 @@ def tasks() -> list[Task]:
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls, scores = Calls(), Scores("t", Missing.ZERO, {"F1": {"ar": {"q": 1.0}}}, {"q": "ar"}, ())
     for function in STAGES:
-        calls.replace(function, scores if ".evaluate." in function else SimpleNamespace(means={}), monkeypatch)
+        calls.replace(
+            function, scores if function.startswith("evaluation.") else SimpleNamespace(means={}), monkeypatch
+        )
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))
     monkeypatch.setattr(bm25, "is_sparse", lambda index: ".bm25" in str(index))
     # search() then takes the encoder of the index itself
@@ -109,7 +112,11 @@ def test_copied_commands_are_understood() -> None:
         for condition in benchmark.conditions:
             run, others = two_click_tasks(benchmark, condition, "my out")
             args = two_click.parser(benchmark.name).parse_args(run.argv())
-            assert (args.condition, args.skip_eval, args.directory) == ([condition.name], True, "my out")
+            assert (args.condition, args.skip_eval, args.directory) == (
+                [condition.name],
+                not condition.random,
+                "my out",
+            )
             assert others == plan(benchmark, condition, "my out", steps=[Step.READ, Step.EVALUATE])
     for name in regression_names():
         args = cli.parser().parse_args(whole_command(load_regression(name)).argv())

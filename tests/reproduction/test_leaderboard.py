@@ -21,14 +21,13 @@ COLUMNS = (*BENCHMARK.languages, AVERAGE)
 
 
 def evidence(system: str = "CLASS") -> Evidence:
-    """The first condition with the scores of a published system, the others not measured."""
+    """The condition mbert with the scores of a published system, the others not measured."""
     scores = {}
     for measure in BENCHMARK.measures:
         counts = BASELINES.counts(BASELINES.find(system, measure))
         scores[measure] = {code: {f"{code}{i}": float(i < k) for i in range(n)} for code, (k, n) in counts.items()}
     systems = {c.name: System(c.name, c.title, {}) for c in BENCHMARK.conditions}
-    first = BENCHMARK.conditions[0]
-    return Evidence(BENCHMARK, {**systems, first.name: System(first.name, first.title, scores)})
+    return Evidence(BENCHMARK, {**systems, "mbert": System("mbert", systems["mbert"].title, scores)})
 
 
 def test_every_published_figure_is_in_its_row() -> None:

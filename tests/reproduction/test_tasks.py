@@ -9,7 +9,16 @@ from xqg_repro.core.settings import resource
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.paths import parse_run_name, run_path
-from xqg_repro.reproduction.tasks import Step, Task, augmentation_options, indexing_tasks, plan, query_tasks, study_task
+from xqg_repro.reproduction.tasks import (
+    Step,
+    Task,
+    augmentation_options,
+    indexing_tasks,
+    plan,
+    query_tasks,
+    study_task,
+    two_click_tasks,
+)
 
 QUERIES = "generate --collection toy --preset xqg-mini --queries 5 --output out/queries/toy.xqg-mini"
 
@@ -77,6 +86,17 @@ def test_a_fusion_runs_what_it_fuses() -> None:
     assert fusion.step is Step.SEARCH
     assert [task.verb for task in others] == ["evaluate", "read", "evaluate"]
     assert others[0].options["run"] == fusion.options["output"]
+
+
+def test_random_rankings_are_only_scored() -> None:
+    benchmark = toy(TOY_WITH_ANSWERS + "  - {name: drawn, title: Drawn, random: 7}\n")
+    command, scored = two_click_tasks(benchmark, benchmark.condition("drawn"))
+    tasks = plan(benchmark, benchmark.condition("drawn"), "out", ("ar",))
+    options = "--measures R@1 --rankings 7 --depth 100 --output out/scores/scores.toy.drawn.ar.json"
+    assert [str(task) for task in tasks] == [f"xqg-repro chance --topics toy/ar {options}"]
+    assert tasks[0].step is Step.EVALUATE
+    assert scored[0] == tasks[0]
+    assert str(command) == "python -m xqg_repro.2cr.toy --condition drawn --directory out"
 
 
 @pytest.mark.parametrize(("name", "embeddings"), [("had", "toy.had"), ("plain", "toy.mbert")])

@@ -20,7 +20,9 @@ from xqg_repro.collection.topics import topic_languages
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES
 from xqg_repro.core.stages import MANIFEST, Manifest
+from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.models.generator import PassageQueries
+from xqg_repro.reproduction.ablate import read_ablation
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.bm25 import _search_index, is_sparse, search_sparse
 from xqg_repro.retrieval.metadata import metadata_path
@@ -283,6 +285,25 @@ def test_expansion_finds_a_passage_by_its_queries(
 
     assert search(tmp_path / "index", "--language", language) == expected
     assert search(plain) == []
+
+
+@pytest.mark.integration
+def test_numbers_of_queries_are_scored_as_by_the_stages(plain: Path, mini_data: Mini, tmp_path: Path) -> None:
+    docids = [docid for docid, _, _ in mini_data.passages]
+    languages = sorted({question["lang"] for question in mini_data.questions})
+    generated = write_queries(made_up(docids, languages, 3), tmp_path / "queries.jsonl")
+    output, measures = tmp_path / "ablation", ["R2kt", "RR@10"]
+    line = f"ablate expansion --collection {mini_data.docs} --generated {generated} --topics {mini_data.topics}"
+    assert cli.main([*line.split(), "--queries", "0", "2", "--measures", *measures, "--output", str(output)]) == 0
+    found = read_ablation(output)
+    index = tmp_path / "index"
+    build_sparse_index(mini_data.docs, index, generated=generated, languages=languages, queries=2)
+    for number, folder in ((0, plain), (2, index)):
+        run = search_sparse(folder, mini_data.topics, tmp_path / "run.txt")
+        scores = evaluate(run, mini_data.topics, measures, passages=mini_data.docs)
+        for measure in measures:
+            assert found.scores[measure][number] == pytest.approx(scores.table(measure), abs=1e-12)
+    assert found.scores["RR@10"][0] != found.scores["RR@10"][2]
 
 
 @pytest.mark.integration

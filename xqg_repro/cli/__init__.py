@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
         ("fuse", fusion.add_fuse),
         ("read", stages.add_read),
         ("evaluate", scoring.add_evaluate),
+        ("chance", scoring.add_chance),
         ("compare", comparison.add_compare),
         ("claims", comparison.add_claims),
         ("ablate", scoring.add_ablate),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 S = TypeVar("S")
 
+COLLECTION = "ir-datasets id, such as xor-mini; a folder in BEIR's layout; a .jsonl or .tsv file of passages"
+GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
 TOPICS = "ir-datasets id, such as xor-mini/dev; FOLDER/SPLIT in BEIR's layout; a .jsonl or .tsv file"
 
 

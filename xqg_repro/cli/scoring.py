@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFile, summary_stream
 from xqg_repro.cli.fusion import add_ablate_fusion
 from xqg_repro.cli.options import (
+    COLLECTION,
+    GENERATED,
     TOPICS,
     add_augmentation_options,
     add_collection_option,
@@ -16,6 +18,9 @@ from xqg_repro.cli.options import (
     add_verb,
     stage_settings,
 )
+
+if TYPE_CHECKING:
+    from xqg_repro.evaluation.scores import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +51,7 @@ def add_evaluate(verbs: Any, name: str) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    from xqg_repro.core.tables import Table
     from xqg_repro.evaluation.evaluate import evaluate, evaluate_answers
-    from xqg_repro.evaluation.printing import MeasureConfig, format_score
     from xqg_repro.evaluation.scores import Missing
 
     how = {"missing": Missing(args.missing), "passages": args.collection}
@@ -56,23 +59,52 @@ def _evaluate(args: argparse.Namespace) -> None:
         scores = evaluate_answers(args.answers, args.topics, args.measures or ["EM", "F1"], **how)
     else:
         scores = evaluate(args.run_file, args.topics, args.measures or ["R2kt", "R5kt"], **how)
-    if args.output:
-        scores.write(args.output)
     if scores.absent:
         what = "score zero" if scores.missing is Missing.ZERO else "are skipped, as in the official script"
         logger.info(f"evaluate: {len(scores.absent)} missing questions {what} (--missing {scores.missing})")
+    _output_scores(scores, args.output)
+
+
+def _output_scores(scores: Scores, output: str | None) -> None:
+    """Write scores to a file, if there is one, and print the means."""
+    from xqg_repro.core.tables import Table
+    from xqg_repro.evaluation.printing import MeasureConfig, format_score
+
+    if output:
+        scores.write(output)
     means = {measure: scores.table(measure) for measure in scores.per_query}
     columns = list(next(iter(means.values())))
     four_digits = MeasureConfig(digits=4)
     rows = []
     for measure, by_column in means.items():
         rows.append([measure, *(format_score(by_column[c], four_digits) for c in columns), str(scores.count(measure))])
-    print(Table(["measure", *columns, "questions"], rows).text(), file=summary_stream(args.output))
+    print(Table(["measure", *columns, "questions"], rows).text(), file=summary_stream(output))
+
+
+def add_chance(verbs: Any, name: str) -> None:
+    """Declare the verb ``chance``."""
+    verb = add_verb(verbs, name, _chance, "score random rankings: the level that a run has to beat")
+    verb.add_argument("--topics", type=InputFile, required=True, help=TOPICS)
+    add_collection_option(verb)
+    verb.add_argument("--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt or ir-measures names")
+    text = "how many rankings to average (default: %(default)s)"
+    verb.add_argument("--rankings", type=int, default=20, metavar="N", help=text)
+    verb.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="seed of the rankings (default: %(default)s)")
+    text = "also write all scores, per question too, to this JSON file; - for standard output"
+    verb.add_argument("--output", type=OutputFile, help=text)
+
+
+def _chance(args: argparse.Namespace) -> None:
+    from xqg_repro.evaluation.chance import score_chance
+
+    how = {"passages": args.collection, "rankings": args.rankings, "depth": args.depth, "seed": args.seed}
+    _output_scores(score_chance(args.topics, args.measures, **how), args.output)
 
 
 def add_ablate(verbs: Any, name: str) -> None:
     """Declare the verb ``ablate``."""
-    text = "score several values of α, numbers of queries, or weights of fused runs"
+    text = "score several values of α, numbers of queries in vectors or in words, or weights of fused runs"
     verb = verbs.add_parser(name, help=text, description=text)
     kinds = verb.add_subparsers(metavar="WHAT", required=True)
     for kind, text in (("alpha", "vary α"), ("queries", "vary the number of queries per language")):
@@ -94,6 +126,7 @@ def add_ablate(verbs: Any, name: str) -> None:
         what.add_argument("--depth", "--hits", type=int, default=100, help=text)
         add_augmentation_options(what)
         add_stage_options(what, "stage folder to write: scores.json, table.md, plot.svg")
+    _add_ablate_expansion(kinds, "expansion")
     add_ablate_fusion(kinds, "fusion")
 
 
@@ -124,6 +157,25 @@ def _ablate(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(ablation.text())
+
+
+def _add_ablate_expansion(kinds: Any, name: str) -> None:
+    what = add_verb(kinds, name, _ablate_expansion, "vary the number of queries that are appended to passages for BM25")
+    what.add_argument("--collection", required=True, help=COLLECTION)
+    what.add_argument("--generated", type=InputPath, required=True, help=GENERATED)
+    what.add_argument("--topics", type=InputFile, required=True, help=TOPICS)
+    text = "numbers of queries per language (default: 0 1 2 3 4 5)"
+    what.add_argument("--queries", type=int, nargs="+", default=[], metavar="N", help=text)
+    what.add_argument("--measures", nargs="+", default=["R2kt", "R5kt"], help="R2kt, R5kt or ir-measures names")
+    what.add_argument("--depth", "--hits", type=int, default=100, help="passages per question (default: %(default)s)")
+    add_stage_options(what, "stage folder to write: scores.json, table.md, plot.svg", device=False)
+
+
+def _ablate_expansion(args: argparse.Namespace) -> None:
+    from xqg_repro.reproduction.ablate_expansion import ablate_expansion
+
+    settings = {"values": args.queries, "measures": args.measures, "depth": args.depth, **stage_settings(args)}
+    print(ablate_expansion(args.collection, args.generated, args.topics, args.output, **settings).text())
 
 
 def add_topics(verbs: Any, name: str) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath
 from xqg_repro.cli.options import (
+    COLLECTION,
+    GENERATED,
     TOPICS,
     add_augmentation_options,
     add_collection_option,
@@ -26,8 +28,6 @@ from xqg_repro.cli.options import (
 )
 from xqg_repro.core.errors import InputError
 
-_COLLECTION = "ir-datasets id, such as xor-mini; a folder in BEIR's layout; a .jsonl or .tsv file of passages"
-_GENERATED = "generated queries: folder or file of JSON lines, or hub dataset such as ielab/xor-tydi-xqg-augmented"
 _SHARD = "passages per shard (default: %(default)s)"
 _STORED = "number format of the files (default: %(default)s)"
 
@@ -37,7 +37,7 @@ def add_generate(verbs: Any, name: str) -> None:
     from xqg_repro.models.settings import GeneratorConfig
 
     verb = add_verb(verbs, name, _generate, "write queries in several languages for a collection's passages")
-    verb.add_argument("--collection", type=InputFile, required=True, help=_COLLECTION)
+    verb.add_argument("--collection", type=InputFile, required=True, help=COLLECTION)
     verb.add_argument("--shard-size", type=int, default=1_000, help=_SHARD)
     add_stage_options(verb)
     add_distribution_options(verb)
@@ -59,7 +59,7 @@ def add_translate(verbs: Any, name: str) -> None:
     from xqg_repro.models.settings import TranslatorConfig
 
     verb = add_verb(verbs, name, _translate, "translate a collection's passages with a model")
-    verb.add_argument("--collection", type=InputFile, required=True, help=_COLLECTION)
+    verb.add_argument("--collection", type=InputFile, required=True, help=COLLECTION)
     verb.add_argument("--languages", nargs="+", metavar="LANG", required=True, help="to translate into")
     verb.add_argument("--shard-size", type=int, default=50, help=_SHARD)
     add_stage_options(verb)
@@ -79,7 +79,7 @@ def _translate(args: argparse.Namespace) -> None:
 def add_encode(verbs: Any, name: str) -> None:
     """Declare the verb ``encode``."""
     verb = add_verb(verbs, name, _encode, "embed a collection's passages")
-    verb.add_argument("--collection", type=InputFile, required=True, help=_COLLECTION)
+    verb.add_argument("--collection", type=InputFile, required=True, help=COLLECTION)
     verb.add_argument("--shard-size", type=int, default=50_000, help=_SHARD)
     verb.add_argument("--dtype", choices=["float32", "float16"], default="float32", help=_STORED)
     add_stage_options(verb)
@@ -99,7 +99,7 @@ def add_sum(verbs: Any, name: str) -> None:
     from xqg_repro.core.languages import XOR_LANGUAGES
 
     verb = add_verb(verbs, name, _sum, "embed generated queries and sum them for each passage")
-    verb.add_argument("--generated", type=InputPath, required=True, help=_GENERATED)
+    verb.add_argument("--generated", type=InputPath, required=True, help=GENERATED)
     verb.add_argument("--languages", nargs="+", metavar="LANG", default=[*XOR_LANGUAGES], help="whose queries")
     verb.add_argument("--queries", type=int, default=5, help="queries per language (default: %(default)s)")
     verb.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries; count them")
@@ -138,7 +138,7 @@ def add_augment(verbs: Any, name: str) -> None:
     verb.add_argument("--embeddings", type=InputPath, required=True, help="folder that encode wrote")
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument("--sums", type=InputPath, help="folder that sum wrote")
-    source.add_argument("--generated", type=InputPath, help=f"{_GENERATED}; their sums are not stored")
+    source.add_argument("--generated", type=InputPath, help=f"{GENERATED}; their sums are not stored")
     verb.add_argument("--alpha", type=float, default=0.01, help="α in [0, 1] (default: %(default)s, the paper's)")
     verb.add_argument("--queries", type=int, default=0, help="the first N queries per language (default: all)")
     add_augmentation_options(verb)
@@ -167,8 +167,8 @@ def add_index(verbs: Any, name: str) -> None:
     verb.add_argument("--factory", help="FAISS factory string, with --embeddings (default: Flat, exact search)")
     add_stage_options(verb, device=False)
     group = verb.add_argument_group("BM25", "options with --sparse")
-    group.add_argument("--collection", help=_COLLECTION)
-    group.add_argument("--generated", type=InputPath, help=f"append these to the passages; {_GENERATED}")
+    group.add_argument("--collection", help=COLLECTION)
+    group.add_argument("--generated", type=InputPath, help=f"append these to the passages; {GENERATED}")
     group.add_argument("--languages", nargs="+", metavar="LANG", help="whose queries, one index each (default: all)")
     group.add_argument("--queries", type=int, help="queries per language (default: 5)")
     group.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries or none")
@@ -183,7 +183,7 @@ def _index(args: argparse.Namespace) -> None:
     of_queries = ("languages", "queries", "allow_missing")
     if not args.sparse:
         refuse_options(args, "without --sparse", "collection", "generated", "analyzer", *of_queries)
-        build_index(args.embeddings, args.output, factory=args.factory or "Flat", **stage_settings(args))
+        build_index(args.embeddings, args.output, **given_options(args, "factory"), **stage_settings(args))
         return
     refuse_options(args, "with --sparse", "factory")
     if not args.collection:

@@ -45,7 +45,7 @@ class Reading:
 class Condition:
     """One row of a results table: a named way from collection to run.
 
-    It embeds passages with an encoder, or indexes their words for BM25, or fuses the runs of other conditions.
+    It embeds passages with an encoder, indexes their words for BM25, fuses the runs of other conditions, or is chance.
 
     Attributes:
         name: also the run tag and part of the run's file name.
@@ -54,6 +54,7 @@ class Condition:
         sparse: BM25, see :mod:`xqg_repro.retrieval.sparse`.
         fuses: names of the conditions whose runs are fused.
         fusion: how they are fused.
+        random: the number of random rankings whose scores are averaged; they have no run, and no answers are read.
         generator: a preset's name (see ``resources/generators.yaml``) whose queries augment the passages.
         corpus: existing queries instead of a generator: a folder or the id of a hub dataset.
         augmentation: how an encoder's queries are added; needs a generator or a corpus. BM25 appends all of them.
@@ -70,6 +71,7 @@ class Condition:
     sparse: bool = False
     fuses: tuple[str, ...] = ()
     fusion: Fusion | None = None
+    random: int = 0
     baseline: str = ""
     expected: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -77,9 +79,11 @@ class Condition:
         if not (is_id(self.name) and _fits_into_paths(self.name)):
             hint = f"use at most {LONGEST_NAME} letters, digits and signs, without white space and /"
             raise InputError(f"the condition name {self.name!r} cannot be a run's tag and file name", hint=hint)
-        if bool(self.encoder) + self.sparse + bool(self.fuses) != 1:
-            hint = "give it one of the three"
-            raise InputError(f"{self.name}: expected an encoder, sparse: true, or conditions that it fuses", hint=hint)
+        if self.random < 0:
+            raise InputError(f"{self.name}: random is {self.random}", hint="it is the number of random rankings")
+        if bool(self.encoder) + self.sparse + bool(self.fuses) + bool(self.random) != 1:
+            kinds = "an encoder, sparse: true, conditions that it fuses, or a number of random rankings"
+            raise InputError(f"{self.name}: expected {kinds}", hint="give it one of the four")
         sources = bool(self.generator) + bool(self.corpus)
         if self.encoder and sources != (self.augmentation is not None):
             raise InputError(
@@ -87,8 +91,9 @@ class Condition:
             )
         if self.augmentation and not self.encoder:
             raise InputError(f"{self.name}: only embeddings are augmented", hint="leave out its augmentation")
-        if self.fuses and sources:
-            raise InputError(f"{self.name}: a fusion has no queries of its own", hint="leave them out")
+        if sources and (self.fuses or self.random):
+            what = "a fusion has" if self.fuses else "random rankings have"
+            raise InputError(f"{self.name}: {what} no queries of their own", hint="leave them out")
         if sources > 1:
             raise InputError(f"{self.name}: a generator and a corpus exclude each other", hint="leave one out")
         if bool(self.fuses) != (self.fusion is not None):
@@ -104,6 +109,7 @@ class Benchmark:
     Attributes:
         name: such as ``xor-mini``.
         title: heading of its tables.
+        about: what it measures and what not, for the first lines of its page; may be empty.
         collection: ir-datasets id of the passages, or a path (see :mod:`xqg_repro.collection.local`).
         topics: ir-datasets id of the topics, or a path; ``{language}`` in it stands for each of ``languages`` in turn.
         languages: question languages, in table order.
@@ -127,6 +133,7 @@ class Benchmark:
     languages: tuple[str, ...]
     measures: Mapping[str, MeasureConfig]
     conditions: tuple[Condition, ...]
+    about: str = ""
     reading: Reading | None = None
     depth: int = 100
     queries: int = 5

@@ -18,7 +18,7 @@ from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Step, Task
 
-_FILES = ("search", "fuse", "read", "evaluate")
+_FILES = ("search", "fuse", "read", "evaluate", "chance")
 """The verbs whose output is a file."""
 
 

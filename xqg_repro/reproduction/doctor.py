@@ -16,6 +16,7 @@ from importlib import metadata as installed
 from importlib.util import find_spec
 from pathlib import Path
 
+from xqg_repro import collection
 from xqg_repro.collection.home import describe_home
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import input_digest
@@ -242,16 +243,16 @@ def _data_files() -> Iterator[FileStatus]:
     from xqg_repro.collection.files import data_files
 
     recorded = {url: checksum.md5 for url, checksum in read_checksums().items()}
-    for collection in read_yaml(resource("collections", "files.yaml")):
-        for name, file in data_files(collection).items():
+    for group in read_yaml(resource("collections", "files.yaml")):
+        for name, file in data_files(group).items():
             path, expected = file.local_path(), file.md5 or recorded.get(file.url)
             if not path.exists():
-                yield FileStatus(collection, name, FileState.MISSING)
+                yield FileStatus(group, name, FileState.MISSING)
                 continue
             state = FileState.UNCHECKED
             if expected and path.stat().st_size <= LARGEST_CHECKED:
                 state = FileState.RIGHT if input_digest(path, "md5") == expected else FileState.WRONG
-            yield FileStatus(collection, name, state, str(path))
+            yield FileStatus(group, name, state, str(path))
 
 
 def _files_of(dataset_id: str) -> list[str]:
@@ -298,9 +299,14 @@ def _condition_readiness(
     files: Sequence[FileStatus],
     models: dict[str, ModelStatus],
 ) -> Readiness:
-    dataset_ids = [benchmark.collection, *benchmark.topic_sets()]
-    names = {file for dataset_id in dataset_ids for file in _files_of(dataset_id)}
+    datasets = [(benchmark.collection, "docs"), *((topics, "queries") for topics in benchmark.topic_sets())]
+    names = {file for dataset_id, _ in datasets for file in _files_of(dataset_id)}
     needs = list(broken)
+    for dataset_id, part in datasets:
+        try:
+            collection.load(dataset_id, needs=[part])
+        except InputError as error:  # a path that does not exist, or of a variable that is not set
+            needs.append(str(error))
     for state in (FileState.MISSING, FileState.WRONG):
         if unusable := [file.name for file in files if file.name in names and file.state is state]:
             needs.append(f"{_short_list(unusable)} ({state})")

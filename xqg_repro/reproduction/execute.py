@@ -152,6 +152,16 @@ def _evaluate(
     return scores
 
 
+def _chance(
+    topics: str, measures: tuple[str, ...], rankings: int, depth: int, output: str, collection: str = ""
+) -> Scores:
+    from xqg_repro.evaluation.chance import score_chance
+
+    scores = score_chance(topics, measures, passages=collection, rankings=rankings, depth=depth)
+    scores.write(output)
+    return scores
+
+
 def _study(
     preset: str,
     output: str,
@@ -184,6 +194,7 @@ EXECUTORS: Mapping[str, Callable[..., Any]] = {
     "fuse": _fuse,
     "read": _read,
     "evaluate": _evaluate,
+    "chance": _chance,
     "study": _study,
 }
 """Verb → the function that runs it; its parameters are the options that tasks may have."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import PurePath, PurePosixPath
 
-from xqg_repro.reproduction.benchmark import Benchmark, Condition
+from xqg_repro.core.settings import resource
+from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 
 
 def run_path(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> str:
@@ -29,8 +30,7 @@ def answer_scores_path(benchmark: Benchmark, condition: Condition, topics: str, 
 
 
 def _label(benchmark: Benchmark, condition: Condition, topics: str) -> str:
-    label = _file_label(topics.removeprefix(f"{benchmark.name}/"))
-    return f"{benchmark.name}.{condition.name}.{label}"
+    return f"{benchmark.name}.{condition.name}.{_topics_label(benchmark.name, topics)}"
 
 
 def stage_path(benchmark: Benchmark, directory: str, kind: str, name: str) -> str:
@@ -56,4 +56,15 @@ def parse_run_name(run: str | PurePath) -> tuple[str, str]:
     """
     match = re.fullmatch(r"(run\..*\.txt|answers\..*\.json)(\.gz)?", PurePath(run).name)
     parts = match[1].split(".")[1:-1] if match else []
-    return (parts[1], "/".join([parts[0], *parts[2:]])) if len(parts) > 2 and all(parts) else ("", "")
+    if len(parts) < 3 or not all(parts):
+        return "", ""
+    name, condition, *label = parts
+    if resource("conditions", f"{name}.yaml").exists():
+        for topics in load_benchmark(name).topic_sets():
+            if _topics_label(name, topics) == ".".join(label):
+                return condition, topics
+    return condition, "/".join([name, *label])
+
+
+def _topics_label(benchmark: str, topics: str) -> str:
+    return _file_label(topics.removeprefix(f"{benchmark}/"))

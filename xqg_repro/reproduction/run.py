@@ -138,7 +138,8 @@ def load_outcome(
     """Score the runs in a folder, such as ``out/runs``, without running anything; missing runs are left out.
 
     Answers are looked for beside the runs, then in the sibling folder ``answers``. Where a run or its answers are not
-    kept, a score file that ``evaluate`` wrote may stand in for them. Any of these files may be gzipped.
+    kept, a score file that ``evaluate`` wrote may stand in for them; that of random rankings may also be in the sibling
+    folder ``scores``. Any of these files may be gzipped.
     """
     folder, outcome = Path(folder), Outcome(condition, languages or benchmark.languages)
     for topics, topic_languages in benchmark.topic_sets(languages).items():
@@ -146,18 +147,19 @@ def load_outcome(
         def place(path_of: Callable[..., str], topics: str = topics) -> Path:
             return folder / Path(path_of(benchmark, condition, topics, "")).name
 
-        run, answers = place(run_path), place(answers_path)
+        run, answers, scores = place(run_path), place(answers_path), place(scores_path)
+        beside = [folder.resolve().parent / "scores" / scores.name] if condition.random else []
         passages = benchmark.passages_of(topics)
         if path := existing(run):
             outcome.add(evaluate(path, topics, benchmark.run_measures, passages=passages), topic_languages)
-        elif path := existing(place(scores_path)):
+        elif path := existing(scores, *beside):
             outcome.add(read_scores(path), topic_languages)
         if not benchmark.reading:
             continue
         if path := existing(answers, folder.resolve().parent / "answers" / answers.name):
             _check_answers_match(path, run)
-            scores = evaluate_answers(path, topics, benchmark.answer_measures, passages=passages)
-            outcome.add(scores, topic_languages)
+            found = evaluate_answers(path, topics, benchmark.answer_measures, passages=passages)
+            outcome.add(found, topic_languages)
         elif path := existing(place(answer_scores_path)):
             outcome.add(read_scores(path), topic_languages)
     return outcome

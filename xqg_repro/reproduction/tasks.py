@@ -51,9 +51,8 @@ class Task:
     @property
     def step(self) -> Step:
         """The part of a reproduction that the task belongs to."""
-        if self.verb == "fuse":
-            return Step.SEARCH
-        return Step(self.verb) if self.verb in list(Step) else Step.INDEX
+        others = {"fuse": Step.SEARCH, "chance": Step.EVALUATE}
+        return Step(self.verb) if self.verb in list(Step) else others.get(self.verb, Step.INDEX)
 
     def argv(self) -> list[str]:
         """The words of the command line behind the program: the verb, its inputs and its options."""
@@ -88,13 +87,12 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
         directory: everything is written below it.
         model: folder or id to use instead of the preset's model.
     """
-    tasks = []
+    tasks: list[Task] = []
     for part in benchmark.parts(condition):
-        tasks += (
-            _sparse_tasks(benchmark, part, directory)
-            if part.sparse
-            else _dense_tasks(benchmark, part, directory, model)
-        )
+        if part.sparse:
+            tasks += _sparse_tasks(benchmark, part, directory)
+        elif part.encoder:
+            tasks += _dense_tasks(benchmark, part, directory, model)
     return list(dict.fromkeys(tasks))
 
 
@@ -185,6 +183,9 @@ def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directo
     which = (benchmark, condition, topics, directory)
     questions, run, passages = {"topics": topics}, run_path(*which), benchmark.passages_of(topics)
     scored_on = {**questions, **({"collection": passages} if passages else {})}
+    if condition.random:
+        how = {"measures": benchmark.run_measures, "rankings": condition.random, "depth": benchmark.depth}
+        return [Task("chance", {**scored_on, **how, "output": scores_path(*which)})]
     parts = benchmark.parts(condition)
     tasks = [_search_task(benchmark, part, topics, directory) for part in parts]
     if condition.fusion:
@@ -239,7 +240,8 @@ def plan(
 def two_click_tasks(benchmark: Benchmark, condition: Condition, directory: str = "out") -> tuple[Task, list[Task]]:
     """The command that makes a condition's runs, and the tasks that read and score them: what a page offers to copy."""
     module = f"xqg_repro.2cr.{benchmark.name.replace('-', '_')}"
-    options = {"condition": condition.name, "skip_eval": True, "directory": directory}
+    skip = {} if condition.random else {"skip_eval": True}
+    options = {"condition": condition.name, **skip, "directory": directory}
     tasks = [
         task
         for topics in benchmark.topic_sets()
