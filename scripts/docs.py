@@ -37,7 +37,7 @@ from xqg_repro.retrieval.metadata import read_measurement
 from xqg_repro.study.tables import study_part
 from xqg_repro.study.transfer import transfer_table
 
-BENCHMARKS = ("xor-mini", "xor-tydi", "xquad")
+BENCHMARKS = ("xor-mini", "xor-tydi", "xor-tydi-vital", "xquad")
 """The benchmarks that have a two-click page."""
 
 _BLOCK = re.compile(r"(<!-- generated: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -188,8 +188,12 @@ def _ablations(benchmark_name: str) -> list[Figure]:
     figures = []
     for path in sorted(Path("docs", "ablations").glob("*/plot.svg")):
         encoder, varied, split = path.parent.name.split(".", 2)
-        what = "α" if varied == "alpha" else "the number of queries per language"
-        title = f"{encoder} + xQG by {what}, on {split} questions"
+        system, what = {
+            "alpha": (f"{encoder} + xQG", "α"),
+            "queries": (f"{encoder} + xQG", "the number of queries per language"),
+            "weight": (encoder, "the weight of the first run"),
+        }[varied]
+        title = f"{system} by {what}, on {split} questions"
         figures.append(Figure(title, f"{title}; docs/ablations has the figures", read_text(path)))
     return figures
 

@@ -73,11 +73,12 @@ def _headline(link: str) -> Headline | None:
 
 
 def _of_benchmark(page: Path) -> Headline:
-    """The first measure without and with xQG, or of the first condition; measured if there are reference runs."""
+    """The first measure without and with xQG, or of the first encoder; measured if there are reference runs."""
     benchmark = load_benchmark(page.stem)
     measure, config = next(iter(benchmark.measures.items()))
     augmented = [condition for condition in benchmark.conditions if condition.augmentation and condition.baseline]
-    shown = [benchmark.condition(augmented[0].baseline), augmented[0]] if augmented else [benchmark.conditions[0]]
+    encoders = [condition for condition in benchmark.conditions if condition.encoder]
+    shown = [benchmark.condition(augmented[0].baseline), augmented[0]] if augmented else [encoders[0]]
     title = f"{shown[0].title}{', without and with xQG' if augmented else ''}"
     found = [load_outcome(benchmark, condition, "runs").scores.get(measure) for condition in shown]
     measured = [{code: config.scale * score for code, score in scores.items()} for scores in found if scores]

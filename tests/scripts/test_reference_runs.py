@@ -21,11 +21,13 @@ def test_runs_and_answers_become_the_reference_with_their_scores(
     monkeypatch.chdir(tmp_path)
     other = "  - {name: plain-too, title: Another, encoder: mbert, expected: {EM: {ar: 1.0}}}\n"
     condition = "  - name: plain\n    title: The plain one\n    encoder: mbert\n    expected:\n      R@1: {ar: 12.3}\n"
-    path = tmp_path / "conditions" / "xor-mini.yaml"
+    path = tmp_path / "conditions" / "test-mini.yaml"
     path.parent.mkdir()
     path.write_text(MINI.partition("  - {name: plain,")[0] + condition + other)
     both = load_benchmark(str(path))
-    monkeypatch.setattr(reference_runs, "BENCHMARK", dataclasses.replace(both, conditions=both.conditions[:1]))
+    benchmark = dataclasses.replace(both, conditions=both.conditions[:1])
+    monkeypatch.setattr(reference_runs, "load_benchmark", lambda name: benchmark)
+    monkeypatch.setattr("sys.argv", ["reference_runs.py"])
     monkeypatch.setattr(reference_runs, "resource", tmp_path.joinpath)
     monkeypatch.setattr(reference_runs, "read_measurement", lambda made: Measurement(commit="abc1234"))
     run, answers = Path("out", "runs", RUN), Path("out", "answers", ANSWERS)
@@ -44,3 +46,13 @@ def test_runs_and_answers_become_the_reference_with_their_scores(
     assert path.read_text().endswith(other)  # the other condition's scores stay
     reference_runs.main()
     assert {path.name: path.read_bytes() for path in Path("runs").iterdir()} == kept
+
+    scores = Path("out", "scores", RUN.replace("run.", "scores.", 1).replace(".txt", ".json"))
+    scores.parent.mkdir()
+    scores.write_text("{}\n")
+    before = path.read_text()
+    monkeypatch.setattr("sys.argv", ["reference_runs.py", "test-mini", "--scores"])
+    reference_runs.main()
+    new = {path.name: path.read_bytes() for path in Path("runs").iterdir() if path.name not in kept}
+    assert {name: gzip.decompress(data) for name, data in new.items()} == {f"{scores.name}.gz": b"{}\n"}
+    assert path.read_text() == before
