@@ -171,7 +171,7 @@ def test_unknown_regression_is_refused_with_the_nearest() -> None:
 
 def test_every_condition_is_in_one_regression() -> None:
     regressions = list(map(load_regression, regression_names()))
-    for name in ("xor-mini", "xor-tydi", "xquad"):
+    for name in ("xor-mini", "xor-tydi", "xor-tydi-vital", "xquad"):
         covered = [condition for r in regressions if r.benchmark == name for condition in r.conditions]
         assert sorted(covered) == sorted(condition.name for condition in load_benchmark(name).conditions)
 
@@ -184,8 +184,17 @@ def test_checksums_are_those_of_the_files(name: str) -> None:
     for file, checksum in regression.data.items():
         if regression.benchmark == "xor-mini":
             assert collection.file_checksum("xor-mini", file) == checksum
-        else:
+        elif regression.benchmark in listed:
             assert listed[regression.benchmark][file].get("md5", "") == checksum
     for run, checksum in regression.runs.items():
         assert file_digest(REPOSITORY / "runs" / run) == checksum
     assert bool(regression.runs) == (regression.benchmark == "xor-mini")
+
+
+@pytest.mark.integration
+def test_checksum_of_the_small_wikipedia(shared_data: Path) -> None:
+    regression = load_regression("xor-tydi-vital")
+    found = {
+        file: collection.file_checksum(load_benchmark("xor-tydi-vital").collection, file) for file in regression.data
+    }
+    assert found == regression.data
