@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,8 @@ prepare_home()  # before any module imports ir-datasets
 _PARTS = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
 
 
-@cache
 def register() -> None:
-    """Add this package's datasets to ir-datasets' registry, without reading or downloading; once."""
+    """Add this package's datasets to ir-datasets' registry, without reading or downloading. Repeated calls are safe."""
     import ir_datasets
 
     from xqg_repro.collection import xor_mini, xor_tydi, xquad
