@@ -38,7 +38,7 @@ GUIDE = REPOSITORY / "docs" / "guides" / "add-a-collection.md"
 def needs_xor_mini_only(command: str) -> bool:
     """Whether a command needs nothing but the package: no other collection, no training."""
     words = shlex.split(command)
-    if any(name in command.replace("_", "-") for name in ("xor-tydi", "xquad", "mr-tydi")):
+    if any(name in command.replace("_", "-") for name in ("xor-tydi", "wiki-vital", "xquad", "mr-tydi")):
         return False
     if words[1] == "study" or (words[1] == "train" and words[2] != "mine"):
         return False
