@@ -117,6 +117,16 @@ def test_other_runs_are_refused(mini_data: Mini, tmp_path: Path) -> None:
         evaluate(tmp_path / "run.txt", mini_data.topics, ["R2kt"])
 
 
+def test_a_run_that_found_nothing_scores_zero(mini_data: Mini, tmp_path: Path) -> None:
+    (tmp_path / "run.txt").write_text("")
+    scores = evaluate(tmp_path / "run.txt", mini_data.topics, ["R2kt", "nDCG@10"])
+    assert list(scores.absent) == list(scores.languages)
+    assert {value for of_language in scores.per_query["R2kt"].values() for value in of_language.values()} == {0.0}
+    assert {value for of_language in scores.per_query["nDCG@10"].values() for value in of_language.values()} == {0.0}
+    with pytest.raises(InputError, match="no question of test-mini/dev"):
+        evaluate(tmp_path / "run.txt", mini_data.topics, ["R2kt"], missing=Missing.SKIP)
+
+
 @pytest.mark.parametrize("name", ["R3kt", "nDCG@", "recall", "nDCG@10)", ""])
 def test_an_unknown_measure_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="ir-measures does not know"):

@@ -47,7 +47,7 @@ def evaluate(
     Questions of the run that the topics do not have are left out, and their number is logged.
 
     Raises:
-        InputError: the run is malformed or has none of the questions; a measure is unknown, cannot be computed, or
+        InputError: the run is malformed or has only other questions; a measure is unknown, cannot be computed, or
             needs answers or relevance judgements that the topics do not have.
     """
     dataset = collection.load(topics, needs=["queries"], passages=passages)
@@ -63,7 +63,7 @@ def evaluate(
     if not isinstance(run, dict):
         run = read_run_of(run, languages, topics)
     absent = tuple(qid for qid in languages if qid not in run)
-    if len(absent) == len(languages):
+    if len(absent) == len(languages) and (run or missing is Missing.SKIP):  # a search may find nothing at all
         raise InputError(
             f"the run has no question of {topics}", path=path, hint="is this the run of another topic set?"
         )
