@@ -191,6 +191,17 @@ def test_an_interrupted_build_starts_again_and_empty_passages_are_left_out(tmp_p
 
 
 @pytest.mark.integration
+def test_relative_paths_are_those_of_the_present_directory(
+    mini_data: Mini, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jvm.ready()  # Java remembers where it started
+    monkeypatch.chdir(tmp_path)
+    build_sparse_index(mini_data.docs, "index")
+    assert (tmp_path / "index" / "en").is_dir()
+    assert read_run(search_sparse("index", mini_data.topics, "run.txt", depth=20))
+
+
+@pytest.mark.integration
 def test_a_disk_that_fills_up_is_an_error(tmp_path: Path, disk_of: Callable[[int], Any]) -> None:
     passages = [(Passage(str(number), "", f"turtle {number}"), {}) for number in range(1000)]
     with disk_of(2000), pytest.raises(InputError, match=r"(Lucene failed|has \d+ passages instead of 1,000)"):
@@ -289,9 +300,11 @@ def test_expansion_finds_a_passage_by_its_queries(
 
 @pytest.mark.integration
 def test_numbers_of_queries_are_scored_as_by_the_stages(plain: Path, mini_data: Mini, tmp_path: Path) -> None:
-    docids = [docid for docid, _, _ in mini_data.passages]
+    *docids, last = [docid for docid, _, _ in mini_data.passages]
     languages = sorted({question["lang"] for question in mini_data.questions})
-    generated = write_queries(made_up(docids, languages, 3), tmp_path / "queries.jsonl")
+    asked = {code: [q["question"] for q in mini_data.questions if q["lang"] == code] for code in languages}
+    beside = PassageQueries(last, {code: tuple(asked[code] * 2)[:3] for code in languages})  # found by many questions
+    generated = write_queries([*made_up(docids, languages, 3), beside], tmp_path / "queries.jsonl")
     output, measures = tmp_path / "ablation", ["R2kt", "RR@10"]
     line = f"ablate expansion --collection {mini_data.docs} --generated {generated} --topics {mini_data.topics}"
     assert cli.main([*line.split(), "--queries", "0", "2", "--measures", *measures, "--output", str(output)]) == 0

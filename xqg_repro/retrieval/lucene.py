@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -33,10 +34,15 @@ def _log_errors_only() -> None:
     autoclass("java.util.logging.Logger").getLogger("").setLevel(autoclass("java.util.logging.Level").SEVERE)
 
 
+def java_path(path: Path) -> str:
+    """A path for Java, which takes relative ones from the directory where the process was when Java started."""
+    return os.path.abspath(path)
+
+
 def open_lucene(index: Path, analyzer: str = ENGLISH) -> Any:
     """Pyserini's ``LuceneSearcher`` with the analyzer of a language; starts the JVM that it needs."""
     with explain_java(index):
-        searcher = load_lucene("pyserini.search.lucene", "LuceneSearcher")(str(index))
+        searcher = load_lucene("pyserini.search.lucene", "LuceneSearcher")(java_path(index))
         if analyzer != ENGLISH:
             # not set_language, which knows other analyzers than Anserini's indexer for some languages
             searcher.set_analyzer(_analyzer_map().getLanguageSpecificAnalyzer(analyzer))

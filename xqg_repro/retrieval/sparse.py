@@ -29,7 +29,7 @@ from xqg_repro.core.progress import track
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.representation.queries import queries_fingerprint, read_queries
-from xqg_repro.retrieval.lucene import ENGLISH, check_analyzers, explain_java, load_lucene, open_lucene
+from xqg_repro.retrieval.lucene import ENGLISH, check_analyzers, explain_java, java_path, load_lucene, open_lucene
 
 Queries = Mapping[str, Sequence[str]]
 """Language → a passage's queries."""
@@ -126,7 +126,7 @@ def _write_indexes(
         writers = {}
         for language, analyzer in analyzers.items():
             shutil.rmtree(folder / language, ignore_errors=True)  # of an interrupted run
-            args = ["-index", str(folder / language), "-language", analyzer, "-memoryBuffer", _BUFFER]
+            args = ["-index", java_path(folder / language), "-language", analyzer, "-memoryBuffer", _BUFFER]
             writers[language] = indexer(args=args, threads=1)
             stack.callback(writers[language].close)
         for passage, queries in passages:

@@ -35,6 +35,7 @@ from xqg_repro.core.stages import Manifest, build_file, build_stage, check_outpu
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import scorable
 from xqg_repro.retrieval import jvm
+from xqg_repro.retrieval.lucene import java_path
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
 from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
 from xqg_repro.train.data import confirm_training_file, relevant_passages, training_file
@@ -236,7 +237,8 @@ def bm25_index(docs: Any, output: str | Path) -> Path:
         for path in folder.glob("[!.]*"):  # of an interrupted run, which Lucene cannot resume
             path.unlink()
         indexer_class = jvm.load("pyserini.index.lucene", "LuceneIndexer")
-        indexer, count = indexer_class(str(folder), threads=1), 0  # one thread, as the order of passages breaks ties
+        indexer = indexer_class(java_path(folder), threads=1)  # one thread, as the order of passages breaks ties
+        count = 0
         try:
             for doc in track(docs.docs_iter(), docs.docs_count(), "bm25", "passages"):
                 indexer.add_doc_dict({"id": doc.doc_id, "contents": to_passage(doc).default_text()})
@@ -250,7 +252,7 @@ def bm25_index(docs: Any, output: str | Path) -> Path:
 
 
 def _bm25_run(index: Path, questions: Mapping[str, str], depth: int) -> Run:
-    searcher = jvm.load("pyserini.search.lucene", "LuceneSearcher")(str(index))
+    searcher = jvm.load("pyserini.search.lucene", "LuceneSearcher")(java_path(index))
     searcher.set_bm25(BM25["k1"], BM25["b"])
     run: Run = {}
     for batch in in_parts(list(questions), QUERIES_PER_BATCH):
