@@ -42,14 +42,14 @@ def prepare(folder: Path, run_verb: Callable[[Sequence[str]], Any]) -> None:
     _write_lines(data / "xor_test_retrieve_eng_span_q_only_v1_1.jsonl", finnish)
     (folder / "topics.tsv").write_text("".join(f"{q['id']}\t{q['question']}\n" for q in finnish))
     (folder / "answers.json").write_text(json.dumps({q["id"]: q["answers"][0] for q in questions if q["lang"] == "fi"}))
-    (folder / "beir" / "qrels").mkdir(parents=True)
+    (folder / "own" / "qrels").mkdir(parents=True)
     _write_lines(
-        folder / "beir" / "corpus.jsonl", [{"_id": n, "title": title, "text": text} for n, text, title in passages]
+        folder / "own" / "corpus.jsonl", [{"_id": n, "title": title, "text": text} for n, text, title in passages]
     )
-    beir_questions = [{"_id": q["id"], "text": q["question"], "metadata": {"lang": q["lang"]}} for q in finnish]
-    _write_lines(folder / "beir" / "queries.jsonl", beir_questions)
+    own_questions = [{"_id": q["id"], "text": q["question"], "metadata": {"lang": q["lang"]}} for q in finnish]
+    _write_lines(folder / "own" / "queries.jsonl", own_questions)
     judged = "".join(f"{q['id']}\t{i % len(passages) + 1}\t1\n" for i, q in enumerate(finnish))
-    (folder / "beir" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    (folder / "own" / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
     languages = ("ar", "fi")
     generated = [
         {"docid": number, "generated_queries": {language: [f"{title}?", f"{text[:20]}?"] for language in languages}}
@@ -146,9 +146,9 @@ def targets() -> list[Target]:
         ("submission.json", f"submit --check submission.json {topics}"),
         ("submission.json", f"submit --convert submission.json {topics}"),
         ("topics.tsv", "topics --topics topics.tsv"),
-        ("beir/corpus.jsonl", encode.replace("xor-tydi", "beir")),
-        ("beir/queries.jsonl", "topics --topics beir/test/fi"),
-        ("beir/qrels/test.tsv", "evaluate --run run.txt --measures RR@10 --topics beir/test"),
+        ("own/corpus.jsonl", encode.replace("xor-tydi", "own")),
+        ("own/queries.jsonl", "topics --topics own/test/fi"),
+        ("own/qrels/test.tsv", "evaluate --run run.txt --measures RR@10 --topics own/test"),
         ("topics.tsv", "search --index index --depth 5 --topics topics.tsv"),
         ("data/xor_test_retrieve_eng_span_q_only_v1_1.jsonl", "topics --topics xor-tydi/test"),
         ("data/enwiki_20190201_w100.tsv", encode),

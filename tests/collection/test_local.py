@@ -168,6 +168,9 @@ def test_registered_ids_come_first(beir: Beir, monkeypatch: pytest.MonkeyPatch) 
     folder.rename(folder.with_name("xor-mini"))
     monkeypatch.chdir(folder.parent)
     assert collection.load("xor-mini").docs_count() > 3 == collection.load("./xor-mini", ["docs"]).docs_count()
+    Path("beir").mkdir()
+    with pytest.raises(InputError, match=r"beir has no passages .write ./beir for the file or folder of this name"):
+        collection.load("beir", needs=["docs"])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ After one call of :func:`register`, ``ir_datasets.load("xor-tydi/dev/ar")`` work
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +85,8 @@ def check_parts(dataset: Any, needs: Sequence[str]) -> None:
             hint = f"name a subset, such as {', '.join(parts)}" if parts else "name another dataset"
             if part == "docs" and dataset.has_queries():
                 hint = "name their collection with --collection"
+            elif os.path.exists(dataset_id):
+                hint = f"write ./{dataset_id} for the file or folder of this name"
             raise InputError(f"{dataset_id} has no {_PARTS[part]}", hint=hint)
 
 
