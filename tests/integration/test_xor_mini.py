@@ -42,7 +42,7 @@ def test_regressions_find_data_scores_and_runs_as_they_were(
     printed = capsys.readouterr().out
     assert status == 0, printed
     for condition in BENCHMARK.conditions:
-        assert re.search(rf"\[OK(ish)?\] run: run.xor-mini.{condition.name}.dev.txt: ", printed)
+        assert re.search(rf"\[OK(ish)?\] run: run.xor-mini.{re.escape(condition.name)}.dev.txt: ", printed)
     assert "[OK] data: passages.tsv" in printed
 
 
