@@ -203,6 +203,12 @@ def dense_weights(folder: Path, content: Any) -> None:
         (lambda m: module(m, 0, type="custom_st.Transformer"), "custom_st.Transformer"),
         (lambda m: module(m, 2, path="../elsewhere"), "outside"),
         (lambda m: (m / "modules.json").write_text("{}"), r"modules\.json.* is \{\}, expected a list"),
+        (
+            lambda m: (m / "modules.json").write_text(
+                json.dumps([{"path": "x" * 256, "type": "sentence_transformers.A"}])
+            ),
+            r"modules\.json: .*names a folder that cannot exist: 'xxx",
+        ),
         (lambda m: (m / "modules.json").write_text("[{}]"), r"modules\.json.*lacks the field .*type"),
         (lambda m: pooling(m, pooling_mode="max"), "1_Pooling/config.json: pools by max, which is not supported"),
         (lambda m: pooling(m, pooling_mode=["cls", "mean"]), "pools by cls and mean"),

@@ -20,6 +20,9 @@ MODULES = "modules.json"
 """Sentence-transformers' list of the modules that make an embedding, some with folders of their own."""
 SAFETENSORS, PYTORCH = "*.safetensors", "pytorch_model*.bin"
 
+_LONGEST_NAME = 255
+"""Bytes in the name of a file or folder, on Linux and macOS."""
+
 _DOCUMENTS = ("readme*", "license*", "licence*", "notice*", "copying*", "citation*", "changelog*", "notes*")
 _TEXTS = ("*.md", "*.rst", "*.html", "*.pdf", "*.csv", "*.tsv", "*.jsonl", "*.log", "*.yml", "*.yaml", "*.jinja")
 _IMAGES = ("*.svg", "*.png", "*.jpg", "*.jpeg", "*.gif", "*.webp")
@@ -118,6 +121,8 @@ def read_modules(folder: Path) -> list[Record]:
         place = module_place(module)
         if os.path.isabs(place) or Path(place).parts[:1] == ("..",):
             raise module.error(f"names a folder outside the model's: {quote(place)}")
+        if any(len(os.fsencode(part)) > _LONGEST_NAME for part in Path(place).parts):
+            raise module.error(f"names a folder that cannot exist: {quote(place)}")
     return modules
 
 
