@@ -19,7 +19,8 @@ reproduce: $(STAMP)
 	$(BIN)/python -m xqg_repro.2cr.xor_mini --all --directory out --output out/report.html
 
 test: fast
-	$(BIN)/python -m pytest -m integration
+	$(BIN)/python -m pytest -m integration --ignore=tests/retrieval
+	$(BIN)/python -m pytest -m integration tests/retrieval  # Java, in a process without a browser and twenty models
 
 fast: $(STAMP) lint
 	$(BIN)/python -m pytest -m "not integration" -n 2 --dist loadgroup

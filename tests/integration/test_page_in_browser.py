@@ -107,7 +107,7 @@ def opened(browser: Browser, folder: Path) -> Iterator[Callable[..., Page]]:
     def open_page(name: str = "real", **settings: Any) -> Page:
         contexts.append(browser.new_context(**settings))
         page = contexts[-1].new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # ms; a busy machine is slow, not wrong
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
