@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="xqg-repro",
         description="Cross-lingual dense retrieval with query-augmented passages, stage by stage.",
-        epilog="In order: generate, encode, sum, augment, index, search, read, evaluate. "
+        epilog="In order: generate, encode, filter, sum, augment, index, search, read, evaluate. "
         "All in one go: python -m xqg_repro.2cr.xor_mini --all",
     )
     top.add_argument("--version", action="version", version=f"xqg_repro {__version__}")
