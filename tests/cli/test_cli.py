@@ -14,7 +14,7 @@ from xqg_repro import __version__, cli, collection
 VERBS = (
     "generate translate encode sum augment index search fuse read evaluate compare claims ablate topics submit runfile"
 )
-VERBS += " chance regress study train doctor"
+VERBS += " chance filter regress study train doctor"
 HEAVY = (
     "torch transformers ir_datasets pandas numpy scipy statsmodels faiss pyserini jnius matplotlib pydantic yaml jinja2"
 )
@@ -65,6 +65,9 @@ def test_nothing_heavy_is_imported_before_a_verb_is_chosen() -> None:
         ("sum --generated good.tsv --output out --encoder ./nope --pooling cls --languages xx", "'xx'"),
         ("augment --embeddings nope --sums nope --output out", "nope: "),
         ("augment --embeddings nope --generated good.tsv --output out --alpha 1.5", "1.5"),
+        ("filter --queries good.tsv --embeddings nope --keep 2 --output out", "nope: "),
+        ("filter --queries good.tsv --embeddings nope --keep 0 --output out --preset mbert", "cannot keep 0 queries"),
+        ("filter --queries good.tsv --embeddings nope --keep 3 --of 2 --output out --preset mbert", "keep 3 of 2"),
         ("claims --benchmark xquad", "xor-mini, xor-tydi"),
         ("claims --benchmark xor-mini --runs nowhere", "nowhere: "),
         ("regress --all", "--index --search --verify"),

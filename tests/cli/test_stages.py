@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ AUGMENT = "--aggregate mean --languages te ru --no-normalize --allow-missing"
 ABLATE = f"--embeddings e --sums s --topics t --output o {AUGMENT} --measures R@5 RR --hits 7 --device cpu --force"
 ABLATED = {"output": "o", "measures": ("R@5", "RR"), "depth": 7, "allow_missing": True, "device": "cpu", "force": True}
 TRAIN = "--model m --data a.json --held-out-data b.json --steps 7 --seed 1 --output o --force"
+NO_COUNTS: dict[str, int] = defaultdict(int)
 TRAINED = {"model": "m", "data": "a.json", "held_out_data": "b.json", "steps": 7, "seed": 1}
 
 
@@ -41,6 +43,16 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         "representation.sums.sum_queries",
         {"config": ENCODER, "languages": ("te", "ru"), "count": 3, "every_rank": False, "dtype": "int8"}
         | {"allow_missing": True, "shard_size": 7},
+    ),
+    "filter --queries q --embeddings e --output o --encoder m --pooling mean --keep 2 --of 8 --languages te ru "
+    "--allow-missing --shard-size 7 --device cpu --force": (
+        "retrieval.filter.filter_queries",
+        {"queries": "q", "embeddings": "e", "output": "o", "keep": 2, "of": 8, "encoder": ENCODER, "force": True}
+        | {"languages": ("te", "ru"), "allow_missing": True, "shard_size": 7, "device": "cpu"},
+    ),
+    "filter --generated q --embeddings e --output o --encoder m --pooling mean --keep 2": (
+        "retrieval.filter.filter_queries",
+        {"queries": "q", "of": None, "languages": None, "allow_missing": False, "force": False},
     ),
     f"augment --embeddings e --sums s --output o --alpha 0.2 --queries 3 {AUGMENT}": (
         "representation.augment.augment",
@@ -74,7 +86,7 @@ for kind, recipe in (("xdr", EncoderRecipe), ("xqg", GeneratorRecipe), ("reader"
 @pytest.mark.parametrize("line", CASES)
 def test_options_are_handed_on(monkeypatch: pytest.MonkeyPatch, line: str) -> None:
     calls, (function, expected) = Calls(), CASES[line]
-    calls.replace(function, SimpleNamespace(text=lambda: ""), monkeypatch)
+    calls.replace(function, SimpleNamespace(text=lambda: "", counts=NO_COUNTS), monkeypatch)
     assert cli.main(line.split()) == 0
     ((_, given),) = calls
     assert {name: given[name] for name in expected} == expected

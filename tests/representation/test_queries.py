@@ -44,6 +44,17 @@ def test_published_corpus_is_read_as_it_is(published: Path) -> None:
     assert list(passages[11].queries.items()) == [("te", ("te 11 0", "te 11 1")), ("fi", ("fi 11 0", "fi 11 1"))]
 
 
+def test_all_that_a_line_has_is_read_without_languages_and_a_number(tmp_path: Path) -> None:
+    lines = (item("1", fi=FIVE, xx=["?"]), item("2", te=[]))
+    path = write_items(tmp_path / "q.jsonl", *lines)
+    assert list(read_queries(path, None, None)) == [
+        PassageQueries("1", {"fi": tuple(FIVE), "xx": ("?",)}),
+        PassageQueries("2", {}),
+    ]
+    with pytest.raises(InputError, match="expected 2 xx queries, got 1"):
+        list(read_queries(path, None, 2))
+
+
 def test_line_is_read_back_even_without_its_end(tmp_path: Path) -> None:
     passage = PassageQueries("7", {"ja": ("首都は?", 'a "b"\n'), "ar": ("ما؟", "")})
     (tmp_path / "q.jsonl").write_text(f"{passage.line()}\n{passage.line()}", encoding="utf-8")

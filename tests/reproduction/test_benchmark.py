@@ -19,6 +19,7 @@ SHIPPED = sorted(path.stem for path in resource("conditions").glob("*.yaml"))
 
 OTHER = "{name: other, title: Other, encoder: mbert}"
 AUGMENTED = OTHER.replace("}", ", generator: xqg-mini, augmentation: {alpha: 0, aggregate: mean, languages: [fi]}}")
+FILTERED = AUGMENTED.replace("generator:", "filter: {keep: 2, of: 8}, generator:")
 SPARSE = "{name: other, title: Other, sparse: true}"
 FUSED = (
     SPARSE.replace("other", "words")
@@ -61,6 +62,13 @@ def test_a_benchmark_is_read_from_a_file(tmp_path: Path) -> None:
     assert benchmark.depth == 100
 
 
+def test_a_filter_says_how_many_queries_are_generated_and_added(tmp_path: Path) -> None:
+    for text, generated, added in ((FILTERED, 8, 2), (FILTERED.replace(", of: 8", ""), 5, 2), (AUGMENTED, 5, 5)):
+        benchmark = load_benchmark(str(toy(tmp_path, OTHER, text)))
+        condition = benchmark.condition("other")
+        assert (benchmark.generated_queries(condition), benchmark.added_queries(condition)) == (generated, added)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
@@ -79,6 +87,12 @@ def test_a_benchmark_is_read_from_a_file(tmp_path: Path) -> None:
         (OTHER, OTHER.replace("}", ", baseline: none}"), "baseline 'none'"),
         (OTHER, AUGMENTED.replace("alpha: 0", "alpha: 2"), "α is 2.0"),
         (OTHER, AUGMENTED.replace("generator: xqg-mini, ", ""), "other: expected an augmentation"),
+        (OTHER, FILTERED.replace("keep: 2", "keep: 0"), "keep is 0"),
+        (OTHER, FILTERED.replace("of: 8", "of: -1"), "of is -1"),
+        (OTHER, FILTERED.replace("keep: 2", "keep: 9"), "other: keeps 9 queries per language of 8"),
+        (OTHER, FILTERED.replace("keep: 2, of: 8", "keep: 6"), "other: keeps 6 queries per language of 5"),
+        (OTHER, FILTERED.replace("alpha: 0", "alpha: 0, queries: 3"), "other: adds 3 queries per language of 2"),
+        (OTHER, OTHER.replace("}", ", filter: {keep: 2}}"), "other: only queries that augment embeddings are filtered"),
         (READING, "", "EM .*reading: {"),
         ("  EM: {scale: 100, digits: 1}\n", "", "add EM or F1"),
         ("depth: 3", "depth: 0", "depth is 0"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections import defaultdict
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from xqg_repro.retrieval import bm25
 STAGES = ["generate.generate", "encode.encode", "sums.sum_queries", "augment.augment", "augment.augment_streaming"]
 STAGES = [f"representation.{name}" for name in STAGES]
 STAGES += [
+    "retrieval.filter.filter_queries",
     "retrieval.index.build_index",
     "retrieval.search.search",
     "retrieval.exact.search_embeddings",
@@ -39,6 +41,7 @@ AUGMENTED = """\
   - {name: made, title: A, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.5, languages: [fi, ar]}}
   - {name: mean, title: B, encoder: e5-small, corpus: a/b, augmentation: {alpha: 1.0e-05, aggregate: mean, queries: 2}}
   - {name: unit, title: C, encoder: mbert, corpus: a/b, augmentation: {alpha: 0, normalize: true}}
+  - {name: best, title: J, encoder: mbert, generator: xqg-mini, augmentation: {alpha: 0.5}, filter: {keep: 2, of: 8}}
   - {name: drawn, title: I, random: 3}
   - {name: bm25, title: E, sparse: true}
   - {name: bm25-more, title: F, sparse: true, generator: xqg-mini}
@@ -75,7 +78,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     calls, scores = Calls(), Scores("t", Missing.ZERO, {"F1": {"ar": {"q": 1.0}}}, {"q": "ar"}, ())
     for function in STAGES:
         calls.replace(
-            function, scores if function.startswith("evaluation.") else SimpleNamespace(means={}), monkeypatch
+            function,
+            scores if function.startswith("evaluation.") else SimpleNamespace(means={}, counts=defaultdict(int)),
+            monkeypatch,
         )
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))
     monkeypatch.setattr(bm25, "is_sparse", lambda index: ".bm25" in str(index))

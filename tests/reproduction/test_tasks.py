@@ -114,6 +114,40 @@ def lines_of(name: str, text: str = TOY, model: str = "") -> list[str]:
     return [" ".join(task.argv()) for task in indexing_tasks(benchmark, benchmark.condition(name), "out", model)]
 
 
+FILTERED = "  - {{name: best, title: Best, encoder: mbert, {}, augmentation: {{alpha: 0.5}}, filter: {{{}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "how", "text", "queries", "name"),
+    [
+        ("generator: xqg-mini", "keep: 2, of: 8", TOY, "toy.xqg-mini.8", "xqg-mini.best-2-of-8"),
+        ("generator: xqg-mini", "keep: 2", f"sum_precision: int8\n{TOY}", "toy.xqg-mini", "xqg-mini.best-2-of-5"),
+        ("generator: xqg-mini", "keep: 1, of: 2", TOY_WITHOUT_SUMS, "toy.xqg-mini.2", "xqg-mini.best-1-of-2"),
+        ("corpus: a/b", "keep: 5", TOY_WITHOUT_SUMS, "a/b", "a.b.best-5-of-5"),
+    ],
+)
+def test_a_filter_stands_between_queries_and_sums(source: str, how: str, text: str, queries: str, name: str) -> None:
+    benchmark = toy(text + FILTERED.format(source, how))
+    lines = [" ".join(task.argv()) for task in indexing_tasks(benchmark, benchmark.condition("best"), "out")]
+    best, passages, sums = f"out/queries/toy.mbert.{name}", "out/embeddings/toy.mbert", f"out/sums/toy.mbert.{name}"
+    keep, of = name.split("-")[-3::2]
+    queries = f"out/queries/{queries}" if benchmark.condition("best").generator else queries
+    precision = " --precision int8" if benchmark.sum_precision else ""
+    numbers = f"--keep {keep} --of {of}"
+    expected = [
+        f"encode --collection toy --preset mbert --output {passages}",
+        f"filter --queries {queries} --embeddings {passages} --preset mbert{precision} {numbers} --output {best}",
+    ]
+    if benchmark.condition("best").generator:
+        expected.insert(0, f"generate --collection toy --preset xqg-mini --queries {of} --output {queries}")
+    added = f"--generated {best} --alpha 0.5 --queries {keep}"
+    if benchmark.keep_sums:
+        expected.append(f"sum --generated {best} --preset mbert --queries {keep}{precision} --output {sums}")
+        added = f"--sums {sums} --alpha 0.5"
+    expected.append(f"augment --embeddings {passages} {added} --output out/embeddings/toy.best")
+    assert lines[:-1] == expected
+
+
 def test_published_queries_are_not_generated_and_sums_may_be_left_out() -> None:
     encode, total, augment, _ = lines_of("had")
     assert total.startswith("sum --generated some/corpus ") and total.endswith("out/sums/toy.mbert.some.corpus")

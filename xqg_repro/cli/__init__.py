@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, files, fusion, reproduction, scoring, stages, training
+from xqg_repro.cli import comparison, files, filtering, fusion, reproduction, scoring, stages, training
 from xqg_repro.cli.arguments import check_arguments
 from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.streams import exit_status
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="xqg-repro",
         description="Cross-lingual dense retrieval with query-augmented passages, stage by stage.",
-        epilog="In order: generate, encode, sum, augment, index, search, read, evaluate. "
+        epilog="In order: generate, encode, filter, sum, augment, index, search, read, evaluate. "
         "All in one go: python -m xqg_repro.2cr.xor_mini --all",
     )
     top.add_argument("--version", action="version", version=f"xqg_repro {__version__}")
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
         ("generate", stages.add_generate),
         ("translate", stages.add_translate),
         ("encode", stages.add_encode),
+        ("filter", filtering.add_filter),
         ("sum", stages.add_sum),
         ("augment", stages.add_augment),
         ("index", stages.add_index),

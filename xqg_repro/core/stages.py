@@ -40,7 +40,8 @@ class Manifest:
         stage: the verb that wrote it, such as ``encode``.
         parameters: every setting that changes the output.
         inputs: name → fingerprint of each input.
-        counts: what the stage counted (passages, dimensions, …); not part of the identity.
+        counts: what the stage counted (passages, dimensions, …); not part of the identity. Those by language, such as
+            ``kept.fi``, are not logged.
         files: name → size in bytes and SHA-256 of each file in the folder, such as ``00000.npy`` or ``fi/segments_1``.
         docids: SHA-256 of the docids of all shards in order, one per line; empty for stages without shards.
     """
@@ -306,7 +307,7 @@ def _docids_digest(folder: Path) -> str:
 
 
 def _log_written(output: str | Path, manifest: Manifest) -> None:
-    counts = ", ".join(f"{name} {number:,}" for name, number in manifest.counts.items())
+    counts = ", ".join(f"{name} {number:,}" for name, number in manifest.counts.items() if "." not in name)
     logger.info(f"{manifest.stage}: wrote {output} ({counts})")
 
 

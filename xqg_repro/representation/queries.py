@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, input_digest
+from xqg_repro.core.ids import check_unique
 from xqg_repro.core.languages import LANGUAGE_NAMES
 from xqg_repro.core.stages import MANIFEST, fingerprint, verify
 from xqg_repro.core.text import open_bytes
@@ -68,13 +71,13 @@ def queries_fingerprint(source: str | Path) -> str:
 
 
 def read_queries(
-    source: str | Path, languages: Sequence[str], count: int, *, allow_missing: bool = False
+    source: str | Path, languages: Sequence[str] | None, count: int | None, *, allow_missing: bool = False
 ) -> Iterator[PassageQueries]:
     """Read the first ``count`` queries in each of ``languages`` from each line; memory holds one line.
 
     Args:
         source: see :func:`query_files`.
-        languages, count: what to read; other languages and queries are ignored.
+        languages, count: what to read; other languages and queries are ignored. ``None`` reads all that a line has.
         allow_missing: accept lines that lack queries. A language without queries is left out.
 
     Raises:
@@ -97,16 +100,29 @@ def read_queries(
                 yield passage
 
 
-def _parse(line: bytes, languages: Sequence[str], count: int) -> tuple[PassageQueries, str]:
+def check_passages(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[PassageQueries]:
+    """Pass the passages of ``source`` on; :class:`InputError` if one occurs twice, or if there are none."""
+
+    def repeated(docid: str, count: int) -> InputError:
+        return InputError(f"has two lines for the passage {docid}", path=source)
+
+    passage, read_again = None, partial(read_queries, source, (), 0)
+    for passage in check_unique(passages, attrgetter("docid"), read_again, repeated):
+        yield passage
+    if passage is None:
+        raise InputError("holds no generated queries", path=source)
+
+
+def _parse(line: bytes, languages: Sequence[str] | None, count: int | None) -> tuple[PassageQueries, str]:
     """The queries of a line, and a message about the first language that has too few; ``ValueError`` if malformed."""
     docid, generated, _ = parse_line(line, "generated_queries")
     queries: dict[str, tuple[str, ...]] = {}
     missing = ""
-    for language in languages:
+    for language in generated if languages is None else languages:
         texts = generated.get(language, [])
         if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"the queries in {language!r} are not a list of strings")
-        if len(texts) < count and not missing:
+        if count and len(texts) < count and not missing:
             name = LANGUAGE_NAMES.get(language, language)
             missing = f"expected {count} {name} queries, got {len(texts)}"
         if texts:

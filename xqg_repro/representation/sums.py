@@ -17,8 +17,7 @@ import dataclasses
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
-from operator import attrgetter
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -27,7 +26,6 @@ import numpy as np
 from xqg_repro.core.cluster import Distribution
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
-from xqg_repro.core.ids import check_unique
 from xqg_repro.core.languages import XOR_LANGUAGES, check_languages
 from xqg_repro.core.shards import check_dtype, check_shard_size, read_docids, shard_path, split_shards, write_docids
 from xqg_repro.core.stages import Manifest, build_stage, open_stage
@@ -35,7 +33,7 @@ from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
-from xqg_repro.representation.queries import queries_fingerprint, read_queries
+from xqg_repro.representation.queries import check_passages, queries_fingerprint, read_queries
 from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
 from xqg_repro.representation.sumstore import DTYPES, StoredSums, write_sums
 
@@ -132,7 +130,7 @@ def sum_queries(
     )
 
     def build(folder: Path) -> dict[str, int]:
-        passages = _unique(read_queries(queries, layout.languages, count, allow_missing=allow_missing), queries)
+        passages = check_passages(read_queries(queries, layout.languages, count, allow_missing=allow_missing), queries)
         work, shards = SumWork(config, layout, dtype), split_shards(passages, folder, shard_size)
         counts = write_shards(work, shards, "sum", "passages", total=None, device=device, distribute=distribute)
         missing = counts["passages"] * len(layout.languages) * layout.count - counts["queries"]
@@ -168,19 +166,6 @@ class SumWork:
         """The numbers of passages and of their queries."""
         queries = sum(len(texts) for passage in shard for texts in passage.queries.values())
         return Counter(passages=len(shard), queries=queries)
-
-
-def _unique(passages: Iterator[PassageQueries], source: str | Path) -> Iterator[PassageQueries]:
-    """Pass the passages on; :class:`InputError` if one occurs twice, or if there are none."""
-
-    def repeated(docid: str, count: int) -> InputError:
-        return InputError(f"has two lines for the passage {docid}", path=source)
-
-    passage, read_again = None, partial(read_queries, source, (), 0)
-    for passage in check_unique(passages, attrgetter("docid"), read_again, repeated):
-        yield passage
-    if passage is None:
-        raise InputError("holds no generated queries", path=source)
 
 
 def sum_shard(

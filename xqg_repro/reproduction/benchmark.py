@@ -42,6 +42,25 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class QueryFilter:
+    """Which generated queries augment a passage: the best of each language, see :mod:`xqg_repro.retrieval.filter`.
+
+    Attributes:
+        keep: the number of queries per language that are kept.
+        of: the number that are generated, or read from a corpus, and compared; 0 for the benchmark's.
+    """
+
+    keep: int
+    of: int = 0
+
+    def __post_init__(self) -> None:
+        if self.keep < 1:
+            raise InputError(f"filter: keep is {self.keep}", hint="keep at least one query per language")
+        if self.of < 0:
+            raise InputError(f"filter: of is {self.of}", hint="it is the number of queries that are compared")
+
+
+@dataclass(frozen=True)
 class Condition:
     """One row of a results table: a named way from collection to run.
 
@@ -58,6 +77,7 @@ class Condition:
         generator: a preset's name (see ``resources/generators.yaml``) whose queries augment the passages.
         corpus: existing queries instead of a generator: a folder or the id of a hub dataset.
         augmentation: how an encoder's queries are added; needs a generator or a corpus. BM25 appends all of them.
+        filter: which of the queries are added; needs an augmentation. The encoder judges them.
         baseline: name of the condition to compare it with.
         expected: measure → language or ``average`` → score in printed units. Never printed as if measured.
     """
@@ -68,6 +88,7 @@ class Condition:
     generator: str = ""
     corpus: str = ""
     augmentation: Augmentation | None = None
+    filter: QueryFilter | None = None
     sparse: bool = False
     fuses: tuple[str, ...] = ()
     fusion: Fusion | None = None
@@ -91,6 +112,8 @@ class Condition:
             )
         if self.augmentation and not self.encoder:
             raise InputError(f"{self.name}: only embeddings are augmented", hint="leave out its augmentation")
+        if self.filter and not self.augmentation:
+            raise InputError(f"{self.name}: only queries that augment embeddings are filtered", hint="leave out filter")
         if sources and (self.fuses or self.random):
             what = "a fusion has" if self.fuses else "random rankings have"
             raise InputError(f"{self.name}: {what} no queries of their own", hint="leave them out")
@@ -213,6 +236,14 @@ class Benchmark:
             hint=f"choose from: {', '.join(c.name for c in self.conditions)}",
         )
 
+    def generated_queries(self, condition: Condition) -> int:
+        """The number of queries per language that are generated, or read from a corpus, for a condition."""
+        return (condition.filter and condition.filter.of) or self.queries
+
+    def added_queries(self, condition: Condition) -> int:
+        """The number of queries per language that a condition can add: all of them, or those that its filter keeps."""
+        return condition.filter.keep if condition.filter else self.queries
+
     def parts(self, condition: Condition) -> list[Condition]:
         """The conditions whose runs are fused; for all but a fusion, the condition itself."""
         return [self.condition(name) for name in condition.fuses] or [condition]
@@ -254,9 +285,12 @@ def _check_names(condition: Condition, benchmark: Benchmark) -> None:
         problem = f"{condition.generator} writes no queries in {' '.join(lacking)}"
         raise InputError(problem, hint="the sums of queries need them; choose keep_sums: false")
     if how := condition.augmentation:
-        if how.queries > benchmark.queries:
-            problem = f"adds {how.queries} queries per language of {benchmark.queries}"
-            raise InputError(problem, hint="raise the benchmark's queries")
+        generated, added = benchmark.generated_queries(condition), benchmark.added_queries(condition)
+        if added > generated:
+            raise InputError(f"keeps {added} queries per language of {generated}", hint="raise of in its filter")
+        if how.queries > added:
+            hint = "raise keep in its filter" if condition.filter else "raise the benchmark's queries"
+            raise InputError(f"adds {how.queries} queries per language of {added}", hint=hint)
         if unknown := [code for code in how.languages if code not in written]:
             raise InputError(f"adds queries in {unknown[0]!r}", hint=f"choose from: {' '.join(written)}")
     names = [other.name for other in benchmark.conditions]

@@ -258,8 +258,8 @@ def _better(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
 def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     benchmark = evidence.benchmark
     augmented = claim.conditions.get(benchmark.name, ())[1::2]
-    augmentations = [how for name in augmented if (how := benchmark.condition(name).augmentation)]
-    numbers = {how.queries or benchmark.queries for how in augmentations}
+    conditions = [benchmark.condition(name) for name in augmented]
+    numbers = {c.augmentation.queries or benchmark.added_queries(c) for c in conditions if c.augmentation}
     if not {4, 5} <= numbers:
         present = f"; they have {' '.join(map(str, sorted(numbers)))}" if numbers else ""
         raise _Missing(f"conditions with four and with five queries per language{present}")

@@ -46,10 +46,24 @@ def _sum(
 ) -> None:
     from xqg_repro.representation.sums import sum_queries
 
-    config = _encoder(preset, encoder)
-    if precision:
-        config = dataclasses.replace(config, precision=Precision(precision))
+    config = _encoder(preset, encoder, precision)
     sum_queries(generated, config, output, count=queries, per_language=per_language, force=force)
+
+
+def _filter(
+    queries: str,
+    embeddings: str,
+    preset: str,
+    keep: int,
+    of: int,
+    output: str,
+    encoder: str = "",
+    precision: str = "",
+    force: bool = False,
+) -> None:
+    from xqg_repro.retrieval.filter import filter_queries
+
+    filter_queries(queries, embeddings, output, keep, of=of, encoder=_encoder(preset, encoder, precision), force=force)
 
 
 def _augment(
@@ -179,14 +193,17 @@ def _study(
     return run_study(study, _encoder(preset, encoder), output, readers=readers, force=force)
 
 
-def _encoder(preset: str, model: str) -> EncoderConfig:
+def _encoder(preset: str, model: str, precision: str = "") -> EncoderConfig:
     config = load_preset(preset)
+    if precision:
+        config = dataclasses.replace(config, precision=Precision(precision))
     return dataclasses.replace(config, model=model) if model else config
 
 
 EXECUTORS: Mapping[str, Callable[..., Any]] = {
     "generate": _generate,
     "encode": _encode,
+    "filter": _filter,
     "sum": _sum,
     "augment": _augment,
     "index": _index,

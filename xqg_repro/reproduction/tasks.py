@@ -109,9 +109,31 @@ def _queries(benchmark: Benchmark, condition: Condition, directory: str) -> tupl
     """A condition's generated queries, if it has any, and the task that makes them, unless they exist."""
     if not condition.generator:
         return condition.corpus, []
-    output = stage_path(benchmark, directory, "queries", condition.generator)
-    settings = {"preset": condition.generator, "queries": benchmark.queries, "output": output}
+    count = benchmark.generated_queries(condition)
+    name = condition.generator if count == benchmark.queries else f"{condition.generator}.{count}"
+    output = stage_path(benchmark, directory, "queries", name)
+    settings = {"preset": condition.generator, "queries": count, "output": output}
     return output, [Task("generate", {"collection": benchmark.collection, **settings})]
+
+
+def _filter_task(benchmark: Benchmark, condition: Condition, directory: str, source: Mapping[str, str]) -> Task:
+    """The choice of a condition's best queries; ``source`` are the options that name queries, passages and encoder."""
+    output = stage_path(benchmark, directory, "queries", f"{condition.encoder}.{_queries_name(benchmark, condition)}")
+    numbers = {"keep": benchmark.added_queries(condition), "of": benchmark.generated_queries(condition)}
+    return Task("filter", {**source, **_sum_precision(benchmark), **numbers, "output": output})
+
+
+def _queries_name(benchmark: Benchmark, condition: Condition) -> str:
+    """What names the queries that augment a condition's passages in paths."""
+    name = condition.generator or condition.corpus.strip("./").replace("/", ".")
+    if not condition.filter:
+        return name
+    return f"{name}.best-{benchmark.added_queries(condition)}-of-{benchmark.generated_queries(condition)}"
+
+
+def _sum_precision(benchmark: Benchmark) -> dict[str, str]:
+    """The option for the number format in which queries are embedded, where it differs from the encoder's."""
+    return {"precision": benchmark.sum_precision} if benchmark.sum_precision else {}
 
 
 def _dense_tasks(benchmark: Benchmark, condition: Condition, directory: str, model: str) -> list[Task]:
@@ -126,19 +148,19 @@ def _dense_tasks(benchmark: Benchmark, condition: Condition, directory: str, mod
 
     generated, tasks = _queries(benchmark, condition, directory)
     tasks.append(encode)
-    source = {"generated": generated}
+    if condition.filter:
+        inputs = {"queries": generated, "embeddings": passages, **encoder}
+        tasks.append(_filter_task(benchmark, condition, directory, inputs))
+        generated = tasks[-1].options["output"]
+    source, count = {"generated": generated}, benchmark.added_queries(condition)
     if benchmark.keep_sums:
-        name = condition.generator or generated.strip("./").replace("/", ".")
-        sums = stage_path(benchmark, directory, "sums", f"{condition.encoder}.{name}")
-        kept: dict[str, Any] = {
-            "queries": benchmark.queries,
-            **({"per_language": True} if _sums_per_language(benchmark) else {}),
-        }
-        if benchmark.sum_precision:
-            kept["precision"] = benchmark.sum_precision
+        name = f"{condition.encoder}.{_queries_name(benchmark, condition)}"
+        sums = stage_path(benchmark, directory, "sums", name)
+        per_language = {"per_language": True} if _sums_per_language(benchmark) else {}
+        kept = {"queries": count, **per_language, **_sum_precision(benchmark)}
         tasks.append(Task("sum", {**source, **encoder, **kept, "output": sums}))
         source = {"sums": sums}
-    how = augmentation_options(_with_queries(condition.augmentation, benchmark))
+    how = augmentation_options(_with_queries(condition.augmentation, benchmark, count))
     tasks.append(Task("augment", {"embeddings": passages, **source, **how, "output": embeddings}))
     return tasks + indexing
 
@@ -156,9 +178,9 @@ def _sums_per_language(benchmark: Benchmark) -> bool:
     return any(c.augmentation is not None and c.augmentation.languages for c in benchmark.conditions)
 
 
-def _with_queries(how: Augmentation, benchmark: Benchmark) -> Augmentation:
+def _with_queries(how: Augmentation, benchmark: Benchmark, count: int) -> Augmentation:
     """The augmentation with its number of queries, which ``augment`` cannot read off sums that are not stored."""
-    return how if how.queries or benchmark.keep_sums else dataclasses.replace(how, queries=benchmark.queries)
+    return how if how.queries or benchmark.keep_sums else dataclasses.replace(how, queries=count)
 
 
 def augmentation_options(how: Augmentation) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""From vectors to runs and answers: index, search, fuse and read."""
+"""From vectors to runs and answers: filter, index, search, fuse and read."""
 
 from typing import TYPE_CHECKING
 
@@ -7,6 +7,7 @@ from xqg_repro.core.lazy import export
 if TYPE_CHECKING:
     from xqg_repro.retrieval.bm25 import search_sparse as search_sparse
     from xqg_repro.retrieval.exact import search_embeddings as search_embeddings
+    from xqg_repro.retrieval.filter import filter_queries as filter_queries
     from xqg_repro.retrieval.fusion import Fusion as Fusion, fuse as fuse, fuse_runs as fuse_runs
     from xqg_repro.retrieval.index import build_index as build_index
     from xqg_repro.retrieval.read import read as read
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 export(
     __name__,
+    filter=["filter_queries"],
     index=["build_index"],
     search=["search"],
     exact=["search_embeddings"],

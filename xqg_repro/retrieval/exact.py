@@ -105,7 +105,7 @@ def search_shards(shards: Iterable[Shard], best: BestPassages) -> Iterator[int]:
     import torch
 
     with torch.inference_mode():
-        for shard, start, block in _read_ahead(_blocks(shards, best.rows)):
+        for shard, start, block in read_blocks(shards, best.rows):
             with in_file(shard.path):
                 best.add_block(block, start)
             yield len(block)
@@ -169,8 +169,12 @@ def _folder_facts(folder: Path) -> dict[str, str]:
         return {f"folder {folder}": f"unusable: {error.problem}"}
 
 
+def read_blocks(shards: Iterable[Shard], rows: int) -> Iterator[tuple[Shard, int, np.ndarray]]:
+    """The blocks of all shards, each with its shard and the position of its first passage; one is read ahead."""
+    return _read_ahead(_blocks(shards, rows))
+
+
 def _blocks(shards: Iterable[Shard], rows: int) -> Iterator[tuple[Shard, int, np.ndarray]]:
-    """The blocks of all shards, each with its shard and the position of its first passage."""
     for shard in shards:
         for number, block in enumerate(shard.blocks(rows)):
             yield shard, shard.start + number * rows, block

@@ -83,14 +83,12 @@ def write_dense_search(
         InputError: another model or pooling made the vectors, or the encoder has another dimension; or the topics are
             unknown or empty.
     """
-    config, version = _query_encoder(source.folder, encoder)
+    config, version = resolve_query_encoder(source.folder, encoder)
 
     def encode_and_retrieve(queries: dict[str, str], depth: int) -> Run:
         query_encoder = QueryEncoder(config, device)
         size = query_encoder.encode(next(iter(queries.values()))).size
-        if size != source.dimension:
-            problem = f"has vectors of {source.dimension} dimensions, but {config.model} gives {size}"
-            raise InputError(problem, path=source.folder, hint="search with the model that encoded the passages")
+        check_dimension(source.folder, source.dimension, config, size)
         return retrieve(query_encoder, queries, depth)
 
     source = dataclasses.replace(source, settings={"encoder": dataclasses.asdict(config), **source.settings})
@@ -130,14 +128,24 @@ def write_search(
     return output
 
 
+def check_dimension(folder: Path, dimension: int, config: EncoderConfig, size: int) -> None:
+    """Raise :class:`InputError` unless a folder's vectors have the ``size`` that an encoder gives."""
+    if size != dimension:
+        problem = f"has vectors of {dimension} dimensions, but {config.model} gives {size}"
+        raise InputError(problem, path=folder, hint="search with the model that encoded the passages")
+
+
 def stored_encoder(folder: str | Path) -> EncoderConfig | None:
     """The settings of the encoder that made an index or embeddings; ``None`` for a folder without a manifest."""
     manifest = _manifest(Path(folder))
     return encoder_of(manifest) if manifest else None
 
 
-def _query_encoder(folder: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:
-    """The encoder to use, checked against that of the folder, and the folder's fingerprint."""
+def resolve_query_encoder(folder: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:
+    """The encoder of questions, by default that of the folder, and the folder's fingerprint.
+
+    :class:`InputError` if another model or pooling made the folder's vectors, or if its encoder is not known.
+    """
     manifest = _manifest(folder)
     if manifest is None:
         if encoder is None:
