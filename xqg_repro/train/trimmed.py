@@ -33,6 +33,8 @@ def load(folder: Path) -> tuple[Any, Any]:
     """
     import transformers
 
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
     _, model = load_model(folder, "auto", "AutoModelForCausalLM", "a causal language model")
     place = transformer_folder(folder)
     tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False, local_files_only=True)
