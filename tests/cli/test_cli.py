@@ -60,6 +60,7 @@ def test_nothing_heavy_is_imported_before_a_verb_is_chosen() -> None:
         ("topics --topics good.tsv --output folder", "folder"),
         ("topics --topics good.tsv --output good.tsv/out", "good.tsv"),
         ("train xqg --recipe xdr-mini --output out", "train xdr"),
+        ("train trim --model ./nope --texts good.tsv --output out", "nope"),
         ("generate --collection xor-mini --output out --languages xx", "'xx'"),
         ("translate --collection xquad/en --languages ar --output out --preset nope --codes ar", "'ar'"),
         ("sum --generated good.tsv --output out --encoder ./nope --pooling cls --languages xx", "'xx'"),

@@ -1,4 +1,4 @@
-"""Training: train xdr, train xqg, train reader, and what prepares data for them: train folds, train mine."""
+"""Training: train xdr, train xqg, train reader, and what prepares data and models: train folds, mine and trim."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def add_train(verbs: Any, name: str) -> None:
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
+    _add_trim(kinds)
 
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
@@ -127,3 +128,26 @@ def _mine(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(mined.table().text(), file=summary_stream(args.output))
+
+
+def _add_trim(kinds: Any) -> None:
+    text = (
+        "trim the vocabulary of a causal language model to the tokens of given texts, so that training and writing "
+        "cost less; other texts are still encoded without loss, in more tokens"
+    )
+    verb = add_verb(kinds, "trim", _trim, text)
+    verb.add_argument("--model", type=InputPath, metavar="MODEL", required=True, help="folder or Hugging Face id")
+    text = "files whose tokens stay: each line of a text file; all text values of .json and .jsonl, except ids"
+    verb.add_argument("--texts", type=InputPath, nargs="+", metavar="FILE", required=True, help=text)
+    text = "keep the first N tokens in the order of the merges, too, and as many characters (default: %(default)s)"
+    verb.add_argument("--first", type=int, metavar="N", default=0, help=text)
+    text = "take the first N tokens in the script of each of these languages (default: of any script)"
+    verb.add_argument("--languages", nargs="+", metavar="LANGUAGE", default=[], help=text)
+    add_stage_options(verb, "model folder to write", device=False)
+
+
+def _trim(args: argparse.Namespace) -> None:
+    from xqg_repro.train.trim import trim
+
+    settings = {"first": args.first, "languages": args.languages, **stage_settings(args)}
+    trim(args.model, args.texts, args.output, **settings)

@@ -74,6 +74,18 @@ def is_in_script(text: str, language: str) -> bool:
     return 2 * len(in_script) > len(letters)
 
 
+def is_only_in_script(text: str, languages: Iterable[str]) -> bool:
+    """Whether all of a text's letters and combining marks belong to scripts of the languages.
+
+    >>> is_only_in_script("Turku 1812", ["fi"]), is_only_in_script("Åbo я", ["fi"]), is_only_in_script("1812", [])
+    (True, False, True)
+    """
+    import regex
+
+    others = "".join(SCRIPTS[language] for language in languages)
+    return regex.fullmatch(rf"(?:[^\p{{L}}\p{{M}}]{f'|[{others}]' if others else ''})*", text) is not None
+
+
 SHORTEST_SENTENCE = 20
 """Characters; a shorter piece usually ends in an abbreviation, so it is joined to its neighbour."""
 

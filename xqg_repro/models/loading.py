@@ -95,13 +95,15 @@ def find_model(model: str, fingerprint: str) -> str:
 
 def load_model(
     folder: Path,
-    dtype: torch.dtype,
+    dtype: torch.dtype | str,
     auto_class: str = "AutoModel",
     kind: str = "an encoder",
     *,
     untrained: tuple[str, ...] = (),
 ) -> tuple[Any, Any]:
     """Load the tokenizer and the model of a folder with one of transformers' auto classes, without its messages.
+
+    The dtype ``auto`` is that of the weights.
 
     Nothing is unpickled, no code of the folder is run, and the hub is not asked. Weights whose names start with one of
     ``untrained`` may be missing; they are then random. :class:`InputError` if the folder holds no such ``kind`` of
