@@ -141,7 +141,7 @@ def _add_trim(kinds: Any) -> None:
     verb.add_argument("--texts", type=InputPath, nargs="+", metavar="FILE", required=True, help=text)
     text = "keep the first N tokens in the order of the merges, too, and as many characters (default: %(default)s)"
     verb.add_argument("--first", type=int, metavar="N", default=0, help=text)
-    text = "take the first N tokens in the script of each of these languages (default: of any script)"
+    text = "take the first N tokens of each script of these languages (default: of any script)"
     verb.add_argument("--languages", nargs="+", metavar="LANGUAGE", default=[], help=text)
     add_stage_options(verb, "model folder to write", device=False)
 

@@ -85,8 +85,8 @@ class BytePairs:
 
         Args:
             count: number of tokens and, apart from them, of characters.
-            languages: ISO 639-1 codes; ``count`` is then per language. Languages that share a script share its tokens:
-                for English and Spanish, those are twice as many. Tokens without letters count as one more language.
+            languages: ISO 639-1 codes; ``count`` is then for the script of each, whichever languages share it, and for
+                tokens without letters. Otherwise those of Latin script, which come first, would leave no room.
         """
         merged = list(dict.fromkeys(left + right for left, right in self.ranks))
         single = sorted((t for t in self.vocabulary if len(t) == 1), key=self.vocabulary.__getitem__)
@@ -95,9 +95,7 @@ class BytePairs:
             return [token for tokens in kinds for token in tokens[:count]]
         chosen = []
         for tokens in kinds:
-            room = Counter({"": count})
-            for language in languages:
-                room[SCRIPTS[language]] += count
+            room = Counter(dict.fromkeys(["", *(SCRIPTS[language] for language in languages)], count))
             for token in tokens:
                 if not room.total():
                     break

@@ -54,7 +54,7 @@ def trim(
         model: Hugging Face id or folder of a causal language model with a fast byte-pair tokenizer.
         texts: files. Of JSON (``.json``, ``.jsonl``) all text values count, except for ids and languages; each line of
             any other file is a text. Names may end in ``.gz``.
-        languages: ``first`` counts the tokens in the scripts of these languages; without, those of any script.
+        languages: ``first`` counts the tokens of each script of these languages; without, those of any script.
 
     Raises:
         InputError: a file is unavailable or has no text, a language is unknown, the model or its tokenizer is of
