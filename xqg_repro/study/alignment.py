@@ -93,7 +93,7 @@ def align(sentences: Sequence[str], pieces: Sequence[str], language: str) -> dic
     for first, last, start, end in _beads(sentences, pieces, language, ratio):
         text = ("" if language == "zh" else " ").join(pieces[start:end])
         expected = ratio * sum(map(len, sentences[first:last]))
-        if last - first == 1 and expected / MOST_UNEQUAL <= len(text) <= expected * MOST_UNEQUAL:
+        if text and last - first == 1 and expected / MOST_UNEQUAL <= len(text) <= expected * MOST_UNEQUAL:
             translations[first] = text
     return translations
 
@@ -106,7 +106,7 @@ def _beads(
     shapes = [(1, number, (number - 1) * split_cost) for number in range(1, most + 1)]
     shapes += [(2, 1, USUAL_COST), (2, 2, 2 * USUAL_COST), (3, 1, 2 * USUAL_COST)]
     shapes += [(1, 0, 3 * USUAL_COST), (0, 1, 3 * USUAL_COST)]
-    numbers = [[_numbers(text) for text in texts] for texts in (sentences, pieces)]
+    named = [[numbers(text) for text in texts] for texts in (sentences, pieces)]
     best = {(0, 0): (0.0, (0, 0))}
     for i in range(len(sentences) + 1):
         for j in range(len(pieces) + 1):
@@ -118,7 +118,7 @@ def _beads(
                 source, target = (sum(map(len, part)) for part in parts)
                 total = best[origin][0] + cost + _length_cost(source, target, ratio)
                 total += NUMBER_COST * len(
-                    set().union(*numbers[0][origin[0] : i]) ^ set().union(*numbers[1][origin[1] : j])
+                    set().union(*named[0][origin[0] : i]) ^ set().union(*named[1][origin[1] : j])
                 )
                 if total < best.get((i, j), (inf,))[0]:
                     best[i, j] = (total, origin)
@@ -131,10 +131,10 @@ def _beads(
     return beads[::-1]
 
 
-def _numbers(text: str) -> set[str]:
+def numbers(text: str) -> set[str]:
     """The numbers of two or more digits, in European digits, without separators.
 
-    >>> sorted(_numbers("In १९९० 5 of 12,345"))
+    >>> sorted(numbers("In १९९० 5 of 12,345"))
     ['12345', '1990']
     """
     digits = "".join(str(unicodedata.decimal(char, char)) for char in text)

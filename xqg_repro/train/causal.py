@@ -18,7 +18,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, file_digest
 from xqg_repro.core.stages import Manifest, check_output
 from xqg_repro.models.architectures import check_length
-from xqg_repro.models.loading import load_model, resolve_model
+from xqg_repro.models.loading import choose_device, has_bfloat16, load_model, resolve_model
 from xqg_repro.models.reader import SEEN
 from xqg_repro.models.seen import write_seen
 from xqg_repro.models.settings import Precision
@@ -135,6 +135,8 @@ def _start(recipe: CausalRecipe) -> tuple[Any, Any, Path]:
     tokenizer, model = load_model(folder, torch.float32, "AutoModelForCausalLM", "a causal language model")
     if tokenizer.eos_token_id is None:
         raise InputError("its tokenizer has no end token, which ends a question", path=folder)
+    if recipe.precision is Precision.BFLOAT16 and not has_bfloat16(choose_device(None)):
+        logger.warning("train: this machine emulates bfloat16; --precision float32 is faster")
     longest = recipe.prompt_max_length + recipe.target_max_length
     check_length(None, model, longest, folder, hint="lower the recipe's maximum lengths")
     return tokenizer, model, folder

@@ -178,7 +178,7 @@ class Packer:
         self.parts = {task: _split(prompt) for task, prompt in prompts.items()}
         names = [LANGUAGE_NAMES[code] for code in sorted({t.language for text in texts for t in text.targets})]
         self.longest = {
-            task: max((tail.format(language=name) for name in names), key=self._length)
+            task: max((tail.format(language=name) for name in names), key=self._length, default="")
             for task, (_, tail) in self.parts.items()
         }
 

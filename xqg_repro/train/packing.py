@@ -81,11 +81,12 @@ class TextLayout:
     Attributes:
         head: positions of the head.
         grid: position of each token of a block, int64, shape (blocks, longest block); padding repeats the last one.
+        calls: how many attentions were computed.
         places: flat positions on the grid of the blocks' tokens, in order, without padding.
     """
 
     def __init__(self, start: int, lengths: Sequence[int], device: torch.device) -> None:
-        self.device, blocks = device, lengths[1:]
+        self.device, self.calls, blocks = device, 0, lengths[1:]
         self.head, self.head_length = slice(start, start + lengths[0]), lengths[0]
         self.longest = max(blocks, default=0)
         starts = torch.tensor([start + sum(lengths[: i + 1]) for i in range(len(blocks))], dtype=torch.long)
@@ -122,7 +123,11 @@ _current: ContextVar[list[TextLayout]] = ContextVar("layouts")
 
 @contextmanager
 def use_lengths(lengths: Sequence[Sequence[int]], device: torch.device) -> Iterator[None]:
-    """A block in which the model reads a row of these ``lengths``, as :func:`pack` returns them."""
+    """A block in which the model reads a row of these ``lengths``, as :func:`pack` returns them.
+
+    Raises:
+        ValueError: it computes attention in another way, which would let each token see all before it.
+    """
     layouts, start = [], 0
     for text in lengths:
         layouts.append(TextLayout(start, text, device))
@@ -132,6 +137,8 @@ def use_lengths(lengths: Sequence[Sequence[int]], device: torch.device) -> Itera
         yield
     finally:
         _current.reset(token)
+    if not layouts[0].calls:
+        raise ValueError("its attention cannot be exchanged")
 
 
 def attend_by_text(model: Any) -> str:
@@ -164,6 +171,7 @@ def attend(
     options.pop("is_causal", None)
     parts: list[torch.Tensor] = []
     for layout in _current.get():
+        layout.calls += 1
         q, k, v = (tensor[:, :, layout.head] for tensor in (query, key, value))
         head_mask = layout.head_mask(window)
         attended, _ = sdpa_attention_forward(module, q, k, v, head_mask, is_causal=head_mask is None, **options)
