@@ -44,7 +44,7 @@ def write_seen(folder: Path, texts: Iterable[str]) -> None:
 def check_unseen(model: str, passages: Iterable[Passage | PlainDocument]) -> None:
     """Raise :class:`InputError` for the first passage that a model was trained on, or whose sentence it was trained on.
 
-    A model whose folder lists nothing was trained elsewhere; it passes.
+    The passages are English. A model whose folder lists nothing was trained elsewhere; it passes.
     """
     path = resolve_model(model) / SEEN_TEXTS
     if not path.exists():

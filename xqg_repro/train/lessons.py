@@ -165,9 +165,6 @@ class Packer:
     Args:
         end: the id of the token that ends a target.
 
-    Attributes:
-        cut_passages, cut_targets: texts that were cut so far.
-
     Raises:
         InputError: a prompt has unknown placeholders, names the language before the text, or leaves no room for it.
     """
@@ -199,7 +196,8 @@ class Packer:
         ids = ids[: len(ids) - self._length(longest)]
         blocks = []
         for target in (text.targets[i] for i in lesson.targets):
-            written = self._ids(target.text.strip())[: self.recipe.target_max_length - 1]
+            line = " ".join(target.text.split())  # a line break would end it when the model writes
+            written = self._ids(line)[: self.recipe.target_max_length - 1]
             blocks.append(Block(self._ids(tail.format(language=LANGUAGE_NAMES[target.language])), [*written, self.end]))
         return PackedText(ids, blocks)
 
