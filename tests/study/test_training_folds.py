@@ -12,6 +12,7 @@ import pytest
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
+from xqg_repro.study.alignment import numbers
 from xqg_repro.study.data import load_data
 from xqg_repro.study.folds import split_articles
 from xqg_repro.study.training_folds import write_folds
@@ -94,6 +95,37 @@ def test_folds_are_rebuilt_for_other_data(
     changed_xquad(lambda parsed: parsed["ar"]["data"][0]["paragraphs"][0]["qas"][0].update(question="another?"))
     write_folds(tmp_path / "folds", ["en", "ar"], folds=2)
     assert caplog.messages[3].endswith("is rebuilt (changed: xquad)")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_sentences_and_passages_of_a_fold_are_those_of_its_files(shared_xquad: Path, tmp_path: Path) -> None:
+    command = ["train", "folds", "--languages", "ar", "en", "--folds", "2", "--seed", "3", "--parallel"]
+    assert cli.main([*command, "--output", str(tmp_path / "folds")]) == 0
+    for number in range(2):
+        held_out = lines(tmp_path / "folds" / f"passages.{number}.jsonl")
+        assert {doc["text"] for doc in held_out} == contexts_of(read(tmp_path / "folds" / f"held-out.{number}.json"))
+        docids = {doc["docid"] for doc in held_out}
+        parts = {name: lines(tmp_path / "folds" / f"parallel.{name}.{number}.jsonl") for name in ("train", "held-out")}
+        assert {line["docid"] for line in parts["held-out"]} == docids
+        assert not {line["docid"] for line in parts["train"]} & docids
+        texts = {doc.doc_id: doc.text for doc in load_data(["en"]).paragraphs["en"]}
+        for line in (*parts["train"], *parts["held-out"]):
+            assert line["text"] in texts[line["docid"]] and line["translations"].keys() == {"ar"}
+    plain = write_folds(tmp_path / "plain", ["ar", "en"], folds=2, seed=3)
+    assert "parallel" not in plain.parameters and "sentences" not in plain.counts
+
+
+@pytest.mark.integration
+def test_most_sentences_of_the_real_data_are_aligned(shared_data: Path, tmp_path: Path) -> None:
+    counts = write_folds(tmp_path / "folds", ["de", "en", "th", "zh"], folds=2, parallel=True).counts
+    assert counts["unaligned"] < 0.1 * counts["translations"]
+    pairs = [line for name in ("train", "held-out") for line in lines(tmp_path / "folds" / f"parallel.{name}.0.jsonl")]
+    for code, least in (("de", 0.9), ("th", 0.85), ("zh", 0.85)):  # separators and calendars differ
+        same = [numbers(p["text"]) <= numbers(p["translations"][code]) for p in pairs if code in p["translations"]]
+        assert sum(same) / len(same) > least
 
 
 def test_repeated_languages_and_answers_at_other_positions_are_refused(

@@ -33,12 +33,12 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     return process
 
 
-def train_until_killed(recipe: Path, output: Path, message: str, threads: int) -> None:
-    """Train an encoder; die by a signal that cannot be caught when a message is logged."""
+def train_until_killed(recipe: Path, output: Path, message: str, threads: int, is_causal: bool = False) -> None:
+    """Train an encoder or a causal model; die by a signal that cannot be caught when a message is logged."""
     import torch
 
-    from xqg_repro.train.recipe import EncoderRecipe, load_recipe
-    from xqg_repro.train.xdr import train
+    from xqg_repro.train import causal, xdr
+    from xqg_repro.train.recipe import CausalRecipe, EncoderRecipe, load_recipe
 
     class Killer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -48,7 +48,10 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int) -
     logging.getLogger("xqg_repro").addHandler(Killer())
     logging.getLogger("xqg_repro").setLevel(logging.INFO)
     torch.set_num_threads(threads)
-    train(load_recipe(str(recipe), EncoderRecipe), output)
+    if is_causal:
+        causal.train(load_recipe(str(recipe), CausalRecipe), output)
+    else:
+        xdr.train(load_recipe(str(recipe), EncoderRecipe), output)
 
 
 def train_as_rank(rank: int, ports: list[str], folder: Path) -> None:

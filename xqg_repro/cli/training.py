@@ -7,6 +7,7 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
+from xqg_repro.core.errors import InputError
 
 
 def add_train(verbs: Any, name: str) -> None:
@@ -33,8 +34,16 @@ def add_train(verbs: Any, name: str) -> None:
             ("--held-out-data", InputFile, "DATA", "the same, for held-out measurements"),
         ):
             model.add_argument(option, type=kind_of_input, metavar=metavar, help=f"{text}, instead of the recipe's")
+        if kind == "xqg":
+            for option, text in (
+                ("--translations", "of a causal model: sentences and their translations to learn (.jsonl)"),
+                ("--held-out-translations", "the same, for held-out measurements"),
+            ):
+                model.add_argument(option, type=InputFile, metavar="FILE", help=f"{text}, instead of the recipe's")
         model.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
         model.add_argument("--seed", type=int, help="seed instead of the recipe's")
+        text = "number format of the training, instead of the recipe's; float32 is faster on CPUs without bfloat16"
+        model.add_argument("--precision", choices=["float32", "bfloat16"], help=text)
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
@@ -43,7 +52,10 @@ def add_train(verbs: Any, name: str) -> None:
 
 def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     """The settings that options override."""
-    return {name: getattr(args, name) for name in ("model", "data", "held_out_data", "steps", "seed")}
+    from xqg_repro.models.settings import Precision
+
+    settings = {name: getattr(args, name) for name in ("model", "data", "held_out_data", "steps", "seed")}
+    return settings | {"precision": args.precision and Precision(args.precision)}
 
 
 def _train_xdr(args: argparse.Namespace) -> None:
@@ -55,11 +67,18 @@ def _train_xdr(args: argparse.Namespace) -> None:
 
 
 def _train_xqg(args: argparse.Namespace) -> None:
-    from xqg_repro.train.recipe import GeneratorRecipe, load_recipe
-    from xqg_repro.train.xqg import train
+    from xqg_repro.train import causal, xqg
+    from xqg_repro.train.recipe import CausalRecipe, GeneratorRecipe, generator_kind, load_recipe
 
-    recipe = load_recipe(args.recipe, GeneratorRecipe, **_overrides(args))
-    train(recipe, args.output, **stage_settings(args))
+    translations = {name: getattr(args, name) for name in ("translations", "held_out_translations")}
+    if generator_kind(args.recipe) is CausalRecipe:
+        recipe = load_recipe(args.recipe, CausalRecipe, **_overrides(args), **translations)
+        causal.train(recipe, args.output, **stage_settings(args))
+        return
+    if any(translations.values()):
+        problem = f"the recipe {args.recipe} learns no translations, which only causal models do"
+        raise InputError(problem, hint="leave out --translations, or choose a recipe of train: xqg-causal")
+    xqg.train(load_recipe(args.recipe, GeneratorRecipe, **_overrides(args)), args.output, **stage_settings(args))
 
 
 def _train_reader(args: argparse.Namespace) -> None:
@@ -80,14 +99,19 @@ def _add_folds(kinds: Any) -> None:
     verb.add_argument("--languages", nargs="+", metavar="LANGUAGE", required=True, help="of the questions")
     verb.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     verb.add_argument("--seed", type=int, default=42, help="seed of the articles' order (default: %(default)s)")
+    text = (
+        "also write, per fold, sentences with their translations into the languages, to learn and to measure on, and "
+        "the passages that a model of the fold may write for, as a collection"
+    )
+    verb.add_argument("--parallel", action="store_true", help=text)
     add_stage_options(verb, "folder of training files to write", device=False)
 
 
 def _folds(args: argparse.Namespace) -> None:
     from xqg_repro.study.training_folds import write_folds
 
-    settings = {"passages": args.passages, "folds": args.folds, "seed": args.seed, **stage_settings(args)}
-    write_folds(args.output, args.languages, **settings)
+    settings = {"passages": args.passages, "folds": args.folds, "seed": args.seed, "parallel": args.parallel}
+    write_folds(args.output, args.languages, **settings, **stage_settings(args))
 
 
 def _add_mine(kinds: Any) -> None:

@@ -33,7 +33,15 @@ _OTHER_FORMATS = (
 )
 _OF_TRAINING = ("optimizer*", "scheduler*", "scaler.pt", "training_args*", "trainer_state*", "*results*")
 # every setting of generation is given, no image or chat is read, and a stage only describes itself
-_UNREAD = ("generation_config.json", "*processor_config.json", "chat_template*", "manifest.json", "questions.txt", ".*")
+_UNREAD = (
+    "generation_config.json",
+    "*processor_config.json",
+    "chat_template*",
+    "manifest.json",
+    "questions.txt",
+    "seen.txt",
+    ".*",
+)
 UNUSED = (*_DOCUMENTS, *_TEXTS, *_IMAGES, *_CODE, *_OTHER_FORMATS, *_OF_TRAINING, *_UNREAD)
 """Patterns of lower-case file names that decide neither a vector nor a text."""
 

@@ -35,6 +35,7 @@ from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.models.backends import open_generator
 from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator, resolve_precision
 from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.seen import check_unseen
 from xqg_repro.models.settings import Backend, GeneratorConfig
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
@@ -87,6 +88,7 @@ def generate(
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
+        check_unseen(config.model, dataset.docs_iter())
         work = GenerateWork(config, tokens_per_batch)
         shards = passage_shards(dataset, folder, shard_size, ".jsonl")
         return dict(

@@ -28,6 +28,7 @@ from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.core.text import open_bytes
 from xqg_repro.models.backends import open_translator
 from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.seen import check_unseen
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
 from xqg_repro.representation.lines import parse_line, write_lines
@@ -91,6 +92,7 @@ def translate(
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
+        check_unseen(config.model, dataset.docs_iter())
         work = TranslateWork(config, tuple(languages), tokens_per_batch)
         shards = passage_shards(dataset, folder, shard_size, ".jsonl")
         return dict(

@@ -14,6 +14,7 @@ from xqg_repro.collection.xquad import NAME, located_answers
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.stages import Manifest, build_stage
+from xqg_repro.study.alignment import Aligned, align_paragraphs
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import split_articles
 
@@ -27,6 +28,7 @@ def write_folds(
     passages: str = "en",
     folds: int = 5,
     seed: int = 42,
+    parallel: bool = False,
     force: bool = False,
 ) -> Manifest:
     """Write ``train.F.json`` and ``held-out.F.json`` for each fold F, from 0, into a stage folder.
@@ -37,6 +39,10 @@ def write_folds(
     are split as in the study, by :func:`xqg_repro.study.folds.split_articles`. Question ids are XQuAD's followed by the
     language, as in ``….ar``, so they are unique.
 
+    With ``parallel``, each fold also has ``parallel.train.F.jsonl`` and ``parallel.held-out.F.jsonl``, the sentences of
+    the same paragraphs with their translations (see :mod:`xqg_repro.study.alignment`), and ``passages.F.jsonl``, the
+    paragraphs of its ``held-out`` file as a collection: those that a model trained on the ``train`` file may write for.
+
     Raises:
         InputError: an unknown or repeated language; a file that is unavailable or damaged; an answer whose
             ``answer_start`` is wrong; fewer articles than folds, or fewer than two folds.
@@ -45,16 +51,27 @@ def write_folds(
         raise InputError(f"--languages repeats {repeated[0]}")
     data = load_data(list(dict.fromkeys([passages, *languages])))
     answers, fold = located_answers(passages), split_articles(data.articles, folds, seed)
-    parameters = {"passages": passages, "languages": list(languages), "folds": folds, "seed": seed}
+    parameters: dict[str, Any] = {"passages": passages, "languages": list(languages), "folds": folds, "seed": seed}
+    if parallel:
+        parameters["parallel"] = True  # otherwise left out, as in the manifests of older folders
 
     def build(folder: Path) -> dict[str, int]:
+        aligned = align_paragraphs(data.paragraphs, passages, languages) if parallel else None
         for number in range(folds):
             for name, chosen in (("train", fold != number), ("held-out", fold == number)):
-                articles = _squad_articles(data, passages, languages, answers, np.flatnonzero(chosen))
+                rows = np.flatnonzero(chosen)
+                articles = _squad_articles(data, passages, languages, answers, rows)
                 with atomic_write(fold_file(folder, name, number)) as file:
                     json.dump({"data": articles}, file, ensure_ascii=False, indent=1)
                     file.write("\n")
-        return {"articles": len(np.unique(data.articles)), "questions": len(data.qids) * len(languages)}
+                if aligned:
+                    _write_lines(folder / f"parallel.{name}.{number}.jsonl", _sentences(aligned, data.gold[rows]))
+            if aligned:
+                docs = [data.paragraphs[passages][i] for i in np.unique(data.gold[fold == number])]
+                lines = [{"docid": doc.doc_id, "title": doc.title, "text": doc.text} for doc in docs]
+                _write_lines(folder / f"passages.{number}.jsonl", lines)
+        counts = {"articles": len(np.unique(data.articles)), "questions": len(data.qids) * len(languages)}
+        return counts | (aligned.counts if aligned else {})
 
     return build_stage(output, Manifest(STAGE, parameters, {NAME: data.version}), build, force=force)
 
@@ -62,6 +79,20 @@ def write_folds(
 def fold_file(folder: Path, name: str, fold: int) -> Path:
     """Path of a fold's file; ``name`` is ``train`` or ``held-out``."""
     return folder / f"{name}.{fold}.json"
+
+
+def _sentences(aligned: Aligned, gold: np.ndarray) -> list[dict[str, Any]]:
+    """The lines of the sentences of these paragraphs."""
+    return [
+        {"docid": docid, "text": sentence, "translations": translations}
+        for row in np.unique(gold)
+        for docid, sentence, translations in aligned.paragraphs[row]
+    ]
+
+
+def _write_lines(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    with atomic_write(path) as file:
+        file.writelines(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines)
 
 
 def _squad_articles(

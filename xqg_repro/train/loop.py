@@ -44,7 +44,7 @@ class Trained:
         steps: optimiser steps of the last stage.
         curve: losses of all stages.
         questions: number of questions trained on.
-        measure: measures the saved folder on the held-out questions: what → value in [0, 1].
+        measure: measures the saved folder on the held-out questions: what → value.
         counts: further counts, for the manifest and the model card.
         facts: further facts, for the model card.
     """

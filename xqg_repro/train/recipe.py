@@ -207,6 +207,46 @@ class GeneratorRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CausalRecipe(Recipe):
+    """A recipe for a causal language model that writes questions and translations, see :mod:`xqg_repro.train.causal`.
+
+    ``data`` has the questions; ``batch_size`` is the number of texts, each with several targets.
+
+    Attributes:
+        translations: file of sentences and their translations, as ``xqg-repro train folds --parallel`` writes it; empty
+            to learn questions alone.
+        held_out_translations: the same, to measure on.
+        translation_share: share of the texts that are sentences to translate, if there are ``translations``.
+        prompt: what the model reads before a question; ``{language}``, the language's English name, must be behind
+            ``{text}``, since the questions about a passage share what is before it.
+        translation_prompt: what it reads before a translation; ``{text}`` is the sentence.
+        prompt_max_length, target_max_length: in tokens, special tokens included.
+        targets: questions or translations per text and step.
+        held_out_texts: passages, and sentences, to measure on: the first ones of a random order.
+    """
+
+    translations: str = ""
+    held_out_translations: str = ""
+    translation_share: float = 0.5
+    prompt: str = "{title}\n{text}\nQuestion in {language}:\n"
+    translation_prompt: str = "{text}\nIn {language}:\n"
+    prompt_max_length: int = 512
+    target_max_length: int = 96
+    targets: int = 12
+    held_out_texts: int = 20
+    batch_size: int = 4
+    learning_rate: float = 1e-4
+
+    _MINIMA: ClassVar[dict[str, int]] = {
+        "prompt_max_length": 2,
+        "target_max_length": 2,
+        "targets": 1,
+        "held_out_texts": 1,
+    }
+    _SHARES: ClassVar[tuple[str, ...]] = ("translation_share",)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReaderRecipe(Recipe):
     """A recipe for a reader, which starts from an encoder's folder.
 
@@ -237,8 +277,14 @@ class ReaderRecipe(Recipe):
 
 R = TypeVar("R", bound=Recipe)
 
-KINDS: dict[type[Recipe], str] = {EncoderRecipe: "xdr", GeneratorRecipe: "xqg", ReaderRecipe: "reader"}
-"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file."""
+KINDS: dict[type[Recipe], str] = {
+    EncoderRecipe: "xdr",
+    GeneratorRecipe: "xqg",
+    CausalRecipe: "xqg-causal",
+    ReaderRecipe: "reader",
+}
+"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
+xqg`` also trains ``xqg-causal``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
@@ -250,14 +296,7 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     Raises:
         InputError: there is no such recipe, it has unknown or invalid settings, or it names nothing to start from.
     """
-    path = resource("recipes", f"{name_or_path}.yaml")
-    if not path.exists():
-        path = Path(name_or_path)
-        if not path.exists():
-            known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
-            raise InputError(f"unknown recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
-    settings = read_yaml(path)
-    trains = settings.pop("train", None) if isinstance(settings, dict) else None
+    path, settings, trains = _read_recipe(name_or_path)
     if trains and trains != KINDS[kind]:
         raise InputError(f"is a recipe of train {trains}, not of train {KINDS[kind]}", path=path)
     recipe = parse(kind, settings, path)
@@ -265,6 +304,24 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     if not recipe.model and recipe.architecture is None:
         raise InputError("needs a model to start from or an architecture", path=path)
     return recipe
+
+
+def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[CausalRecipe]:
+    """The kind of a recipe of ``train xqg``; a file that names none has the older one."""
+    _, _, trains = _read_recipe(name_or_path)
+    return CausalRecipe if trains == KINDS[CausalRecipe] else GeneratorRecipe
+
+
+def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
+    """The file of a recipe, its settings, and the kind of model that it names."""
+    path = resource("recipes", f"{name_or_path}.yaml")
+    if not path.exists():
+        path = Path(name_or_path)
+        if not path.exists():
+            known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
+            raise InputError(f"unknown recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
+    settings = read_yaml(path)
+    return path, settings, settings.pop("train", None) if isinstance(settings, dict) else None
 
 
 def model_card(name: str, recipe: Recipe, **facts: Any) -> str:

@@ -160,11 +160,12 @@ def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
     named, since it shares its script with English and others.
     """
     passage = example.positive
-    source = GeneratorConfig(prompt=prompt).prompt_for(_language(example), passage.title, passage.text)
+    source = GeneratorConfig(prompt=prompt).prompt_for(question_language(example), passage.title, passage.text)
     return Pair(source.strip(), example.query, counted)
 
 
-def _language(example: Example) -> str:
+def question_language(example: Example) -> str:
+    """The language that the data names, or else the one of the question's script; :class:`InputError` if unknown."""
     by_script = (code for code in XOR_LANGUAGES if code != "fi" and is_in_script(example.query, code))
     language = example.lang or next(by_script, "")
     if language not in LANGUAGE_NAMES:
@@ -275,7 +276,7 @@ class PairCollator:
             return question_pair(shorten(self.names.lesson(item.position, draw), draw), NAMES_PROMPT)
         example, name = self.examples[item.position], ""
         if item.epoch is not None:
-            example = example._replace(lang=_language(example))
+            example = example._replace(lang=question_language(example))
             if draw.random() < recipe.shortened:
                 example = shorten(example, draw)
             if self.names and draw.random() < recipe.exchanged:
