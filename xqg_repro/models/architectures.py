@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.folders import reason
+from xqg_repro.models.folders import reason, transformer_folder
 
 _POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 """Names of the tables of learned or sinusoidal positions in transformers' networks."""
@@ -43,6 +43,20 @@ def model_class(folder: Path, auto_class: str, kind: str) -> Any:
         problem = f"cannot be loaded as {kind}: transformers has none of the architecture {config.model_type!r}"
         raise InputError(problem, path=folder, hint=_OTHER_MODEL)
     return found
+
+
+def is_causal(folder: Path) -> bool:
+    """Whether a model is a causal language model: its configuration names the class that transformers has for those."""
+    import transformers
+
+    place = transformer_folder(folder)
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False, local_files_only=True)
+    except Exception:  # whoever loads the model explains it
+        return False
+    mapping = transformers.AutoModelForCausalLM._model_mapping
+    named = getattr(config, "architectures", None) or ()
+    return not config.is_encoder_decoder and type(config) in mapping and mapping[type(config)].__name__ in named
 
 
 def read_with_encoder(network: Any) -> Any:

@@ -17,14 +17,7 @@ from typing import Any
 import numpy as np
 
 from xqg_repro.models.conversion import GENERATORS, check_kind, convert_seq2seq, count_workers
-from xqg_repro.models.generator import (
-    Document,
-    PassageQueries,
-    QueryGenerator,
-    decode_lines,
-    decoder_ends,
-    resolve_precision,
-)
+from xqg_repro.models.generator import Document, PassageQueries, QueryGenerator, resolve_precision
 from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
 from xqg_repro.models.settings import GeneratorConfig
 
@@ -54,7 +47,6 @@ class CTranslate2Generator(QueryGenerator):
         config = resolve_precision(config, device)
         check_kind(resolve_model(config.model), GENERATORS, str(config.precision), device)
         super().__init__(config, "cpu")
-        _, self._end_tokens = decoder_ends(self._model, self._folder)
         fingerprint = model_fingerprint(config.model)
         self._open = convert_seq2seq(
             self._folder, self._tokenizer, self._model, fingerprint, device, str(config.precision)
@@ -127,7 +119,7 @@ class CTranslate2Generator(QueryGenerator):
             prompts,
             beam_size=1,
             num_hypotheses=config.queries,
-            end_token=self._end_tokens,
+            end_token=self._writer.ends,
             max_input_length=0,
             max_decoding_length=steps or config.query_max_length,
             sampling_topk=config.top_k,
@@ -139,7 +131,7 @@ class CTranslate2Generator(QueryGenerator):
     def _texts(self, hypotheses: Sequence[Sequence[str]]) -> list[str]:
         """The texts of some queries; tokens that only fill the model's vocabulary have none."""
         ids = [[self._numbers[token] for token in tokens if token in self._numbers] for tokens in hypotheses]
-        return decode_lines(self._tokenizer, ids)
+        return self._writer.decode(ids)
 
     def _shuffled(self, texts: list[str], docid: str, language: str) -> tuple[str, ...]:
         """The texts in random order: a query's rank must not say how likely the model finds it."""

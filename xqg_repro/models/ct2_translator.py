@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xqg_repro.models.conversion import GENERATORS, check_kind, convert_seq2seq, count_workers
-from xqg_repro.models.generator import decode_lines
 from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
 from xqg_repro.models.settings import TranslatorConfig
 from xqg_repro.models.translator import Translator
@@ -57,5 +56,5 @@ class CTranslate2Translator(Translator):
         ends = {to_tokens(token) for token in settings.eos_token_id}
         rows = [result.hypotheses[0][len(first) :] for result in results]
         ids = [self._tokenizer.convert_tokens_to_ids(tokens) for tokens in rows]
-        texts = decode_lines(self._tokenizer, ids)
+        texts = self._writer.decode(ids)
         return [(text, not ends.isdisjoint(tokens)) for text, tokens in zip(texts, rows, strict=True)]

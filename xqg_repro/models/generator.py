@@ -1,4 +1,4 @@
-"""Query generators: a sequence-to-sequence model that writes questions for a passage."""
+"""Query generators: a sequence-to-sequence or causal language model that writes questions for a passage."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.architectures import check_length, explain_failure
-from xqg_repro.models.loading import choose_device, has_bfloat16, open_model, token_batches
-from xqg_repro.models.sampling import TokenSampler
+from xqg_repro.models.loading import choose_device, has_bfloat16, token_batches
 from xqg_repro.models.settings import Backend, GeneratorConfig, Precision, count_prompts, torch_precision
+from xqg_repro.models.writers import open_writer
 
 TOKENS_PER_BATCH = 65_536
 
@@ -61,27 +61,8 @@ def resolve_precision(config: GeneratorConfig, device: str | None = None) -> Gen
     return dataclasses.replace(config, precision=precision)
 
 
-def decoder_ends(model: Any, folder: Path) -> tuple[int, list[int]]:
-    """The token that starts a decoder, and those that end a text; :class:`InputError` unless the model has both."""
-    config = model.config
-    start = getattr(config, "decoder_start_token_id", None)
-    start = config.pad_token_id if start is None else start
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-    for name, token in (("decoder_start_token_id", start), *(("eos_token_id", end) for end in ends)):
-        if token is None or not 0 <= token < model.get_input_embeddings().weight.shape[0]:
-            problem = f"{name} is {'missing' if token is None else f'{token}, which has no embedding'}"
-            raise InputError(problem, path=folder / "config.json", hint="give it the model's own number")
-    return start, ends
-
-
-def decode_lines(tokenizer: Any, rows: Any) -> list[str]:
-    """The text of each row of token ids without special tokens, on one line."""
-    texts = tokenizer.batch_decode(rows, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return [" ".join(text.split()) for text in texts]
-
-
 class QueryGenerator:
-    """A tokenizer and a sequence-to-sequence model that write queries as a :class:`GeneratorConfig` specifies.
+    """A tokenizer and a model that write queries as a :class:`GeneratorConfig` specifies.
 
     Args:
         config: everything that determines the queries.
@@ -90,7 +71,7 @@ class QueryGenerator:
             length; affects only speed and memory.
 
     Raises:
-        InputError: as :func:`check_generator` and :func:`~xqg_repro.models.loading.open_model`; or a maximum length is
+        InputError: as :func:`check_generator` and :func:`~xqg_repro.models.writers.open_writer`; or a maximum length is
             beyond the model's.
     """
 
@@ -100,15 +81,14 @@ class QueryGenerator:
         check_generator(config)
         self.config = resolve_precision(config, device)
         self.tokens_per_batch = tokens_per_batch
-        folder, self._tokenizer, self._model, self.device = open_model(
-            config.model, torch_precision(self.config), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+        self._folder, self._tokenizer, self._model, self.device, self._writer = open_writer(
+            config.model, torch_precision(self.config), device, config.chat
         )
-        longest = max(config.prompt_max_length, config.query_max_length)
-        with explain_failure(self._model, folder, "write queries"):
-            check_length(None, self._model, longest, folder, hint="lower --prompt-max-length or --query-max-length")
-            start, ends = decoder_ends(self._model, folder)
-            self._sampler = TokenSampler(self._model, self._tokenizer, self.config, start, ends)
-        self._folder = folder
+        longest = self._writer.longest(config.prompt_max_length, config.query_max_length)
+        with explain_failure(self._model, self._folder, "write queries"):
+            hint = "lower --prompt-max-length or --query-max-length"
+            check_length(None, self._model, longest, self._folder, hint=hint)
+            self._sampler = self._writer.sampler(self._model, self.config)
 
     def generate(
         self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None
@@ -133,13 +113,9 @@ class QueryGenerator:
 
     def _tokenize(self, passages: Sequence[Document], language: str) -> list[list[int]]:
         """The tokens of each passage's prompt, truncated at the maximum length."""
-        return self._tokenizer(
-            [self.config.prompt_for(language, getattr(p, "title", None), p.text) for p in passages],
-            truncation=True,
-            max_length=self.config.prompt_max_length,
-            return_token_type_ids=False,
-            return_attention_mask=False,
-        )["input_ids"]
+        fills = [partial(self.config.prompt_for, language, getattr(p, "title", None)) for p in passages]
+        prompts = [(fill, passage.text) for fill, passage in zip(fills, passages, strict=True)]
+        return self._writer.encode(prompts, self.config.prompt_max_length)
 
     def _draws(self, docid: str, language: str) -> np.ndarray:
         """Numbers in (0, 1] that pick the tokens of a passage's queries: float32, shape (queries, steps)."""
@@ -155,5 +131,5 @@ class QueryGenerator:
         count = self.config.queries
         rows = self._sampler.sample(prompts, draws)
         report(len(rows), sum(map(len, rows)))
-        lines = decode_lines(self._tokenizer, rows)
+        lines = self._writer.decode(rows)
         return [tuple(lines[i : i + count]) for i in range(0, len(lines), count)]

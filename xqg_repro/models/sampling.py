@@ -1,12 +1,12 @@
 """Sampling from a sequence-to-sequence model: several token rows for each prompt, picked by given numbers.
 
 However many rows a prompt gets, the encoder reads it once, and the decoder computes the keys and values of the
-cross-attention once.
+cross-attention once. The loop over the tokens, :func:`sample_rows`, also serves :mod:`xqg_repro.models.causal`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.loading import TOKENS_PER_BATCH, token_batches
@@ -49,10 +49,8 @@ class TokenSampler:
 
         with torch.inference_mode():
             states, mask = self._encode(prompts)
-            written = self._decode(states, mask, torch.from_numpy(draws).to(states.device))
-            is_end = torch.isin(written, self._ends)
-            lengths = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, written.shape[1])
-        return [row[:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
+            rows = _Rows(self._model, states, mask, self._start, len(draws) // len(states))
+            return sample_rows(rows, torch.from_numpy(draws).to(states.device), self._ends, self._config)
 
     def _encode(self, prompts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
         """The encoder's output, shape (prompts, tokens, hidden size), and its mask; both are 0 at the padding."""
@@ -69,28 +67,6 @@ class TokenSampler:
                 states = output.new_zeros(*mask.shape, output.shape[2])
             states[batch, : part.shape[1]], mask[batch, : part.shape[1]] = output, part
         return states, mask
-
-    def _decode(self, states: torch.Tensor, mask: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        """The tokens of each row, int64, shape (rows, steps); what follows an end token has no meaning."""
-        import torch
-
-        written = torch.zeros(draws.shape, dtype=torch.long, device=draws.device)
-        rows = _Rows(self._model, states, mask, self._start, len(draws) // len(states))
-        numbers = torch.arange(len(draws), device=draws.device)  # of the rows that are still in the batch
-        finished = torch.zeros_like(numbers, dtype=torch.bool)
-        for step in range(draws.shape[1]):
-            last = sample_tokens(rows.scores, draws[numbers, step], self._config)
-            written[numbers, step] = last
-            finished |= torch.isin(last, self._ends)
-            count = int(finished.sum())
-            if count == len(finished) or step + 1 == draws.shape[1]:
-                break
-            if count >= _FINISHED_SHARE * len(finished):
-                kept = (~finished).nonzero()[:, 0]
-                rows.keep(kept)
-                numbers, last, finished = numbers[kept], last[kept], finished[kept]
-            rows.append(last)
-        return written
 
 
 class _Rows:
@@ -160,6 +136,53 @@ class _Rows:
             )
         self._cache = output.past_key_values
         return output.logits[:, -1]
+
+
+class Rows(Protocol):
+    """Rows of tokens that a model writes, each a token a step.
+
+    Attributes:
+        scores: logits of the next token, shape (rows, vocabulary).
+    """
+
+    scores: torch.Tensor
+
+    def append(self, tokens: torch.Tensor) -> None:
+        """Append a token to each row, shape (rows,), and compute the scores of the next."""
+
+    def keep(self, kept: torch.Tensor) -> None:
+        """Drop all rows except those at some ascending positions."""
+
+
+def sample_rows(rows: Rows, draws: torch.Tensor, ends: torch.Tensor, config: GeneratorConfig) -> list[list[int]]:
+    """The tokens that a model writes into each row, including the end token.
+
+    Args:
+        rows: of which nothing is written yet.
+        draws: numbers in (0, 1] that pick the tokens, float32, shape (rows, steps).
+        ends: the tokens that end a row.
+        config: how to pick tokens; see :func:`sample_tokens`.
+    """
+    import torch
+
+    written = torch.zeros(draws.shape, dtype=torch.long, device=draws.device)
+    numbers = torch.arange(len(draws), device=draws.device)  # of the rows that are still in the batch
+    finished = torch.zeros_like(numbers, dtype=torch.bool)
+    for step in range(draws.shape[1]):
+        last = sample_tokens(rows.scores, draws[numbers, step], config)
+        written[numbers, step] = last
+        finished |= torch.isin(last, ends)
+        count = int(finished.sum())
+        if count == len(finished) or step + 1 == draws.shape[1]:
+            break
+        if count >= _FINISHED_SHARE * len(finished):
+            kept = (~finished).nonzero()[:, 0]
+            rows.keep(kept)
+            numbers, last, finished = numbers[kept], last[kept], finished[kept]
+        rows.append(last)
+    is_end = torch.isin(written, ends)
+    lengths = torch.where(is_end.any(1), is_end.int().argmax(1) + 1, written.shape[1])
+    return [row[:length] for row, length in zip(written.tolist(), lengths.tolist(), strict=True)]
 
 
 def sample_tokens(scores: torch.Tensor, draws: torch.Tensor, config: GeneratorConfig) -> torch.Tensor:

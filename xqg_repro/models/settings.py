@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, check_languages
@@ -105,12 +107,14 @@ class GeneratorConfig:
     """All settings of a generator that affect a query. The defaults are the paper's.
 
     Attributes:
-        model: Hugging Face id or folder of a seq2seq model, or ``package:NAME`` for one that ships with this package.
+        model: Hugging Face id or folder of a sequence-to-sequence or causal language model, or ``package:NAME`` for one
+            that ships with this package.
         languages: ISO 639-1 codes of the languages to generate in.
         queries: queries per passage and language.
         prompt: what the model reads; ``{language}`` is the language's English name, ``{title}`` and ``{text}`` are the
             passage's.
-        prompt_max_length: maximum number of tokens of a prompt, including special tokens; a longer one is truncated.
+        prompt_max_length: maximum number of tokens of a prompt, including special tokens; a longer one is truncated;
+            for a causal model, what follows ``{text}`` is kept.
         query_max_length: maximum number of new tokens per query.
         top_k: sample from the k most likely tokens; 0 for all.
         top_p: sample from the most likely tokens that together have this probability.
@@ -119,6 +123,7 @@ class GeneratorConfig:
             hardware that supports it, otherwise float32.
         seed: seed of the sampling; each (passage, language) draws from its own stream.
         backend: what computes the model; ``None`` is CTranslate2 for int8, otherwise torch.
+        chat: the prompt is the user's message in the chat template of a causal model's tokenizer.
     """
 
     model: str = "ielabgroup/xor-tydi-docTquery-mt5-base"
@@ -133,6 +138,7 @@ class GeneratorConfig:
     precision: Precision | None = None
     seed: int = 42
     backend: Backend | None = None
+    chat: bool = False
 
     def __post_init__(self) -> None:
         if self.precision is not None:
@@ -158,7 +164,8 @@ class TranslatorConfig:
     """All settings of a translator that affect a translation, except the target language.
 
     Attributes:
-        model: Hugging Face id or folder of a seq2seq model, or ``package:NAME`` for one that ships with this package.
+        model: Hugging Face id or folder of a sequence-to-sequence or causal language model, or ``package:NAME`` for one
+            that ships with this package.
         prompt: what the model reads; ``{text}`` is a sentence, ``{language}`` the English name of the target language,
             and ``{code}`` the model's code for it.
         source: ISO 639-1 code of the passages' language.
@@ -172,6 +179,7 @@ class TranslatorConfig:
         beams: number of beams of beam search; 1 takes the most likely token at each step.
         precision: number format of the model's layers.
         backend: what computes the model; ``None`` is CTranslate2 for int8, otherwise torch.
+        chat: the prompt is the user's message in the chat template of a causal model's tokenizer.
     """
 
     model: str
@@ -183,6 +191,7 @@ class TranslatorConfig:
     beams: int = 1
     precision: Precision = Precision.FLOAT32
     backend: Backend | None = None
+    chat: bool = False
 
     def __post_init__(self) -> None:
         convert_enums(self, precision=Precision)
@@ -203,6 +212,12 @@ class TranslatorConfig:
         'translate English to German: A city.'
         """
         return self.prompt.format(language=LANGUAGE_NAMES[language], code=self.codes.get(language, ""), text=text)
+
+
+def writer_settings(config: GeneratorConfig | TranslatorConfig) -> dict[str, Any]:
+    """The settings as a manifest records them: without ``chat`` unless it is on, as folders without it are older."""
+    settings = dataclasses.asdict(config)
+    return settings if config.chat else {name: value for name, value in settings.items() if name != "chat"}
 
 
 def count_prompts(prompt: str, filled: Iterable[str], placeholders: str) -> int:

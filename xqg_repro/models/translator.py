@@ -1,18 +1,20 @@
-"""Translators: a sequence-to-sequence model that writes a passage in another language."""
+"""Translators: a sequence-to-sequence or causal language model that writes a passage in another language."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import check_languages, split_sentences
 from xqg_repro.models.architectures import check_length
-from xqg_repro.models.generator import Document, decode_lines, decoder_ends
-from xqg_repro.models.loading import open_model, token_batches
+from xqg_repro.models.generator import Document
+from xqg_repro.models.loading import token_batches
 from xqg_repro.models.settings import TranslatorConfig, count_prompts, torch_precision
+from xqg_repro.models.writers import open_writer
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig
@@ -65,7 +67,7 @@ def check_translator(config: TranslatorConfig, languages: Sequence[str]) -> None
 
 
 class Translator:
-    """A tokenizer and a sequence-to-sequence model that translate as a :class:`TranslatorConfig` specifies.
+    """A tokenizer and a model that translate as a :class:`TranslatorConfig` specifies.
 
     Args:
         config: everything that determines the translations.
@@ -75,7 +77,7 @@ class Translator:
             plus its translation's maximum length; affects only speed and memory.
 
     Raises:
-        InputError: as :func:`check_translator` and :func:`~xqg_repro.models.loading.open_model`; maximum length beyond
+        InputError: as :func:`check_translator` and :func:`~xqg_repro.models.writers.open_writer`; maximum length beyond
             the model's, language code that the tokenizer does not have.
     """
 
@@ -90,10 +92,10 @@ class Translator:
 
         check_translator(config, languages)
         self.config, self.languages, self.tokens_per_batch = config, tuple(languages), tokens_per_batch
-        folder, self._tokenizer, self._model, self.device = open_model(
-            config.model, torch_precision(config), device, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model"
+        folder, self._tokenizer, self._model, self.device, self._writer = open_writer(
+            config.model, torch_precision(config), device, config.chat
         )
-        longest = max(config.text_max_length, config.translation_max_length)
+        longest = self._writer.longest(config.text_max_length, config.translation_max_length)
         check_length(None, self._model, longest, folder, hint="lower --text-max-length or --translation-max-length")
         self._folder = folder
         # the folder's own settings, such as beams, must not apply
@@ -130,8 +132,8 @@ class Translator:
         """The tokens of each text's prompt; a text whose prompt exceeds the maximum length is halved first."""
         if not texts:
             return []
-        prompts = [self.config.prompt_for(language, text) for text in texts]
-        tokens = self._tokenizer(prompts, return_attention_mask=False, verbose=False)["input_ids"]
+        fill = partial(self.config.prompt_for, language)
+        tokens = self._writer.encode([(fill, text) for text in texts])
         fitting: list[list[int]] = []
         for text, ids in zip(texts, tokens, strict=True):
             if len(ids) <= self.config.text_max_length:
@@ -145,24 +147,17 @@ class Translator:
 
     def _write(self, prompts: Sequence[list[int]], language: str) -> list[tuple[str, bool]]:
         """The translation of each prompt, and whether the model finished it."""
-        import torch
-
-        results, settings = [("", True)] * len(prompts), self._settings[language]
-        ends = torch.tensor(settings.eos_token_id, device=self.device)
-        # skip the decoder's start token, which in some models equals the end token, and the language token
-        begin = 1 if settings.forced_bos_token_id is None else 2
+        results = [("", True)] * len(prompts)
+        # after a decoder's start token, a row may begin with a language token
+        forced = int(self._settings[language].forced_bos_token_id is not None)
         sizes = [(len(ids) + self.config.translation_max_length) * self.config.beams for ids in prompts]
         for batch in token_batches(sizes, self.tokens_per_batch):
-            padded = self._tokenizer.pad({"input_ids": [prompts[i] for i in batch]}, return_tensors="pt")
-            rows = self._model.generate(
-                input_ids=padded["input_ids"].to(self.device),
-                attention_mask=padded["attention_mask"].to(self.device),
-                generation_config=settings,
-            )[:, begin:]
-            texts = decode_lines(self._tokenizer, rows)
-            finished = torch.isin(rows, ends).any(1).tolist()
-            for position, text, ended in zip(batch, texts, finished, strict=True):
-                results[position] = text, ended
+            padded = self._writer.pad([prompts[i] for i in batch], self.device)
+            rows = self._model.generate(**padded, generation_config=self._settings[language])
+            cut = self._writer.cut(rows, padded["input_ids"].shape[1])
+            texts = self._writer.decode([row[forced:] for row, _ in cut])
+            for position, text, (_, finished) in zip(batch, texts, cut, strict=True):
+                results[position] = text, finished
         return results
 
     def _set_source(self, folder: Path) -> None:
@@ -201,18 +196,13 @@ class Translator:
         """The settings of transformers' ``generate`` for translations into a language."""
         from transformers import GenerationConfig
 
-        start, ends = decoder_ends(self._model, folder)
-        pad = self._model.config.pad_token_id
-        pad = self._tokenizer.pad_token_id if pad is None else pad
         return GenerationConfig(
             do_sample=False,
             num_beams=self.config.beams,
             max_new_tokens=self.config.translation_max_length,
             forced_bos_token_id=self._language_token(folder, language) if self.config.has_language_tokens else None,
-            decoder_start_token_id=start,
-            eos_token_id=ends,
-            pad_token_id=pad,
-            suppress_tokens=None if pad in ends else [pad],  # Marian's models would otherwise write it
+            eos_token_id=self._writer.ends,
+            **self._writer.generation(self._model),
         )
 
 

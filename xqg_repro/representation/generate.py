@@ -36,7 +36,7 @@ from xqg_repro.models.backends import open_generator
 from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator, resolve_precision
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.seen import check_unseen
-from xqg_repro.models.settings import Backend, GeneratorConfig
+from xqg_repro.models.settings import Backend, GeneratorConfig, writer_settings
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
 from xqg_repro.representation.shards import WriteShard, write_shards
@@ -82,7 +82,7 @@ def generate(
     model = model_fingerprint(config.model)  # before the collection, which may be a large download
     wanted = Manifest(
         "generate",
-        {"collection": dataset_id, "generator": dataclasses.asdict(config), "shard_size": shard_size},
+        {"collection": dataset_id, "generator": writer_settings(config), "shard_size": shard_size},
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},
     )
 

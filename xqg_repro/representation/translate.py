@@ -10,7 +10,6 @@ shards — except for rounding, as in ``generate``.
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ from xqg_repro.core.text import open_bytes
 from xqg_repro.models.backends import open_translator
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.seen import check_unseen
-from xqg_repro.models.settings import TranslatorConfig
+from xqg_repro.models.settings import TranslatorConfig, writer_settings
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
 from xqg_repro.representation.lines import parse_line, write_lines
 from xqg_repro.representation.shards import WriteShard, write_shards
@@ -84,7 +83,7 @@ def translate(
         {
             "collection": dataset_id,
             "languages": [*languages],
-            "translator": dataclasses.asdict(config),
+            "translator": writer_settings(config),
             "shard_size": shard_size,
         },
         {"collection": collection.fingerprint(dataset, "docs"), "model": model},

@@ -21,7 +21,8 @@ from xqg_repro.core.files import digest
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, is_in_script
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.architectures import check_length
-from xqg_repro.models.generator import QueryGenerator, decoder_ends
+from xqg_repro.models.endings import decoder_ends
+from xqg_repro.models.generator import QueryGenerator
 from xqg_repro.models.loading import load_model, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train.checks import count_faults
