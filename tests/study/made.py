@@ -6,9 +6,13 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from xqg_repro import collection
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.seen import WRITER_SEEN
+from xqg_repro.study.data import ParallelData
+from xqg_repro.study.reading import SPANS
 
 from .conftest import CODES
 
@@ -66,3 +70,18 @@ def _write(folder: Path, manifest: Manifest, lines: Sequence[object], seen: Sequ
 
     build_stage(folder, manifest, build)
     return folder
+
+
+def make_all_spans(data: ParallelData) -> np.ndarray:
+    """A span of a reader for every question, in whatever language, in every English paragraph."""
+    draw = np.random.default_rng(5)
+    parts = []
+    for code in CODES:
+        rows = np.zeros(len(data.qids) * len(data.docids), dtype=SPANS)
+        rows["passages"], rows["questions"] = "en", code
+        rows["question"], rows["paragraph"] = np.divmod(np.arange(len(rows)), len(data.docids))
+        rows["start"] = 5 * draw.integers(5, size=len(rows))
+        rows["end"] = rows["start"] + 5
+        rows["score"] = draw.normal(size=len(rows))
+        parts.append(rows)
+    return np.concatenate(parts)
