@@ -57,6 +57,18 @@ def verdict(answer: QuestionAnswer) -> str:
     return f"{text})"
 
 
+def queries_win(summary: StudySummary) -> tuple[bool, str]:
+    """Whether queries beat translations in the question's language, in each of the measures that a study has.
+
+    Returns:
+        whether every difference is above zero with its whole interval; and all differences in words.
+    """
+    first = {answer.measure: answer for answer in reversed(summary.answers) if answer.way == VERSUS}
+    answers = [first[measure] for measure in summary.means if measure in first]
+    told = ", ".join(f"{answer.measure} {verdict(answer)}" for answer in answers)
+    return bool(answers) and all(answer.low > 0 for answer in answers), told
+
+
 def _versus(summary: StudySummary) -> str:
     answers = find_answers(summary, VERSUS, summary.chosen_by)
     if not answers:

@@ -1,4 +1,4 @@
-"""XQuAD as training data: its articles in folds, with a training file and a held-out file in SQuAD format per fold."""
+"""XQuAD as training data: its articles in folds, with files to train on and held-out ones per fold."""
 
 from __future__ import annotations
 
@@ -29,11 +29,12 @@ def write_folds(
     seed: int = 42,
     force: bool = False,
 ) -> Manifest:
-    """Write ``train.F.json`` and ``held-out.F.json`` for each fold F, from 0, into a stage folder.
+    """Write ``train.F.json``, ``held-out.F.json`` and ``paragraphs.F.jsonl`` for each fold F into a stage folder.
 
     The files have paragraphs in the language ``passages``, questions in ``languages`` (with ``lang``), and answers in
     the paragraphs' language.
-    The questions about a fold's articles are in its ``held-out`` file, all others in its ``train`` file. The articles
+    The questions about a fold's articles are in its ``held-out`` file, all others in its ``train`` file. Its paragraphs
+    are a collection, for a generator or translator that was trained on the ``train`` file. The articles
     are split as in the study, by :func:`xqg_repro.study.folds.split_articles`. Question ids are XQuAD's followed by the
     language, as in ``….ar``, so they are unique.
 
@@ -54,6 +55,11 @@ def write_folds(
                 with atomic_write(fold_file(folder, name, number)) as file:
                     json.dump({"data": articles}, file, ensure_ascii=False, indent=1)
                     file.write("\n")
+            with atomic_write(folder / f"paragraphs.{number}.jsonl") as file:
+                for row in np.unique(data.gold[fold == number]).tolist():
+                    doc = data.paragraphs[passages][row]
+                    line = {"docid": doc.doc_id, "title": doc.title, "text": doc.text}
+                    file.write(f"{json.dumps(line, ensure_ascii=False)}\n")
         return {"articles": len(np.unique(data.articles)), "questions": len(data.qids) * len(languages)}
 
     return build_stage(output, Manifest(STAGE, parameters, {NAME: data.version}), build, force=force)
