@@ -107,6 +107,16 @@ def test_study_runs_after_all_conditions(program: Program) -> None:
     assert program("--all --force --language ar --passages ar --reader a b --encoder m", text) == 0
     study = "xqg-repro study --preset mbert --encoder m --languages ar --passages ar --reader a b --output out/study"
     assert program.lines[-1] == f"{study} --force"
+    for name in ("generated.1", "generated.0", "translated.0"):
+        Path("docs/study/generated", name).mkdir(parents=True)
+    assert program("--all --spans s.npy", text) == 0
+    packed = "docs/study/generated/"
+    texts = f"--generated {packed}generated.0 {packed}generated.1 --translated {packed}translated.0"
+    assert program.lines[-1] == f"xqg-repro study --preset mbert {texts} --spans s.npy --output out/study"
+    assert program("--all --passages ar", text) == 0  # the texts are about English paragraphs
+    assert program.lines[-1] == "xqg-repro study --preset mbert --passages ar --output out/study"
+    assert program("--all --reader a --spans s.npy", text) == 2
+    program.stages.verbs.clear()
     assert program("--all --skip-eval", text) == program("--condition plain", text) == 0
     assert "study" not in program.stages.verbs
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import numpy as np
 from hypothesis import given, strategies as st
 
-from xqg_repro.core.plots import Bar, Panel, bars, curves, heat_map, plot_lines, spread
+from xqg_repro.core.plots import Bar, Panel, bars, curves, heat_map, intervals, plot_lines, scatter, spread
 
 
 def texts(svg: str) -> set[str]:
@@ -55,3 +55,17 @@ def test_labels_are_spread_as_little_as_possible(values: list[float], gap: float
 def test_logarithmic_scales_have_plain_numbers() -> None:
     svg = curves("n", {"seconds": {"a": [(10, 0.5), (1_000, 50)]}}, logarithmic=True)
     assert {"10", "100", "1,000", "0.5", "1", "2", "5", "50"} <= texts(svg)
+
+
+def test_intervals_are_coloured_if_they_leave_out_zero() -> None:
+    rows = [("worse", Bar(-2, -3, -1)), ("open", Bar(0.5, -1, 2)), ("better", Bar(2, 1, 3))]
+    svg = intervals(rows, "points")
+    assert {"worse", "open", "better", "points"} <= texts(svg)
+    assert all(svg.count(colour) for colour in ("#d55e00", "#777777", "#0072b2"))
+    svg = intervals(rows[1:2], "points")
+    assert "#777777" in svg and "#d55e00" not in svg and "#0072b2" not in svg
+
+
+def test_points_are_named() -> None:
+    svg = scatter([("class", "gain", {"ar": (5, 0.1), "th": (3, 0.2)}), ("loss", "gain", {"hi": (1.5, -0.1)})])
+    assert {"ar", "th", "hi", "class", "loss", "gain"} <= texts(svg)

@@ -14,6 +14,8 @@ from xqg_repro.reproduction import claims
 from xqg_repro.reproduction.benchmark import load_benchmark
 from xqg_repro.reproduction.claims import CHECKS, Claim, Evidence, Finding, Status, claims_table, decide, load_claims
 from xqg_repro.reproduction.report import report_of_runs
+from xqg_repro.study.answer import VERSUS
+from xqg_repro.study.summary import QuestionAnswer, read_summary
 
 BENCHMARK = load_benchmark("xor-mini")
 CLAIMS = {claim.name: claim for claim in load_claims()}
@@ -120,6 +122,35 @@ def test_settings_and_models_are_read(better: Evidence) -> None:
     assert trained.measured.startswith("1,000 questions of xor-mini/train/en (en); before")
     assert decide(CLAIMS["languages"], evidence()).status is Status.REPRODUCED
     assert decide(CLAIMS["size"], evidence()).measured.startswith("needs XOR-TyDi; xor-mini has 2,279 passages")
+
+
+def test_the_research_question_is_decided_by_the_stored_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim, nothing = CLAIMS["research-question"], evidence()
+    stored = read_summary(Path("docs", "study", "en"))
+    monkeypatch.chdir(tmp_path)
+    assert decide(claim, nothing).status is Status.NOT_RUN
+
+    def decided(*limits: tuple[str, float, float]) -> Finding:
+        ways = ("queries against none", VERSUS, VERSUS)
+        answers = [
+            QuestionAnswer(way, measure, "a", "b", (low + high) / 2, low, high, 0.01, 1190, None)
+            for measure, low, high in limits
+            for way in ways
+        ]
+        # a second comparison of the same way, in all languages, does not decide
+        answers = [
+            dataclasses.replace(answer, low=-1.0, high=1.0) if number % len(ways) != 1 else answer
+            for number, answer in enumerate(answers)
+        ]
+        folder = tmp_path / "docs" / "study" / "machine"
+        dataclasses.replace(stored, answers=tuple(answers)).write(folder)
+        return decide(claim, nothing)
+
+    better = decided(("RR", 0.01, 0.03), ("F1", 0.01, 0.02))
+    assert better.status is Status.REPRODUCED
+    assert better.measured.startswith("RR +2.0 points (95 % interval +1.0 to +3.0, p 0.010), F1 +1.5")
+    assert decided(("RR", 0.01, 0.03), ("F1", -0.01, 0.02)).status is Status.NOT_REPRODUCED
+    assert decided(("RR", -0.03, -0.01)).status is Status.NOT_REPRODUCED
 
 
 def test_what_was_not_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

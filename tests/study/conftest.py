@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 from conftest import small_tokenizer
 
 from xqg_repro import collection
-from xqg_repro.collection import xquad
+from xqg_repro.collection import local, xquad
 from xqg_repro.collection.files import DataFile
 from xqg_repro.collection.records import Passage
 from xqg_repro.study import statistics, transfer
@@ -66,21 +66,23 @@ def vectors(data: ParallelData) -> StudyVectors:
         noisy = topics[rows] + noise * draw.normal(size=(len(rows), DIMENSION))
         return (noisy / np.linalg.norm(noisy, axis=-1, keepdims=True)).astype(np.float32)
 
-    every = np.arange(len(data.docids))
+    every, some = np.arange(len(data.docids)), np.arange(3, len(data.docids))
     sentences = np.repeat(every, 2)[1:]
     return StudyVectors(
         {code: near(every, 1.0) for code in CODES},
         {code: near(data.gold, 2.0) for code in CODES},
         {"en": OwnedVectors(near(sentences, 1.5), sentences, 100)},
-        OwnedVectors(near(every[3:], 1.0), every[3:], 50),
+        {code: OwnedVectors(near(some, 1.0), some, 50) for code in CODES},
+        {code: OwnedVectors(near(some[1:], 1.0), some[1:], 40) for code in CODES},
         {code: OwnedVectors(near(every, 1.2), every, 70) for code in CODES[1:]},
+        {code: OwnedVectors(near(every, 1.4), every, 30) for code in CODES[1:]},
     )
 
 
 @pytest.fixture
 def study() -> Study:
     """The study with all methods, on English paragraphs and three folds."""
-    return dataclasses.replace(load_study(CODES, ("en",), generated=True, translated=True), folds=3)
+    return dataclasses.replace(load_study(CODES, ("en",), generated=True, filtered=True, translated=True), folds=3)
 
 
 def write_xquad(folder: Path, change: Callable[[dict[str, Any]], object] = lambda parsed: None) -> None:
@@ -110,7 +112,11 @@ def use_xquad(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the package read the XQuAD files in this folder, again each time and whatever their checksums."""
     monkeypatch.setenv("XQG_REPRO_DATA", str(folder))
     monkeypatch.setattr(DataFile, "_check", lambda self, path: None)
-    monkeypatch.setattr(collection, "load", lambda name, needs=(): xquad.datasets()[name])
+
+    def load(name: str, needs: Sequence[str] = ()) -> Any:
+        return xquad.datasets().get(name) or local.load(name, needs)
+
+    monkeypatch.setattr(collection, "load", load)
 
 
 @pytest.fixture(scope="module")

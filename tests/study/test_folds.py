@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.study import run as run_module
+from xqg_repro.study import rank as rank_module
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.folds import cross_validate, split_articles
 from xqg_repro.study.run import score_methods
@@ -35,7 +35,7 @@ def test_too_few_articles_are_refused() -> None:
 def test_the_study_refuses_folds_by_question(
     study: Study, data: ParallelData, vectors: StudyVectors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "split_articles", lambda articles, folds, seed: np.arange(len(articles)) % folds)
+    monkeypatch.setattr(rank_module, "split_articles", lambda articles, folds, seed: np.arange(len(articles)) % folds)
     with pytest.raises(InputError, match="split the folds by article"):
         score_methods(study, data, vectors, True, cached_sums(data, vectors))
 

@@ -13,6 +13,7 @@ from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import write_array
 from xqg_repro.evaluation.measures.match import match_score
+from xqg_repro.models import seen
 from xqg_repro.models.reader import SEEN, Span
 from xqg_repro.models.settings import ReaderConfig
 from xqg_repro.study import reading
@@ -69,7 +70,7 @@ def make_results(data: ParallelData, top: TopParagraphs) -> Results:
 
 @pytest.fixture
 def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ReaderConfig]:
-    monkeypatch.setattr(reading, "resolve_model", Path)
+    monkeypatch.setattr(seen, "resolve_model", Path)
 
     def make(name: str, qids: Sequence[str] | None) -> ReaderConfig:
         (tmp_path / name).mkdir()

@@ -17,14 +17,15 @@ from xqg_repro.collection.files import DataFile
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.study import run as run_module
-from xqg_repro.study.run import run_study
+from xqg_repro.study.run import StudyInputs, run_study
 from xqg_repro.study.settings import load_study
 from xqg_repro.study.summary import read_summary
 from xqg_repro.study.tables import part, part_names
 
 from .conftest import CODES
+from .made import DOCIDS
 
-METHODS = ("none", "queries-all", "passages-all", "sentences", "generated")
+METHODS = ("none", "queries-all", "passages-all", "sentences", "generated-all")
 
 
 def run(folder: Path, encoder: Path, queries: Path) -> int:
@@ -36,8 +37,11 @@ def run(folder: Path, encoder: Path, queries: Path) -> int:
 @pytest.fixture(scope="module")
 def queries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("generated") / "queries.jsonl"
-    line = {"docid": "1-0", "generated_queries": {"en": ["which?"], "th": ["there", "here"], "fi": ["no"]}}
-    path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    lines = []
+    for docid in DOCIDS:
+        first = {"en": ["which?", " "], "ar": [], "th": ["there", "here"], "fi": ["no"]}
+        lines.append({"docid": docid, "generated_queries": first if docid == "1-0" else {"ar": ["which?"]}})
+    path.write_text("".join(f"{json.dumps(line)}\n" for line in lines), encoding="utf-8")
     return path
 
 
@@ -53,7 +57,7 @@ def test_the_results_are_complete(folder: Path) -> None:
     summary = read_summary(folder / "results")
     assert summary.encoder == "tiny"
     assert (summary.counts["articles"], summary.counts["paragraphs"], summary.counts["alone"]) == (6, 12, 6)
-    assert {cost.method: cost.vectors for cost in summary.costs}["generated"] == 3
+    assert {cost.method: cost.vectors for cost in summary.costs}["generated-all"] == 3 + 11
     assert set(summary.means["RR"]) == {f"{passages}/{asked}" for passages in ("en", "ar") for asked in CODES}
     assert all(0 < mean <= 1 for by_method in summary.means["RR"].values() for mean in by_method.values())
     files = contents(folder / "results")
@@ -66,7 +70,8 @@ def test_the_results_are_complete(folder: Path) -> None:
 
 def test_figures_are_drawn(folder: Path) -> None:
     figures = {path.stem: path for path in (folder / "results").glob("*.R1*.svg")}
-    maps = [*METHODS, *(f"{method}.none" for method in METHODS[1:]), "queries-all.passages-all"]
+    maps = [*METHODS, *(f"{method}.none" for method in METHODS[1:])]
+    maps += ["queries-all.passages-all", "queries-all.generated-all", "generated-all.sentences"]
     names = ["methods.R1", "alpha.R1", "alpha-languages.R1", *(f"pairs.R1.{name}" for name in maps)]
     assert sorted(figures) == sorted(names)
     assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in figures.values())
@@ -102,4 +107,4 @@ def test_queries_about_other_paragraphs_are_refused(folder: Path, encoder: Path,
     path = tmp_path / "queries.jsonl"
     path.write_text('{"docid": "77", "generated_queries": {"en": ["ebe"]}}\n', encoding="utf-8")
     with pytest.raises(InputError, match="has queries for 77, which is not a paragraph of xquad"):
-        run_study(load_study(CODES, ("en",)), EncoderConfig(str(encoder)), folder, generated=path, device="cpu")
+        run_study(load_study(CODES, ("en",)), EncoderConfig(str(encoder)), folder, StudyInputs([path]), device="cpu")

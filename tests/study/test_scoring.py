@@ -29,10 +29,15 @@ def added_vectors(
         return [vectors.questions[code][q] for code in languages for q in left]
     if source.startswith("paragraphs"):
         return [vectors.paragraphs[code][paragraph] for code in languages if code != "en"]
-    if source.startswith("translations"):
-        return [vectors.translations[code].vectors[paragraph] for code in languages if code != "en"]
-    owned = vectors.sentences["en"] if source is Source.SENTENCES else vectors.generated
-    return [*owned.vectors[owned.owners == paragraph]]
+    if source is Source.SENTENCES:
+        groups = [vectors.sentences["en"]]
+    elif source.startswith("translations"):
+        by_language = vectors.cut if "cut" in source else vectors.translations
+        groups = [by_language[code] for code in languages if code != "en"]
+    else:
+        by_language = vectors.filtered if source.startswith("filtered") else vectors.generated
+        groups = [by_language[code] for code in languages]
+    return [vector for group in groups for vector in group.vectors[group.owners == paragraph]]
 
 
 def slow_rank(
@@ -69,7 +74,13 @@ def slow_rank(
         ("paragraphs-own", False),
         ("paragraphs-all", True),
         ("sentences", True),
-        ("generated", True),
+        ("generated-own", True),
+        ("generated-all", True),
+        ("filtered-own", False),
+        ("filtered-all", True),
+        ("translations-cut-own", True),
+        ("translations-cut-all", True),
+        ("generated-own translations-own", True),
         ("translations-own", False),
         ("translations-all", True),
         ("questions-all paragraphs-all", True),

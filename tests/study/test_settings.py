@@ -32,16 +32,21 @@ def test_methods_can_be_chosen_if_their_vectors_exist() -> None:
     assert ("queries-all", "passages-all") in study.comparisons
     with pytest.raises(InputError, match=r"no method 'querys-all' \(did you mean queries-all"):
         load_study(methods=["querys-all"])
-    for name in ("generated", "translations-all"):
+    for name in ("generated-own", "translations-all"):
         with pytest.raises(InputError, match=f"no method '{name}'"):
             load_study(methods=[name])
-    assert "generated" not in load_study(translated=True).methods
-    assert "translations-own" not in load_study(generated=True).methods
+    assert (
+        not {"generated-all", "translations-cut-own", "machine-both-own"} & load_study(translated=True).methods.keys()
+    )
+    assert not {"translations-own", "filtered-own", "machine-both-all"} & load_study(generated=True).methods.keys()
 
 
 def test_comparisons_measures_and_groups_are_complete() -> None:
-    study = load_study(generated=True, translated=True)
+    study = load_study(generated=True, filtered=True, translated=True)
     assert {name for names in study.comparisons for name in names} <= study.methods.keys()
+    assert {pair for pairs in study.question.values() for pair in pairs} <= {*study.comparisons}
+    assert {(trend.method, trend.other) for trend in study.trends} <= {*study.comparisons}
+    assert len(study.question) == 4 and load_study().question == {} and load_study().trends == ()
     assert {*study.measures, study.chosen_by} <= MEASURES.keys()
     assert set(study.languages) == set(xquad.LANGUAGES)
     assert all(set(group.languages) == set(xquad.LANGUAGES) and group.source for group in study.groups.values())

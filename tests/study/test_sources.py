@@ -92,8 +92,9 @@ def test_a_paragraph_is_not_augmented_with_itself(data: ParallelData, vectors: S
     assert sum_source(Source.PARAGRAPHS_ALL, "en", "en", data, vectors).counts.tolist() == [2] * 12
 
 
-@pytest.mark.parametrize("source", [Source.TRANSLATIONS_OWN, Source.TRANSLATIONS_ALL, Source.GENERATED])
+@pytest.mark.parametrize("source", [source for source in Source if source.needs])
 def test_a_source_without_vectors_is_refused(data: ParallelData, vectors: StudyVectors, source: Source) -> None:
-    few = dataclasses.replace(vectors, generated=None, translations={"ar": vectors.translations["ar"]})
+    ar = {name: {"ar": getattr(vectors, name)["ar"]} for name in ("generated", "filtered", "translations", "cut")}
+    few = dataclasses.replace(vectors, **ar)
     with pytest.raises(InputError, match=f"no {source} vectors for paragraphs in en"):
         sum_source(source, "en", "th", data, few)

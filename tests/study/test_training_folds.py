@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from xqg_repro import cli
+from xqg_repro.collection import local
 from xqg_repro.core.errors import InputError
 from xqg_repro.study.alignment import numbers
 from xqg_repro.study.data import load_data
@@ -62,6 +63,9 @@ def test_folds_are_split_by_article_as_in_the_study(shared_xquad: Path, tmp_path
     for number in range(3):
         held_out = {q["id"].partition(".")[0] for q in questions_of(read(tmp_path / f"folds/held-out.{number}.json"))}
         assert held_out == {data.qids[row] for row in np.flatnonzero(fold == number)}
+        paragraphs = list(local.load(str(tmp_path / f"folds/passages.{number}.jsonl"), ["docs"]).docs_iter())
+        rows = np.unique(data.gold[fold == number])
+        assert [(doc.doc_id, doc.title, doc.text) for doc in paragraphs] == [data.paragraphs["en"][row] for row in rows]
 
 
 @pytest.mark.integration

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import Any
 
@@ -63,10 +64,7 @@ def add_study(verbs: Any, name: str) -> None:
     verb.add_argument("--languages", nargs="+", default=[], metavar="LANG", help="of the questions (default: all)")
     verb.add_argument("--passages", nargs="+", default=[], metavar="LANG", help="of the paragraphs (default: en)")
     verb.add_argument("--methods", nargs="+", default=[], metavar="NAME", help="to compare (default: all)")
-    verb.add_argument("--generated", type=InputPath, metavar="QUERIES", help="generated queries, as another source")
-    verb.add_argument(
-        "--translated", type=InputPath, metavar="FOLDER", help="output of xqg-repro translate, as another source"
-    )
+    _add_made_texts(verb)
     answers = verb.add_mutually_exclusive_group()
     text = (
         "question-answering model that answers from the retrieved paragraphs, for EM and F1; of several, trained on "
@@ -78,22 +76,48 @@ def add_study(verbs: Any, name: str) -> None:
     )
     text = "number format of the readers' layers"
     verb.add_argument("--reader-precision", choices=[*Precision], default="float32", help=text)
+    text = "an encoder for each of --folds, trained on the other folds: the study once more, with these"
+    verb.add_argument("--fold-encoders", type=InputPath, nargs="+", default=[], metavar="MODEL", help=text)
+    text = "output of xqg-repro train folds that the fold encoders were trained on"
+    verb.add_argument("--folds", type=InputPath, metavar="FOLDER", help=text)
     add_stage_options(verb, "directory to write")
+
+
+def _add_made_texts(verb: Any) -> None:
+    """Options for machine-made texts; several folders share the paragraphs among them."""
+    kinds = {
+        "generated": (
+            "QUERIES",
+            "generated queries: outputs of xqg-repro generate that together have each paragraph once",
+        ),
+        "filtered": ("QUERIES", "the best of them: outputs of xqg-repro filter"),
+        "translated": ("FOLDER", "machine translations: outputs of xqg-repro translate"),
+        "losses": ("FILE", "held-out losses of the generators by task and language, as their training wrote them"),
+    }
+    for name, (metavar, text) in kinds.items():
+        verb.add_argument(f"--{name}", type=InputPath, nargs="+", default=[], metavar=metavar, help=text)
 
 
 def _study(args: argparse.Namespace) -> None:
     from xqg_repro.models.settings import Precision, ReaderConfig
-    from xqg_repro.study.run import run_study
+    from xqg_repro.study.run import StudyInputs, run_study
     from xqg_repro.study.settings import load_study
     from xqg_repro.study.tables import over_pairs_table, scores_table
 
-    sources = {"generated": args.generated, "translated": args.translated}
-    available = {name: source is not None for name, source in sources.items()}
-    study = load_study(args.languages, args.passages, args.methods, **available)
+    encoder = required_encoder(args)
     precision = Precision(args.reader_precision)
-    readers = [ReaderConfig(model, precision=precision) for model in args.reader]
-    settings = {**sources, "readers": readers, "spans": args.spans, **stage_settings(args)}
-    summary = run_study(study, required_encoder(args), args.output, **settings)
+    inputs = StudyInputs(
+        generated=args.generated,
+        filtered=args.filtered,
+        translated=args.translated,
+        readers=[ReaderConfig(model, precision=precision) for model in args.reader],
+        spans=args.spans,
+        losses=args.losses,
+        fold_encoders=[dataclasses.replace(encoder, model=model) for model in args.fold_encoders],
+        folds=args.folds,
+    )
+    study = load_study(args.languages, args.passages, args.methods, **inputs.available)
+    summary = run_study(study, encoder, args.output, inputs, **stage_settings(args))
     for measure in summary.means:
         tables = scores_table(summary, measure), over_pairs_table(summary, measure)
         print(*(table.text() for table in tables), sep="\n\n", end="\n\n")

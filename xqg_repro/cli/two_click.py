@@ -41,6 +41,8 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     shared.add_argument(
         "--reader", type=InputPath, nargs="+", default=[], metavar="MODEL", help=f"{study}: readers, for EM and F1"
     )
+    text = f"{study}: spans of an earlier study, instead of readers"
+    shared.add_argument("--spans", type=InputPath, default="", metavar="FILE", help=text)
     shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{study}: paragraph languages")
     text = "everything is written below it (default: %(default)s)"
     shared.add_argument("--directory", type=Directory, default="out", help=text)
@@ -157,19 +159,25 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Name
     from xqg_repro.models.settings import load_preset
     from xqg_repro.reproduction.checks import check_model
     from xqg_repro.reproduction.tasks import study_task
+    from xqg_repro.study.packed import find_packed
     from xqg_repro.study.settings import load_study
 
     if not benchmark.study or args.skip_eval or not args.all:
-        if args.reader or args.passages:
+        if args.reader or args.spans or args.passages:
             hint = "use --all, with a benchmark that has a study"
-            raise InputError("--reader and --passages are options of the study", hint=hint)
+            raise InputError("--reader, --spans and --passages are options of the study", hint=hint)
         return []
+    if args.reader and args.spans:
+        raise InputError("--spans takes the place of --reader", hint="leave out one of the two")
     check_matplotlib()
     load_study(languages, args.passages)
+    texts = find_packed()
+    if args.passages not in ([], ["en"]):
+        texts = {}  # they are about English paragraphs
     for model in (args.encoder or load_preset(benchmark.study).model, *args.reader):
         check_model(model)
     settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
-    task = study_task(benchmark, args.directory, **settings)
+    task = study_task(benchmark, args.directory, **settings, spans=args.spans, texts=texts)
     return [task.forced() if args.force else task]
 
 

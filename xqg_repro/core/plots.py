@@ -142,6 +142,41 @@ def heat_map(
     return _svg(draw, 1.0 + 0.55 * len(columns), 0.7 + 0.4 * len(rows))
 
 
+def intervals(rows: Sequence[tuple[str, Bar]], label: str) -> str:
+    """A value and its interval per row, the first at the top, and a line at zero, as SVG text.
+
+    An interval without zero is coloured; ``label`` is that of the x axis.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axvline(0, color="#333333", linewidth=0.8)
+        for place, (_, bar) in enumerate(rows):
+            colour = "#777777" if bar.low <= 0 <= bar.high else _COLOURS[bar.value < 0]
+            errors = [[max(bar.value - bar.low, 0)], [max(bar.high - bar.value, 0)]]
+            axes.errorbar(bar.value, place, xerr=errors, fmt="o", color=colour, markersize=4, capsize=2.5)
+        axes.set(xlabel=label, yticks=range(len(rows)), yticklabels=[_short(name) for name, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        _style(axes)
+
+    return _svg(draw, _WIDTH * 1.6, 0.9 + 0.26 * len(rows))
+
+
+def scatter(panels: Sequence[tuple[str, str, Mapping[str, tuple[float, float]]]]) -> str:
+    """Panels side by side, each with an x label, a y label and named points, as SVG text."""
+
+    def draw(figure: Figure) -> None:
+        for axes, (x, y, points) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            axes.axhline(0, color="#333333", linewidth=0.8)
+            for name, point in points.items():
+                axes.plot(*point, marker="o", markersize=4, color=_COLOURS[0])
+                axes.annotate(_short(name), point, xytext=(4, 2), textcoords="offset points")
+            axes.set(xlabel=_short(x), ylabel=y)
+            _style(axes)
+
+    return _svg(draw, _WIDTH * len(panels), _HEIGHT)
+
+
 def curves(
     x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, logarithmic: bool = False
 ) -> str:

@@ -146,6 +146,12 @@ def _without_messages() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def open_tokenizer(model: str) -> Any:
+    """The tokenizer of a model, alone; :class:`InputError` as :func:`resolve_model`, or if it cannot be used."""
+    with _without_messages():
+        return _load_tokenizer(transformer_folder(resolve_model(model)))
+
+
 def _load_tokenizer(folder: Path) -> Any:
     """A model's tokenizer; :class:`InputError` if it cannot be loaded or knows no words."""
     import transformers

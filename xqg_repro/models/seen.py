@@ -1,7 +1,10 @@
-"""The texts that a generator was trained on: its folder lists them, so that it never writes for what it has seen.
+"""What a model was trained on, as its folder lists it, so that a model never writes for what it has seen.
 
-Questions generated for a passage whose questions were trained on would be remembered ones. A text is listed by a
-checksum of its words, not by an id, as the same passage has other ids in other files.
+Questions generated for a passage whose questions were trained on would be remembered ones. A generator's folder lists
+the texts, by a checksum of their words, as the same passage has other ids in other files; ``generate`` and
+``translate`` refuse them. A generator's or a reader's folder also lists the ids of the questions
+(:data:`~xqg_repro.models.reader.SEEN`). ``generate`` and ``translate`` copy that list beside the texts that the model
+wrote, so that the study can check them without the model.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from xqg_repro.core.files import atomic_write, digest
 from xqg_repro.core.languages import SHORTEST_SENTENCE, split_sentences
 from xqg_repro.core.text import read_text
 from xqg_repro.models.loading import resolve_model
+from xqg_repro.models.reader import SEEN
 
 SEEN_TEXTS = "seen.txt"
 """File in a generator's folder: :func:`text_key` of each passage and sentence that it was trained on, one per line."""
@@ -54,3 +58,19 @@ def check_unseen(model: str, passages: Iterable[Passage | PlainDocument]) -> Non
         if seen & text_keys(passage.text):
             problem = f"the passage {passage.doc_id} is among the texts that {model} was trained on"
             raise InputError(problem, hint="use a model of the other articles; see xqg-repro train folds --parallel")
+
+
+def read_seen(model: str) -> list[str]:
+    """The ids that a model was trained on; empty if its folder does not list them.
+
+    :class:`InputError` as :func:`~xqg_repro.models.loading.resolve_model`.
+    """
+    path = resolve_model(model) / SEEN
+    return read_text(path).splitlines() if path.exists() else []
+
+
+def copy_seen(model: str, folder: Path) -> None:
+    """Write the ids that a model was trained on into the folder of its texts; nothing if its own does not list them."""
+    if lines := read_seen(model):
+        with atomic_write(folder / SEEN) as file:
+            file.writelines(f"{line}\n" for line in lines)

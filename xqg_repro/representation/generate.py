@@ -35,7 +35,7 @@ from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.models.backends import open_generator
 from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator, resolve_precision
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.seen import check_unseen
+from xqg_repro.models.seen import check_unseen, copy_seen
 from xqg_repro.models.settings import Backend, GeneratorConfig, writer_settings
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import read_queries
@@ -62,7 +62,8 @@ def generate(
 
     The manifest counts ``passages`` and ``queries``, and among the queries the ``empty`` ones, those that repeat
     another query of the same passage and language (``duplicate``), and those in a script that their language does not
-    use (``wrong_script``).
+    use (``wrong_script``). The folder also lists what the model was trained on, if the model's folder does
+    (:data:`~xqg_repro.models.reader.SEEN`).
 
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
@@ -89,6 +90,7 @@ def generate(
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
         check_unseen(config.model, dataset.docs_iter())
+        copy_seen(config.model, folder)
         work = GenerateWork(config, tokens_per_batch)
         shards = passage_shards(dataset, folder, shard_size, ".jsonl")
         return dict(

@@ -25,8 +25,9 @@ from xqg_repro.representation.lines import parse_line
 def query_files(source: str | Path) -> list[Path]:
     """The files of a source of queries, in numeric order (``shard_10`` after ``shard_9``).
 
-    A source is a ``.jsonl`` file; a folder with such files, or with ``data/*.jsonl``; otherwise the id of a dataset on
-    the Hugging Face hub (``owner/name``), which is downloaded unless cached. :class:`InputError` if it has no queries.
+    A source is a ``.jsonl`` file; a folder with such files (or else ``.jsonl.gz``), or with ``data/*.jsonl``; otherwise
+    the id of a dataset on the Hugging Face hub (``owner/name``), which is downloaded unless cached. :class:`InputError`
+    if it has no queries.
     """
     path = Path(source)
     if path.is_file():
@@ -36,7 +37,8 @@ def query_files(source: str | Path) -> list[Path]:
         if name.startswith((".", "/", "~")) or name.count("/") != 1 or name.endswith(".jsonl"):
             raise InputError("no such file or folder of generated queries", path=source)
         path = _download(name)
-    files = sorted(path.glob("*.jsonl"), key=_numeric) or sorted(path.glob("data/*.jsonl"), key=_numeric)
+    patterns = ("*.jsonl", "*.jsonl.gz", "data/*.jsonl")
+    files = next((found for pattern in patterns if (found := sorted(path.glob(pattern), key=_numeric))), [])
     if not files:
         hint = "name a folder that xqg-repro generate wrote, or one of JSON lines"
         raise InputError("holds no generated queries (*.jsonl)", path=source, hint=hint)

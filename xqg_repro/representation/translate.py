@@ -27,7 +27,7 @@ from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.core.text import open_bytes
 from xqg_repro.models.backends import open_translator
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.seen import check_unseen
+from xqg_repro.models.seen import check_unseen, copy_seen
 from xqg_repro.models.settings import TranslatorConfig, writer_settings
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
 from xqg_repro.representation.lines import parse_line, write_lines
@@ -56,7 +56,8 @@ def translate(
     """Translate every passage of an ir-datasets collection, or reuse an existing folder that matches.
 
     The manifest counts ``passages`` and ``translations``, and among the translations the ``empty`` and ``unfinished``
-    ones and those in a script that their language does not use (``wrong_script``).
+    ones and those in a script that their language does not use (``wrong_script``). The folder also lists what the model
+    was trained on, if the model's folder does (:data:`~xqg_repro.models.reader.SEEN`).
 
     Args:
         dataset_id: ir-datasets id of anything with documents in ``config.source``, such as ``xquad/en``.
@@ -92,6 +93,7 @@ def translate(
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
         check_unseen(config.model, dataset.docs_iter())
+        copy_seen(config.model, folder)
         work = TranslateWork(config, tuple(languages), tokens_per_batch)
         shards = passage_shards(dataset, folder, shard_size, ".jsonl")
         return dict(
@@ -145,8 +147,11 @@ def _count(passages: Iterable[PassageTranslations]) -> Counter[str]:
 
 
 def read_translations(folder: str | Path) -> Iterator[PassageTranslations]:
-    """The translations in a folder that :func:`translate` wrote; :class:`InputError` names the line if one is bad."""
-    for path in sorted(Path(folder).glob("*.jsonl")):
+    """The translations in a folder that :func:`translate` wrote, gzipped or not.
+
+    :class:`InputError` names the line if one is bad.
+    """
+    for path in sorted([*Path(folder).glob("*.jsonl"), *Path(folder).glob("*.jsonl.gz")]):
         yield from _read_file(path)
 
 

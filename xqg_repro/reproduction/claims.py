@@ -23,6 +23,9 @@ from xqg_repro.evaluation.compare import LEVEL, Comparison, Result, System, comp
 from xqg_repro.evaluation.printing import format_p, format_score
 from xqg_repro.models.settings import load_preset
 from xqg_repro.reproduction.benchmark import Benchmark
+from xqg_repro.study.answer import queries_win
+from xqg_repro.study.packed import MACHINE
+from xqg_repro.study.summary import FILE, read_summary
 
 MEASURES = ("R2kt", "R5kt")
 """The measures of the paper's claims."""
@@ -268,6 +271,12 @@ def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     return holds, ", ".join(f"{r.measure} {100 * (r.difference or 0):+.1f}, p {format_p(r.p)}" for r in averages)
 
 
+def _research_question(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
+    if not (MACHINE / FILE).exists():
+        raise _Missing(f"the study with machine-made texts in {MACHINE}, in a checkout's root")
+    return queries_win(read_summary(MACHINE))
+
+
 CHECKS: Mapping[str, Callable[[Claim, Evidence], tuple[bool, str]]] = {
     "languages": _languages,
     "size": _size,
@@ -277,5 +286,6 @@ CHECKS: Mapping[str, Callable[[Claim, Evidence], tuple[bool, str]]] = {
     "improves_everywhere": _improves_everywhere,
     "better": _better,
     "four_queries": _four_queries,
+    "research_question": _research_question,
 }
 """Name → function that says whether a claim holds, and what was measured."""

@@ -183,14 +183,21 @@ def _study(
     languages: tuple[str, ...] = (),
     passages: tuple[str, ...] = (),
     reader: tuple[str, ...] = (),
+    spans: str = "",
+    generated: tuple[str, ...] = (),
+    filtered: tuple[str, ...] = (),
+    translated: tuple[str, ...] = (),
+    losses: tuple[str, ...] = (),
     force: bool = False,
 ) -> Any:
-    from xqg_repro.study.run import run_study
+    from xqg_repro.study.run import StudyInputs, run_study
     from xqg_repro.study.settings import load_study
 
     readers = [ReaderConfig(model) for model in reader]
-    study = load_study(languages, passages)
-    return run_study(study, _encoder(preset, encoder), output, readers=readers, force=force)
+    inputs = StudyInputs(generated, filtered, translated, readers=readers, spans=spans or None, losses=losses)
+    kinds = {"generated": bool(generated), "filtered": bool(filtered), "translated": bool(translated)}
+    study = load_study(languages, passages, (), **kinds)
+    return run_study(study, _encoder(preset, encoder), output, inputs, force=force)
 
 
 def _encoder(preset: str, model: str, precision: str = "") -> EncoderConfig:

@@ -281,6 +281,8 @@ def study_task(
     readers: Sequence[str] = (),
     languages: Sequence[str] = (),
     passages: Sequence[str] = (),
+    spans: str = "",
+    texts: Mapping[str, Sequence[str]] | None = None,
 ) -> Task:
     """The study of a benchmark that has one.
 
@@ -290,9 +292,11 @@ def study_task(
         model: folder or id to use instead of the preset's model.
         readers: models that answer from the retrieved paragraphs.
         languages, passages: of questions and paragraphs; empty for the study's own.
+        spans: a file of spans in place of readers.
+        texts: machine-made texts and losses by option; see :func:`~xqg_repro.study.packed.find_packed`.
     """
     options: dict[str, Any] = {"preset": benchmark.study, **({"encoder": model} if model else {})}
-    for name, chosen in (("languages", languages), ("passages", passages), ("reader", readers)):
-        if chosen:
-            options[name] = tuple(chosen)
+    chosen = {"languages": languages, "passages": passages, **(texts or {}), "reader": readers}
+    options |= {name: tuple(values) for name, values in chosen.items() if values}
+    options |= {"spans": spans} if spans else {}
     return Task("study", {**options, "output": str(PurePosixPath(directory, "study"))})

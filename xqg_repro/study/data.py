@@ -42,8 +42,8 @@ class ParallelData:
 
     @cached_property
     def articles(self) -> np.ndarray:
-        """The article of each question, int64, shape (questions,); a docid is ``<article>-<paragraph>``."""
-        article_of_paragraph = np.array([int(docid.split("-")[0]) for docid in self.docids], dtype=np.int64)
+        """The article of each question, int64, shape (questions,)."""
+        article_of_paragraph = np.array([article_of(docid) for docid in self.docids], dtype=np.int64)
         return article_of_paragraph[self.gold]
 
     @cached_property
@@ -63,6 +63,15 @@ class ParallelData:
                 for row in rows:
                     duplicates[row].update(rows)
         return tuple(tuple(sorted(rows)) for rows in duplicates)
+
+
+def article_of(docid: str) -> int:
+    """The article of a paragraph, whose id is ``<article>-<paragraph>``.
+
+    >>> article_of("12-3")
+    12
+    """
+    return int(docid.split("-")[0])
 
 
 def load_data(languages: Sequence[str]) -> ParallelData:

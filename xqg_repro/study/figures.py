@@ -1,4 +1,4 @@
-"""The study's figures as SVG files: scores by method and language, by pair of languages, and by α."""
+"""The study's figures as SVG files: scores by method, language, pair of languages and α; answers; trends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 
 from xqg_repro.core.files import atomic_write
 from xqg_repro.core.languages import AVERAGE
-from xqg_repro.core.plots import Panel, heat_map, plot_lines
+from xqg_repro.core.plots import Bar, Panel, heat_map, intervals, plot_lines, scatter
+from xqg_repro.study.cells import comparison
 from xqg_repro.study.settings import NONE
 from xqg_repro.study.summary import StudySummary
 
@@ -22,7 +23,9 @@ def write_figures(summary: StudySummary, folder: Path) -> None:
 
     The files are ``methods.MEASURE.svg`` (methods × question languages), ``alpha.MEASURE.svg`` and
     ``alpha-languages.MEASURE.svg``. With several paragraph languages there are also ``pairs.MEASURE.METHOD.svg`` and
-    ``pairs.MEASURE.METHOD.OTHER.svg``, the difference of two methods. Names of measures lose their ``@``.
+    ``pairs.MEASURE.METHOD.OTHER.svg``, the difference of two methods. With machine-made texts there are also
+    ``answers.MEASURE.svg``, the research question's answers with their intervals, and ``trends.MEASURE.svg``, gains
+    against resources. Names of measures lose their ``@``.
     """
     first = summary.passages[0]
     for measure, means in summary.means.items():
@@ -36,6 +39,30 @@ def write_figures(summary: StudySummary, folder: Path) -> None:
         if len(summary.languages) > 1 and measure in summary.curves:
             _write_curves(summary, measure, folder)
             _write_curves_by_language(summary, measure, folder)
+        _write_answers(summary, measure, folder)
+        _write_trends(summary, measure, folder)
+
+
+def _write_answers(summary: StudySummary, measure: str, folder: Path) -> None:
+    """One row per comparison of the research question, in points."""
+    rows: dict[str, Bar] = {}
+    for answer in summary.answers:
+        if answer.measure == measure:
+            limits = (100 * answer.difference, 100 * answer.low, 100 * answer.high)
+            rows[comparison(answer.method, answer.other)] = Bar(*limits)
+    if rows:
+        _write(folder / f"answers.{_file_name(measure)}.svg", intervals(list(rows.items()), f"{measure}, points"))
+
+
+def _write_trends(summary: StudySummary, measure: str, folder: Path) -> None:
+    """One panel per trend: a point for each question language."""
+    panels = []
+    for trend in summary.trends:
+        if trend.measure == measure:
+            points = {code: (x, 100 * gain) for code, (x, gain) in trend.points.items()}
+            panels.append((trend.against, f"{measure}, {comparison(trend.method, trend.other)}", points))
+    if panels:
+        _write(folder / f"trends.{_file_name(measure)}.svg", scatter(panels))
 
 
 def _write_pairs(summary: StudySummary, measure: str, folder: Path) -> None:
@@ -102,5 +129,9 @@ def _write_heat_map(
     label: str,
     digits: int = 1,
 ) -> None:
+    _write(path, heat_map(rows, columns, values, label, digits=digits))
+
+
+def _write(path: Path, svg: str) -> None:
     with atomic_write(path) as file:
-        file.write(heat_map(rows, columns, values, label, digits=digits))
+        file.write(svg)

@@ -4,7 +4,7 @@ Of the first k paragraphs, the span with the highest ``span score + weight · re
 :mod:`xqg_repro.retrieval.read`). k and the weight are chosen like α, by the mean F1 on questions about other articles.
 Each question needs spans only in the paragraphs that some method finds; each of them is read once.
 
-The folder of a reader that was trained on questions of this data lists them (:data:`~xqg_repro.models.reader.SEEN`).
+The folder of a reader that was trained on questions of this data lists them (see :mod:`xqg_repro.study.seen`).
 Such a reader never answers a question about an article that it has seen. A question without any other reader has no EM
 and no F1.
 """
@@ -22,15 +22,16 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.stages import Manifest, build_stage
-from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.measures.match import match_score
-from xqg_repro.models.loading import model_fingerprint, resolve_model
-from xqg_repro.models.reader import SEEN, SpanReader
+from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.reader import SpanReader
+from xqg_repro.models.seen import read_seen
 from xqg_repro.models.settings import ReaderConfig
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.folds import cross_validate, split_articles
 from xqg_repro.study.results import Pair, Results
 from xqg_repro.study.scoring import TopParagraphs
+from xqg_repro.study.seen import seen_articles
 from xqg_repro.study.settings import Study
 
 SPANS = np.dtype(
@@ -71,14 +72,10 @@ def assign_readers(configs: Sequence[ReaderConfig], data: ParallelData) -> Reade
     Raises:
         InputError: all readers have seen all articles.
     """
-    article_of = dict(zip(data.qids, data.articles.tolist(), strict=True))
     by_question = np.full(len(data.qids), -1, dtype=np.int64)
     for number, config in reversed(list(enumerate(configs))):
-        path = resolve_model(config.model) / SEEN
-        lines = read_text(path).splitlines() if path.exists() else []
-        trained_on = {line.split(".")[0] for line in lines}
-        seen = [article for qid, article in article_of.items() if qid in trained_on]
-        by_question[~np.isin(data.articles, seen)] = number
+        seen = seen_articles(read_seen(config.model), data)
+        by_question[~np.isin(data.articles, list(seen))] = number
     if (by_question < 0).all():
         problem = f"every reader, such as {configs[0].model}, was trained on questions about every article"
         raise InputError(problem, hint="train a reader on some of the articles: xqg-repro train folds")

@@ -4,90 +4,131 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, file_digest, write_array
 from xqg_repro.core.plots import check_matplotlib
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, verify
-from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.loading import model_fingerprint, open_tokenizer
 from xqg_repro.models.settings import EncoderConfig, ReaderConfig
-from xqg_repro.representation.queries import queries_fingerprint
+from xqg_repro.study.budget import cut_translations, sum_counted, text_costs
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.figures import write_figures
-from xqg_repro.study.folds import cross_validate, split_articles
+from xqg_repro.study.fold_encoders import assign_folds, measure_fold_encoders
+from xqg_repro.study.made import MadeTexts, Sources, read_made
+from xqg_repro.study.rank import score_methods
 from xqg_repro.study.reading import SpansOf, assign_readers, read_spans, score_answers, stored_spans
-from xqg_repro.study.results import Curve, Results
-from xqg_repro.study.scoring import MEASURES, Scorer, Setting, setting_grid
-from xqg_repro.study.settings import Method, Study
-from xqg_repro.study.sources import SumsOf, cached_sums
+from xqg_repro.study.results import Results
+from xqg_repro.study.settings import Kind, Study
+from xqg_repro.study.sources import cached_sums
 from xqg_repro.study.summarise import summarise
 from xqg_repro.study.summary import StudySummary, read_summary
 from xqg_repro.study.tables import report
-from xqg_repro.study.translated import read_translated
-from xqg_repro.study.vectors import StudyVectors, encode_all
+from xqg_repro.study.trends import read_losses
+from xqg_repro.study.vectors import encode_all
+
+ADDED = ("filtered", "cut", "losses", "fold_encoders")
+"""Inputs that older studies do not have; without them, these still match."""
+
+
+@dataclass(frozen=True)
+class StudyInputs:
+    """What a study uses besides XQuAD and its encoder.
+
+    Attributes:
+        generated, filtered, translated: machine-made texts, for the methods that add them; see
+            :func:`~xqg_repro.study.made.read_made`.
+        readers: reader, or readers trained on different parts of the data, for EM and F1.
+        spans: a ``spans.npy`` of an earlier study, instead of readers.
+        losses: files of the generators' held-out losses; see :func:`~xqg_repro.study.trends.read_losses`.
+        fold_encoders: encoders that were trained further, one for each fold of ``folds``.
+        folds: the folder of ``xqg-repro train folds`` that they were trained on.
+    """
+
+    generated: Sources = ()
+    filtered: Sources = ()
+    translated: Sources = ()
+    readers: Sequence[ReaderConfig] = ()
+    spans: str | Path | None = None
+    losses: Sources = ()
+    fold_encoders: Sequence[EncoderConfig] = ()
+    folds: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.fold_encoders) != bool(self.folds):
+            hint = "give both: the encoders, and the folder of the folds that they were trained on"
+            raise InputError("--fold-encoders needs --folds, and the other way round", hint=hint)
+        if self.filtered and not self.generated:
+            raise InputError("--filtered needs --generated", hint="name the folders that were filtered")
+
+    @property
+    def available(self) -> dict[str, bool]:
+        """Which machine-made texts there are, as :func:`~xqg_repro.study.settings.load_study` takes it."""
+        return {kind.value: bool(getattr(self, kind.value)) for kind in Kind}
 
 
 def run_study(
     study: Study,
     config: EncoderConfig,
     output: str | Path,
+    inputs: StudyInputs | None = None,
     *,
-    generated: str | Path | None = None,
-    translated: str | Path | None = None,
-    readers: Sequence[ReaderConfig] = (),
-    spans: str | Path | None = None,
     device: str | None = None,
     force: bool = False,
 ) -> StudySummary:
     """Run the study, reusing the stage folders that match.
 
     Args:
-        output: folder to write. ``embeddings/KIND.LANGUAGE`` and ``results`` are stage folders; ``results`` has
-            ``study.json``, ``report.md``, ``scores.csv``, ``ranks.npy`` (int16, pairs × methods × questions), the
-            figures and, with a reader, ``spans.npy`` (see :data:`~xqg_repro.study.reading.SPANS`).
-        generated: generated queries, for the methods that add them.
-        translated: folder of machine translations, for the methods that add them.
-        readers: reader, or readers trained on different parts of the data, for EM and F1.
-        spans: a ``spans.npy`` of an earlier study, instead of readers.
+        output: folder to write. ``embeddings/KIND.LANGUAGE``, the same in ``embeddings.F`` for each fold encoder, and
+            ``results`` are stage folders; ``results`` has ``study.json``, ``report.md``, ``scores.csv``, ``ranks.npy``
+            (int16, pairs × methods × questions), the figures and, with a reader, ``spans.npy`` (see
+            :data:`~xqg_repro.study.reading.SPANS`).
+        inputs: what else there is; ``None`` for nothing.
         device: a torch device; ``None`` takes a GPU if there is one.
 
     Raises:
         InputError: a file is unavailable or damaged, an article is in two folds, a question leaks into its paragraph,
-            every reader has seen every article, the translations are of other data, matplotlib is missing; or see
+            machine-made texts are incomplete, of other data, or about articles that their writer was trained on, every
+            reader has seen every article, an encoder was not trained on its fold, matplotlib is missing; or see
             :func:`~xqg_repro.representation.encode.encode`.
     """
     check_matplotlib()
-    output = Path(output)
+    output, inputs = Path(output), inputs or StudyInputs()
     data = load_data(study.languages)
+    losses = read_losses(inputs.losses)
+    fold_rows = assign_folds(inputs.fold_encoders, inputs.folds, data) if inputs.folds else []
     missing_spans: list[int] = []
-    spans_of: SpansOf | None = None
-    if spans is not None:
-        spans_of = stored_spans(spans, data, missing_spans.append)
-    elif readers:
-        assigned = assign_readers(readers, data)
-        spans_of = partial(read_spans, readers=assigned, data=data, folder=output / "spans", device=device, force=force)
-    manifest = _manifest(study, config, data, generated, translated, readers, spans)
-    translations = None if translated is None else read_translated(translated, study, data)
-    vectors = encode_all(
-        study,
-        data,
-        config,
-        output / "embeddings",
-        generated=generated,
-        translated=translations,
-        device=device,
-        force=force,
-    )
+    spans_of = _spans_of(inputs, data, output, missing_spans, device, force)
+    made = read_made(inputs.generated, inputs.filtered, inputs.translated, study, data)
+    tokenizer = open_tokenizer(config.model) if made.generated or made.translations else None
+    if any(source.needs >= {Kind.GENERATED, Kind.TRANSLATED} for m in study.methods.values() for source in m.sources):
+        made = cut_translations(made, tokenizer)
+    manifest = _manifest(study, config, data, made, inputs)
+    vectors = encode_all(study, data, config, output / "embeddings", made=made, device=device, force=force)
+    trained = None
+    if fold_rows:
+        trained = measure_fold_encoders(
+            study, data, made, inputs.fold_encoders, fold_rows, output, device=device, force=force
+        )
 
     def build(folder: Path) -> dict[str, int]:
         sums_of = cached_sums(data, vectors)
         results = score_methods(study, data, vectors, config.normalize, sums_of)
         if spans_of is not None:
             write_array(folder / "spans.npy", score_answers(study, data, results, spans_of))
-        summary = summarise(study, data, results, vectors, sums_of, config.model, manifest.inputs["model"])
+        summary = summarise(study, data, results, vectors, sums_of, config.model, manifest.inputs["model"], losses)
+        summary = dataclasses.replace(
+            summary,
+            budget=tuple(text_costs(made, tokenizer)) if tokenizer else (),
+            written=_written(inputs),
+            fold_encoders=trained,
+        )
         _write_results(summary, results, folder)
         counts = {"pairs": len(study.pairs), "methods": len(study.methods), "questions": len(data.qids)}
         return counts | ({"unread": sum(missing_spans)} if missing_spans else {})
@@ -97,73 +138,47 @@ def run_study(
     return read_summary(output / "results")
 
 
+def _spans_of(
+    inputs: StudyInputs, data: ParallelData, output: Path, missing: list[int], device: str | None, force: bool
+) -> SpansOf | None:
+    """Where the answers come from, if from anywhere; ``missing`` receives how many spans a file lacks."""
+    if inputs.spans is not None:
+        return stored_spans(inputs.spans, data, missing.append)
+    if inputs.readers:
+        readers = assign_readers(inputs.readers, data)
+        return partial(read_spans, readers=readers, data=data, folder=output / "spans", device=device, force=force)
+    return None
+
+
+def _written(inputs: StudyInputs) -> dict[str, dict[str, int]]:
+    """What the writers of machine-made texts have counted, by kind; the filter writes nothing."""
+    counted = {kind.value: sum_counted(getattr(inputs, kind.value)) for kind in (Kind.GENERATED, Kind.TRANSLATED)}
+    return {kind: counts for kind, counts in counted.items() if counts}
+
+
 def _manifest(
-    study: Study,
-    config: EncoderConfig,
-    data: ParallelData,
-    generated: str | Path | None,
-    translated: str | Path | None,
-    readers: Sequence[ReaderConfig],
-    spans: str | Path | None,
+    study: Study, config: EncoderConfig, data: ParallelData, made: MadeTexts, inputs: StudyInputs
 ) -> Manifest:
     """The settings and the fingerprints of everything that the results depend on."""
-    parameters = {
-        "study": dataclasses.asdict(study),
+    settings = dataclasses.asdict(study)
+    parameters: dict[str, Any] = {
+        "study": {name: value for name, value in settings.items() if value or name not in ("question", "trends")},
         "encoder": dataclasses.asdict(config),
-        "readers": [dataclasses.asdict(reader) for reader in readers],
+        "readers": [dataclasses.asdict(reader) for reader in inputs.readers],
     }
-    inputs = {
+    if written := _written(inputs):
+        parameters["written"] = written
+    fold_models = [model_fingerprint(encoder.model) for encoder in inputs.fold_encoders]
+    versions = {
         "collection": data.version,
         "model": model_fingerprint(config.model),
-        "queries": "" if generated is None else queries_fingerprint(generated),
-        "translations": "" if translated is None else fingerprint(Path(translated)),
-        "readers": digest([model_fingerprint(reader.model) for reader in readers]),
-        "spans": "" if spans is None else file_digest(Path(spans)),
+        **made.versions(),
+        "readers": digest([model_fingerprint(reader.model) for reader in inputs.readers]),
+        "spans": "" if inputs.spans is None else file_digest(Path(inputs.spans)),
+        "losses": digest([file_digest(Path(path)) for path in inputs.losses]) if inputs.losses else "",
+        "fold_encoders": digest([fold_models, fingerprint(Path(inputs.folds))]) if inputs.folds else "",
     }
-    return Manifest("study", parameters, inputs)
-
-
-def score_methods(study: Study, data: ParallelData, vectors: StudyVectors, normalize: bool, sums_of: SumsOf) -> Results:
-    """Rank with every pair, method and setting; choose each question's setting on the folds without its article.
-
-    A method's own setting of ``normalize`` takes precedence over the argument, which is the encoder's.
-    """
-    fold = split_articles(data.articles, study.folds, study.seed)
-    questions = np.arange(len(data.qids))
-    results = Results(study.pairs, list(study.methods), data.qids, data.articles)
-    for pair in study.pairs:
-        passages, language = pair
-        for name, method in study.methods.items():
-            scorer = Scorer(
-                vectors.questions[language],
-                vectors.paragraphs[passages],
-                data.gold,
-                [sums_of(source, passages, language) for source in method.sources],
-                normalize if method.normalize is None else method.normalize,
-            )
-            settings = setting_grid(study, method)
-            grid = scorer.ranks(settings)
-            choice = cross_validate(MEASURES[study.chosen_by](grid), data.articles, fold)
-            ranks = grid[choice.by_question, questions]
-
-            results.chosen.setdefault(pair, {})[name] = tuple(str(settings[index]) for index in choice.by_fold)
-            results.ranks.setdefault(pair, {})[name] = ranks
-            if method.read:
-                top = scorer.top(settings, choice.by_question, max(study.reading.depths))
-                results.top.setdefault(pair, {})[name] = top
-            for measure in study.measures:
-                results.add(measure, pair, name, MEASURES[measure](ranks))
-                curve = _curve(study, method, settings, MEASURES[measure](grid).mean(axis=1))
-                results.curves.setdefault(measure, {}).setdefault(name, {})[pair] = curve
-    return results
-
-
-def _curve(study: Study, method: Method, settings: Sequence[Setting], means: np.ndarray) -> Curve:
-    """Means by aggregate and α; without sources, they are the same for all of these."""
-    if not method.sources:
-        return {aggregate.value: (float(means[0]),) * len(study.alphas) for aggregate in study.aggregates}
-    aggregates = np.array([setting.aggregate.value for setting in settings])
-    return {name: tuple(means[aggregates == name].tolist()) for name in dict.fromkeys(aggregates.tolist())}
+    return Manifest("study", parameters, {k: v for k, v in versions.items() if v or k not in ADDED})
 
 
 def _write_results(summary: StudySummary, results: Results, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from xqg_repro.core.errors import InputError, nearest
@@ -16,12 +16,22 @@ NONE = "none"
 """The method that adds nothing: the baseline."""
 
 
+class Kind(StrEnum):
+    """Machine-made texts that a study may have."""
+
+    GENERATED = "generated"
+    FILTERED = "filtered"
+    TRANSLATED = "translated"
+
+
 class Source(StrEnum):
     """Where the vectors that are added to a paragraph come from.
 
     ``-own`` uses only the language of the question asked, ``-all`` every language of the study. Paragraphs and
     translations are always in languages other than the paragraph's. People wrote and translated XQuAD's questions and
-    paragraphs; ``translations`` are machine translations. The question asked is never added.
+    paragraphs. A machine wrote ``generated`` queries, of which ``filtered`` are some, and ``translations``;
+    ``translations-cut`` are as long as the generated queries in the same language (see
+    :mod:`~xqg_repro.study.budget`). The question asked is never added.
     """
 
     QUESTIONS_OWN = "questions-own"
@@ -29,24 +39,36 @@ class Source(StrEnum):
     PARAGRAPHS_OWN = "paragraphs-own"
     PARAGRAPHS_ALL = "paragraphs-all"
     SENTENCES = "sentences"
-    GENERATED = "generated"
+    GENERATED_OWN = "generated-own"
+    GENERATED_ALL = "generated-all"
+    FILTERED_OWN = "filtered-own"
+    FILTERED_ALL = "filtered-all"
     TRANSLATIONS_OWN = "translations-own"
     TRANSLATIONS_ALL = "translations-all"
+    TRANSLATIONS_CUT_OWN = "translations-cut-own"
+    TRANSLATIONS_CUT_ALL = "translations-cut-all"
 
     @property
     def uses_question_language(self) -> bool:
         """Whether the vectors depend on the language of the question asked."""
-        return self in (Source.QUESTIONS_OWN, Source.PARAGRAPHS_OWN, Source.TRANSLATIONS_OWN)
+        return self.value.endswith("-own")
 
     @property
     def uses_paragraph_language(self) -> bool:
         """Whether the vectors depend on the language of the paragraphs."""
-        return self.is_translated or self in (Source.PARAGRAPHS_OWN, Source.PARAGRAPHS_ALL, Source.SENTENCES)
+        return self.value.startswith(("translations", "paragraphs", "sentences"))
 
     @property
-    def is_translated(self) -> bool:
-        """Whether the source needs machine translations."""
-        return self in (Source.TRANSLATIONS_OWN, Source.TRANSLATIONS_ALL)
+    def needs(self) -> frozenset[Kind]:
+        """The machine-made texts that the source needs."""
+        kinds = set()
+        if self.value.startswith(("generated", "filtered", "translations-cut")):
+            kinds.add(Kind.GENERATED)
+        if self.value.startswith("filtered"):
+            kinds.add(Kind.FILTERED)
+        if self.value.startswith("translations"):
+            kinds.add(Kind.TRANSLATED)
+        return frozenset(kinds)
 
 
 class Bound(StrEnum):
@@ -101,6 +123,23 @@ class Grouping:
 
 
 @dataclass(frozen=True)
+class Trend:
+    """A comparison whose gain by question language is set against the languages' resources.
+
+    Attributes:
+        method, other: the comparison.
+        grouping: name of a grouping whose groups end in a number, such as ``class 3``.
+        loss: the generator's task whose held-out loss by language is set against the gain, too: a key of the files of
+            losses; empty for none.
+    """
+
+    method: str
+    other: str
+    grouping: str
+    loss: str = ""
+
+
+@dataclass(frozen=True)
 class Study:
     """The whole study.
 
@@ -117,6 +156,8 @@ class Study:
         comparisons: pairs of methods to test.
         groups: name → grouping of the question languages.
         reading: how answers are chosen if there is a reader.
+        question: the research question, way of asking → the comparisons that answer it, all among ``comparisons``.
+        trends: gains by language to set against resources; their comparisons are among ``comparisons``.
     """
 
     languages: tuple[str, ...]
@@ -131,6 +172,8 @@ class Study:
     comparisons: tuple[tuple[str, ...], ...]
     groups: Mapping[str, Grouping]
     reading: ReadingGrid
+    question: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    trends: tuple[Trend, ...] = ()
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
@@ -148,6 +191,7 @@ def load_study(
     methods: Sequence[str] = (),
     *,
     generated: bool = False,
+    filtered: bool = False,
     translated: bool = False,
 ) -> Study:
     """Load the package's study, restricted to some languages and methods.
@@ -156,8 +200,7 @@ def load_study(
         languages: question languages; default: all of the file.
         passages: paragraph languages; default: English.
         methods: method names; default: all. ``none`` is always included.
-        generated: whether there are generated questions; without them, their methods are left out.
-        translated: whether there are machine translations; without them, their methods are left out.
+        generated, filtered, translated: whether there are such machine-made texts; methods without theirs are left out.
 
     Raises:
         InputError: an unknown or repeated language, a paragraph language that is not among the languages, an unknown
@@ -169,13 +212,23 @@ def load_study(
     _check_languages("languages", languages, study.languages, "XQuAD")
     _check_languages("passages", passages, languages, "this study")
 
-    lacking = {s for s in Source if (s.is_translated and not translated) or (s is Source.GENERATED and not generated)}
+    present = {Kind.GENERATED: generated, Kind.FILTERED: filtered, Kind.TRANSLATED: translated}
+    lacking = {source for source in Source if not all(present[kind] for kind in source.needs)}
     known = {name: method for name, method in study.methods.items() if lacking.isdisjoint(method.sources)}
     if unknown := [name for name in methods if name not in known]:
         raise InputError(f"the study has no method {unknown[0]!r}", hint=nearest(unknown[0], known))
     kept = {name: method for name, method in known.items() if name in (*(methods or known), NONE)}
     comparisons = tuple(names for names in study.comparisons if set(names) <= kept.keys())
-    return dataclasses.replace(study, languages=languages, passages=passages, methods=kept, comparisons=comparisons)
+    ways = {way: tuple(pair for pair in pairs if set(pair) <= kept.keys()) for way, pairs in study.question.items()}
+    return dataclasses.replace(
+        study,
+        languages=languages,
+        passages=passages,
+        methods=kept,
+        comparisons=comparisons,
+        question={way: pairs for way, pairs in ways.items() if pairs},
+        trends=tuple(trend for trend in study.trends if {trend.method, trend.other} <= kept.keys()),
+    )
 
 
 def _check_languages(option: str, codes: Sequence[str], known: Sequence[str], owner: str) -> None:

@@ -8,7 +8,7 @@ contain it, so their vectors and scores stay the same. The question's own paragr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.study.data import ParallelData
-from xqg_repro.study.settings import Source
+from xqg_repro.study.settings import Kind, Source
 from xqg_repro.study.vectors import OwnedVectors, StudyVectors
 
 
@@ -58,18 +58,26 @@ def sum_source(source: Source, passages: str, questions: str, data: ParallelData
         case Source.PARAGRAPHS_OWN | Source.PARAGRAPHS_ALL:
             languages = [questions] if source.uses_question_language else list(vectors.paragraphs)
             return _sum_paragraphs(data, vectors, [code for code in languages if code != passages])
-        case Source.TRANSLATIONS_OWN | Source.TRANSLATIONS_ALL:
-            languages = [questions] if source.uses_question_language else list(vectors.questions)
-            groups = [vectors.translations.get(code) for code in languages if code != passages]
-        case Source.GENERATED:
-            groups = [vectors.generated]
         case Source.SENTENCES:
             groups = [vectors.sentences.get(passages)]
+        case _:
+            by_language = _machine_made(source, vectors)
+            languages = [questions] if source.uses_question_language else list(vectors.questions)
+            if Kind.TRANSLATED in source.needs:
+                languages = [code for code in languages if code != passages]
+            groups = [by_language.get(code) for code in languages]
 
     present = [group for group in groups if group is not None]
     if len(present) < len(groups):
         raise InputError(f"there are no {source} vectors for paragraphs in {passages}")
     return _sum_owned(data, vectors, present)
+
+
+def _machine_made(source: Source, vectors: StudyVectors) -> Mapping[str, OwnedVectors]:
+    """Language → the vectors of a source of machine-made texts."""
+    if Kind.TRANSLATED in source.needs:
+        return vectors.cut if Kind.GENERATED in source.needs else vectors.translations
+    return vectors.filtered if Kind.FILTERED in source.needs else vectors.generated
 
 
 def sum_by_paragraph(vectors: np.ndarray, owners: np.ndarray, paragraphs: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from xqg_repro.evaluation.significance import Correction, Test, bootstrap_interval, correct_p_values, p_value
+from xqg_repro.study.power import questions_needed
 from xqg_repro.study.results import Pair, Results
 from xqg_repro.study.settings import NONE, Study
-from xqg_repro.study.summary import PairTest, PooledTest, QuestionExample
+from xqg_repro.study.summary import PairTest, PooledTest, QuestionAnswer, QuestionExample
 
 ALL = "all"
 """The scope of all pairs, whatever the language of the paragraphs."""
@@ -57,18 +58,46 @@ def compare_over_pairs(
     swaps a question's methods in all pairs at once. Questions about the same article are not independent either; a
     second test swaps these together.
     """
-    by_question = results.differences(measure, method, other, pairs).mean(axis=0)
-    scored = ~np.isnan(by_question)
-    by_question = by_question[scored]
-    _, article = np.unique(results.articles[scored], return_inverse=True)
-    totals = np.bincount(article, weights=by_question)
-    by_article = totals * (len(totals) / len(by_question))  # scaled so that their mean is that of the questions
-
+    by_question, by_article = mean_differences(results, measure, method, other, pairs)
     low, high = bootstrap_interval({"": by_article})
     p = None if group else p_value({"": by_question}, Test.RANDOMISATION)  # groups are tested by article only
     p_articles = p_value({"": by_article}, Test.RANDOMISATION)
     mean = float(by_question.mean())
     return PooledTest(measure, method, other, scope, group, len(pairs), mean, low, high, p, p_articles)
+
+
+def mean_differences(
+    results: Results, measure: str, method: str, other: str, pairs: Sequence[Pair]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean differences over pairs of the questions that have a score.
+
+    Returns:
+        of each question, float64, shape (questions,); and of each article, float64, shape (articles,), scaled so that
+        their mean is that of the questions.
+    """
+    by_question = results.differences(measure, method, other, pairs).mean(axis=0)
+    scored = ~np.isnan(by_question)
+    by_question = by_question[scored]
+    _, article = np.unique(results.articles[scored], return_inverse=True)
+    totals = np.bincount(article, weights=by_question)
+    return by_question, totals * (len(totals) / len(by_question))
+
+
+def answer_question(results: Results, study: Study, tests: Sequence[PooledTest]) -> list[QuestionAnswer]:
+    """The research question in each of its ways and measures, from the tests over the first scope's pairs."""
+    scope, pairs = next(iter(pair_scopes(study).items()), ("", []))
+    by_comparison = {(t.measure, t.method, t.other): t for t in tests if t.scope == scope and not t.group}
+    answers = []
+    for way, comparisons in study.question.items():
+        for method, other in comparisons:
+            for measure in results.scores if pairs else ():
+                test = by_comparison[measure, method, other]
+                by_question, by_article = mean_differences(results, measure, method, other, pairs)
+                is_open = test.low <= 0 <= test.high
+                needed = questions_needed(by_article, len(by_question)) if is_open else None
+                numbers = (test.difference, test.low, test.high, test.p_articles, len(by_question), needed)
+                answers.append(QuestionAnswer(way, measure, method, other, *numbers))
+    return answers
 
 
 def compare_in_scopes(results: Results, study: Study) -> list[PooledTest]:

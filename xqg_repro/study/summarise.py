@@ -12,8 +12,9 @@ from xqg_repro.study.data import ParallelData
 from xqg_repro.study.results import Curve, Pair, Results
 from xqg_repro.study.settings import Study
 from xqg_repro.study.sources import SumsOf
-from xqg_repro.study.statistics import compare_each_pair, compare_in_scopes, find_examples, pair_name
+from xqg_repro.study.statistics import answer_question, compare_each_pair, compare_in_scopes, find_examples, pair_name
 from xqg_repro.study.summary import MethodCost, StudySummary
+from xqg_repro.study.trends import Losses, find_trends
 from xqg_repro.study.vectors import StudyVectors
 
 T = TypeVar("T")
@@ -30,16 +31,18 @@ def summarise(
     sums_of: SumsOf,
     model: str,
     model_version: str,
+    losses: Losses | None = None,
 ) -> StudySummary:
     """Test the results, count the costs and put everything into its written form.
 
-    ``model`` is the folder or id of the encoder's model, and ``model_version`` its fingerprint.
+    ``model`` is the folder or id of the encoder's model, and ``model_version`` its fingerprint; ``losses`` are those of
+    the generator of machine-made texts.
     """
     curves: dict[str, dict[str, dict[str, Curve]]] = {}
     for measure, by_method in results.curves.items():
         curves[measure] = {method: _named(by_pair) for method, by_pair in by_method.items()}
     shown = [comparison for comparison in EXAMPLE_COMPARISONS if set(comparison) <= study.methods.keys()]
-    means = {measure: {pair: results.means(measure, pair) for pair in study.pairs} for measure in results.scores}
+    tests = compare_in_scopes(results, study)
     return StudySummary(
         encoder=Path(model).name,
         model=model_version,
@@ -60,17 +63,27 @@ def summarise(
         },
         titles={name: method.title for name, method in study.methods.items()},
         bounds={name: method.bound.value for name, method in study.methods.items()},
-        means={measure: _named(by_pair) for measure, by_pair in means.items()},
+        means=mean_scores(results),
         chosen=_named(results.chosen),
         read=_named(results.read),
         gold={measure: _named(by_pair) for measure, by_pair in results.gold.items()},
         curves=curves,
         tests=tuple(compare_each_pair(results, study.comparisons)),
-        mixed=tuple(compare_in_scopes(results, study)),
+        mixed=tuple(tests),
         sources={name: grouping.source for name, grouping in study.groups.items()},
         costs=tuple(method_costs(study, vectors, sums_of)),
         examples=tuple(find_examples(results, study, shown)),
+        answers=tuple(answer_question(results, study, tests)),
+        trends=tuple(find_trends(results, study, losses or {})),
     )
+
+
+def mean_scores(results: Results) -> dict[str, dict[str, dict[str, float]]]:
+    """Measure → pair → method → mean score."""
+    return {
+        measure: _named({pair: results.means(measure, pair) for pair in by_pair})
+        for measure, by_pair in results.scores.items()
+    }
 
 
 def method_costs(study: Study, vectors: StudyVectors, sums_of: SumsOf) -> list[MethodCost]:

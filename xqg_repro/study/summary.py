@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xqg_repro.core.files import atomic_write
@@ -13,6 +13,8 @@ from xqg_repro.core.settings import parse
 from xqg_repro.core.text import read_json
 
 FILE = "study.json"
+OPTIONAL = ("answers", "budget", "written", "trends", "fold_encoders")
+"""What only some studies have; others leave it out."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,91 @@ class QuestionExample:
 
 
 @dataclass(frozen=True)
+class QuestionAnswer:
+    """The research question, asked in one way, on one measure, for paragraphs in the study's first language.
+
+    Attributes:
+        way: how it is asked, as the study's settings have it.
+        difference, low, high, p: mean over the pairs of two different languages, limits of its 95 % interval and
+            p-value, by article.
+        questions: number of questions.
+        needed: number of questions that would detect the difference, at this variance of articles; ``None`` if these
+            questions decide, or if no number would.
+    """
+
+    way: str
+    measure: str
+    method: str
+    other: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    questions: int
+    needed: int | None
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class TextCost:
+    """What machine-made texts of a paragraph cost in one language, in the mean over the paragraphs.
+
+    Attributes:
+        queries: number of generated queries.
+        query_tokens: tokens of all of these.
+        translation_tokens, cut_tokens: tokens of the translation, whole and cut to the queries' cost.
+    """
+
+    language: str
+    queries: float
+    query_tokens: float
+    translation_tokens: float
+    cut_tokens: float
+
+
+@dataclass(frozen=True)
+class GainTrend:
+    """The gain by question language against a value of each language.
+
+    Attributes:
+        against: a grouping, or a task of the generator and ``loss``.
+        points: language → its value and the mean difference of the two methods.
+        rho, low, high, p: Spearman's correlation, limits of its 95 % interval, p-value.
+    """
+
+    measure: str
+    method: str
+    other: str
+    against: str
+    points: Mapping[str, tuple[float, ...]]
+    rho: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
+class FoldEncoders:
+    """The study with encoders that were trained on other articles than those they are measured on.
+
+    Attributes:
+        encoder: name of the first encoder's folder.
+        models: fingerprint of each fold's encoder.
+        means: as :attr:`StudySummary.means`.
+        mixed: as :attr:`StudySummary.mixed`, without groups.
+    """
+
+    encoder: str
+    models: tuple[str, ...]
+    means: Mapping[str, Mapping[str, Mapping[str, float]]]
+    mixed: tuple[PooledTest, ...]
+
+
+@dataclass(frozen=True)
 class StudySummary:
     """Everything that is reported.
 
@@ -109,6 +196,11 @@ class StudySummary:
             ``read`` and ``gold`` are empty without a reader.
         mixed: comparisons over many pairs, for all question languages and for groups.
         sources: grouping → its source.
+        answers: the research question, if there are machine-made texts.
+        budget: what machine-made texts cost, by language.
+        written: kind of machine-made text → ``tokens`` and ``seconds``, where its writer has counted them.
+        trends: gains against resources and losses.
+        fold_encoders: the same with encoders that were trained further, if any.
     """
 
     encoder: str
@@ -133,6 +225,11 @@ class StudySummary:
     sources: Mapping[str, str]
     costs: tuple[MethodCost, ...]
     examples: tuple[QuestionExample, ...]
+    answers: tuple[QuestionAnswer, ...] = ()
+    budget: tuple[TextCost, ...] = ()
+    written: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    trends: tuple[GainTrend, ...] = ()
+    fold_encoders: FoldEncoders | None = None
 
     @property
     def question_languages(self) -> list[str]:
@@ -140,8 +237,12 @@ class StudySummary:
         return [code for code in self.languages if code != self.passages[0]]
 
     def write(self, folder: Path) -> None:
-        """Write ``study.json``, with one line per attribute and numbers rounded to six digits."""
-        values = {key: _round(value) for key, value in dataclasses.asdict(self).items()}
+        """Write ``study.json``, with one line per attribute and numbers rounded to six digits.
+
+        What is empty of :data:`OPTIONAL` is left out.
+        """
+        parts = {key: value for key, value in dataclasses.asdict(self).items() if value or key not in OPTIONAL}
+        values = {key: _round(value) for key, value in parts.items()}
         lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
         with atomic_write(folder / FILE) as file:
             file.write("{\n" + ",\n".join(lines) + "\n}\n")

@@ -9,7 +9,10 @@ from pathlib import Path
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import AVERAGE
 from xqg_repro.core.tables import Cell, Table
-from xqg_repro.evaluation.printing import MeasureConfig, format_p, format_score
+from xqg_repro.evaluation.printing import format_p
+from xqg_repro.study.answer import answer_text
+from xqg_repro.study.cells import comparison, interval, mean, points, score
+from xqg_repro.study.machine_tables import BY_MEASURE, PLAIN
 from xqg_repro.study.settings import Bound
 from xqg_repro.study.summary import StudySummary, read_summary
 
@@ -30,20 +33,41 @@ def study_part(argument: str) -> str:
 
 
 def part(summary: StudySummary, name: str) -> str:
-    """One table as Markdown; ``name`` is a kind of table and, for most kinds, a measure, such as ``tests-RR``."""
+    """One table as Markdown; ``name`` is a kind of table and, for most kinds, a measure, such as ``tests-RR``.
+
+    The part ``answer`` is text: the research question's answer.
+    """
     names = part_names(summary)
     if name not in names:
         raise InputError(f"the study has no part {name!r}", hint=f"choose from: {', '.join(names)}")
+    if name == "answer":
+        return answer_text(summary)
     kind, _, measure = name.partition("-")
     return (_BY_MEASURE[kind](summary, measure) if measure else _PLAIN[kind](summary)).markdown()
 
 
 def part_names(summary: StudySummary) -> list[str]:
     """Names of all parts, in the order of the report."""
-    names = []
+    names = ["answer"] if summary.answers else []
     for measure in summary.means:
-        names += [f"{kind}-{measure}" for kind in _BY_MEASURE if kind != "curves" or measure in summary.curves]
-    return names + [kind for kind in _PLAIN if summary.read or kind not in ("read", "gold")]
+        names += [f"{kind}-{measure}" for kind in _BY_MEASURE if _has_part(summary, kind, measure)]
+    return names + [kind for kind in _PLAIN if _has_part(summary, kind, "")]
+
+
+def _has_part(summary: StudySummary, kind: str, measure: str) -> bool:
+    """Whether a study has what a kind of table shows; most kinds are in every study."""
+    encoders = summary.fold_encoders
+    present = {
+        "answers": bool(summary.answers),
+        "trends": any(trend.measure == measure for trend in summary.trends),
+        "encoders": encoders is not None and measure in encoders.means,
+        "curves": measure in summary.curves,
+        "read": bool(summary.read),
+        "gold": bool(summary.gold),
+        "budget": bool(summary.budget),
+        "written": bool(summary.written),
+    }
+    return present.get(kind, True)
 
 
 def report(summary: StudySummary) -> str:
@@ -57,8 +81,8 @@ def scores_table(summary: StudySummary, measure: str) -> Table:
     rows: list[list[str | Cell]] = []
     for method in means[f"{first}/{first}"]:
         scores = [means[f"{first}/{code}"][method] for code in summary.languages]
-        average = _mean([means[f"{first}/{code}"][method] for code in summary.question_languages])
-        rows.append([method, summary.bounds[method], *map(_score, scores), _score(average)])
+        average = mean([means[f"{first}/{code}"][method] for code in summary.question_languages])
+        rows.append([method, summary.bounds[method], *map(score, scores), score(average)])
     for column in range(2, len(rows[0])):
         best = max(str(row[column]) for row in rows)
         for row in rows:
@@ -75,8 +99,8 @@ def all_pairs_table(summary: StudySummary, measure: str) -> Table:
             [means[f"{passages}/{code}"][method] for code in summary.languages if code != passages]
             for passages in summary.passages
         ]
-        average = _mean([mean for column in columns for mean in column])
-        rows.append([method, *(_score(_mean(column)) for column in columns), _score(average)])
+        average = mean([value for column in columns for value in column])
+        rows.append([method, *(score(mean(column)) for column in columns), score(average)])
     return Table([f"{measure} by paragraphs", *summary.passages, AVERAGE], rows)
 
 
@@ -87,8 +111,8 @@ def tests_table(summary: StudySummary, measure: str) -> Table:
     rows = []
     for method, other in dict.fromkeys((method, other) for method, other, _ in tests):
         by_language = [tests[method, other, f"{first}/{code}"] for code in summary.languages]
-        cells = [_points(test.difference, test.corrected < LEVEL) for test in by_language]
-        rows.append([f"{method} − {other}", *cells])
+        cells = [points(test.difference, test.corrected < LEVEL) for test in by_language]
+        rows.append([comparison(method, other), *cells])
     return Table([f"{measure}, points", *summary.languages], rows)
 
 
@@ -100,7 +124,7 @@ def counts_table(summary: StudySummary, measure: str) -> Table:
         compared = [test for test in tests if (test.method, test.other) == (method, other)]
         significant = [test.difference for test in compared if test.corrected < LEVEL]
         better = sum(difference > 0 for difference in significant)
-        rows.append([f"{method} − {other}", str(len(compared)), str(better), str(len(significant) - better)])
+        rows.append([comparison(method, other), str(len(compared)), str(better), str(len(significant) - better)])
     return Table([f"{measure}, pairs", "tested", "better", "worse"], rows)
 
 
@@ -109,9 +133,9 @@ def over_pairs_table(summary: StudySummary, measure: str) -> Table:
     rows = []
     for test in summary.mixed:
         if test.measure == measure and not test.group:
-            interval = f"{_points(test.low)} to {_points(test.high)}"
-            cells = [_points(test.difference), interval, format_p(test.p), format_p(test.p_articles)]
-            rows.append([test.scope, f"{test.method} − {test.other}", str(test.pairs), *cells])
+            values = [points(test.difference), interval(test.low, test.high)]
+            p_values = [format_p(test.p), format_p(test.p_articles)]
+            rows.append([test.scope, comparison(test.method, test.other), str(test.pairs), *values, *p_values])
     columns = ["pairs", "difference", "95 % interval", "p by question", "p by article"]
     return Table(["paragraphs", f"{measure}, points", *columns], rows, left=2)
 
@@ -120,11 +144,11 @@ def groups_table(summary: StudySummary, measure: str) -> Table:
     """Groups of question languages × comparisons, over the widest scope; a star marks p by article < 0.05."""
     widest = [test.scope for test in summary.mixed if not test.group][-1:]
     tests = [t for t in summary.mixed if t.measure == measure and t.group and t.scope in widest]
-    comparisons = dict.fromkeys(f"{test.method} − {test.other}" for test in tests)
+    comparisons = dict.fromkeys(comparison(test.method, test.other) for test in tests)
     rows: dict[str, list[str]] = {}
     for test in tests:  # within each group in the order of the comparisons
         row = rows.setdefault(test.group, [test.group, str(test.pairs)])
-        row.append(_points(test.difference, test.p_articles < LEVEL))
+        row.append(points(test.difference, test.p_articles < LEVEL))
     return Table([f"{measure}, points", "pairs", *comparisons], list(rows.values()))
 
 
@@ -135,7 +159,7 @@ def curves_table(summary: StudySummary, measure: str) -> Table:
     for method, by_pair in summary.curves[measure].items():
         for aggregate in by_pair[f"{first}/{first}"]:
             curves = [by_pair[f"{first}/{code}"][aggregate] for code in summary.question_languages or [first]]
-            rows.append([method, aggregate, *(_score(_mean(column)) for column in zip(*curves, strict=True))])
+            rows.append([method, aggregate, *(score(mean(column)) for column in zip(*curves, strict=True))])
     return Table([f"{measure} by α", "", *(f"{alpha:g}" for alpha in summary.alphas)], rows, left=2)
 
 
@@ -157,9 +181,9 @@ def gold_table(summary: StudySummary) -> Table:
     first = summary.passages[0]
     rows = []
     for measure, by_pair in summary.gold.items():
-        scores = [_score(by_pair[f"{first}/{code}"]) for code in summary.languages]
-        average = _mean([by_pair[f"{first}/{code}"] for code in summary.question_languages])
-        rows.append([measure, *scores, _score(average)])
+        scores = [score(by_pair[f"{first}/{code}"]) for code in summary.languages]
+        average = mean([by_pair[f"{first}/{code}"] for code in summary.question_languages])
+        rows.append([measure, *scores, score(average)])
     return Table([f"on the gold {first} paragraphs", *summary.languages, AVERAGE], rows)
 
 
@@ -201,6 +225,7 @@ _BY_MEASURE: dict[str, Callable[[StudySummary, str], Table]] = {
     "counted": counts_table,
     "groups": groups_table,
     "curves": curves_table,
+    **BY_MEASURE,
 }
 _PLAIN: dict[str, Callable[[StudySummary], Table]] = {
     "methods": methods_table,
@@ -210,17 +235,5 @@ _PLAIN: dict[str, Callable[[StudySummary], Table]] = {
     "costs": costs_table,
     "examples": examples_table,
     "sources": sources_table,
+    **PLAIN,
 }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else float("nan")
-
-
-def _score(mean: float) -> str:
-    return format_score(mean, MeasureConfig())
-
-
-def _points(difference: float, star: bool = False) -> str:
-    """A difference in points (hundredths), never negative zero."""
-    return f"{round(100 * difference, 1) + 0.0:+.1f}{'*' if star else ''}"

@@ -1,4 +1,4 @@
-"""XQuAD as training data: its articles in folds, with a training file and a held-out file in SQuAD format per fold."""
+"""XQuAD as training data: its articles in folds, with files to train on and held-out ones per fold."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def write_folds(
     parallel: bool = False,
     force: bool = False,
 ) -> Manifest:
-    """Write ``train.F.json`` and ``held-out.F.json`` for each fold F, from 0, into a stage folder.
+    """Write ``train.F.json``, ``held-out.F.json`` and ``passages.F.jsonl`` for each fold F into a stage folder.
 
     The files have paragraphs in the language ``passages``, questions in ``languages`` (with ``lang``), and answers in
     the paragraphs' language.
-    The questions about a fold's articles are in its ``held-out`` file, all others in its ``train`` file. The articles
+    The questions about a fold's articles are in its ``held-out`` file, all others in its ``train`` file. Its paragraphs
+    are a collection, for a generator or translator that was trained on the ``train`` file. The articles
     are split as in the study, by :func:`xqg_repro.study.folds.split_articles`. Question ids are XQuAD's followed by the
     language, as in ``….ar``, so they are unique.
 
     With ``parallel``, each fold also has ``parallel.train.F.jsonl`` and ``parallel.held-out.F.jsonl``, the sentences of
-    the same paragraphs with their translations (see :mod:`xqg_repro.study.alignment`), and ``passages.F.jsonl``, the
-    paragraphs of its ``held-out`` file as a collection: those that a model trained on the ``train`` file may write for.
+    the same paragraphs with their translations (see :mod:`xqg_repro.study.alignment`).
 
     Raises:
         InputError: an unknown or repeated language; a file that is unavailable or damaged; an answer whose
@@ -66,10 +66,9 @@ def write_folds(
                     file.write("\n")
                 if aligned:
                     _write_lines(folder / f"parallel.{name}.{number}.jsonl", _sentences(aligned, data.gold[rows]))
-            if aligned:
-                docs = [data.paragraphs[passages][i] for i in np.unique(data.gold[fold == number])]
-                lines = [{"docid": doc.doc_id, "title": doc.title, "text": doc.text} for doc in docs]
-                _write_lines(folder / f"passages.{number}.jsonl", lines)
+            docs = [data.paragraphs[passages][i] for i in np.unique(data.gold[fold == number])]
+            lines = [{"docid": doc.doc_id, "title": doc.title, "text": doc.text} for doc in docs]
+            _write_lines(folder / f"passages.{number}.jsonl", lines)
         counts = {"articles": len(np.unique(data.articles)), "questions": len(data.qids) * len(languages)}
         return counts | (aligned.counts if aligned else {})
 

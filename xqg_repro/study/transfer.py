@@ -53,8 +53,8 @@ def measure_transfer(
             fold's training file.
     """
     folds = Path(folds)
-    split, data = _read_folds(folds, fold)
-    trained = _check_training(after, folds, fold)
+    split, data = read_folds(folds, fold)
+    trained = check_training(after, folds, fold)
     held_out = np.flatnonzero(split_articles(data.articles, split["folds"], split["seed"]) == fold)
     # all paragraphs of XQuAD, or only those of the held-out articles, each of which has a question
     candidates = {"all": np.arange(len(data.docids)), "held-out": np.unique(data.gold[held_out])}
@@ -89,7 +89,7 @@ def transfer_table(measured: Mapping[str, Any]) -> Table:
     return Table(header, list(lines.values()), left=2)
 
 
-def _read_folds(folder: Path, fold: int) -> tuple[dict[str, Any], ParallelData]:
+def read_folds(folder: Path, fold: int) -> tuple[dict[str, Any], ParallelData]:
     """How the articles were split, and the data, which must not have changed since."""
     manifest = open_stage(folder, STAGE)
     split = manifest.parameters
@@ -101,7 +101,7 @@ def _read_folds(folder: Path, fold: int) -> tuple[dict[str, Any], ParallelData]:
     return split, data
 
 
-def _check_training(after: EncoderConfig, folds: Path, fold: int) -> Manifest:
+def check_training(after: EncoderConfig, folds: Path, fold: int) -> Manifest:
     """The trained encoder's manifest; raise :class:`InputError` unless it was trained on the fold's training file."""
     manifest, training_file = Manifest.read(after.model), fold_file(folds, "train", fold)
     recipe = manifest.parameters.get("recipe", {})

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xqg_repro.collection.xquad import NAME
-from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, write_array
 from xqg_repro.core.languages import split_sentences
 from xqg_repro.core.shards import read_shards
@@ -20,8 +19,8 @@ from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.encode import encode
-from xqg_repro.representation.queries import read_queries
 from xqg_repro.study.data import ParallelData
+from xqg_repro.study.made import MadeTexts
 from xqg_repro.study.settings import Source, Study
 
 if TYPE_CHECKING:
@@ -51,15 +50,17 @@ class StudyVectors:
         paragraphs: language → shape (paragraphs, dimension).
         questions: language → shape (questions, dimension).
         sentences: paragraph language → sentences of the paragraphs.
-        generated: generated questions in all languages of the study, if any.
-        translations: language → machine translations of the paragraphs into it, if any.
+        generated, filtered: language → generated queries, if any, and some of these.
+        translations, cut: language → machine translations of the paragraphs into it, if any, whole and cut.
     """
 
     paragraphs: Mapping[str, np.ndarray]
     questions: Mapping[str, np.ndarray]
     sentences: Mapping[str, OwnedVectors]
-    generated: OwnedVectors | None = None
+    generated: Mapping[str, OwnedVectors] = field(default_factory=dict)
+    filtered: Mapping[str, OwnedVectors] = field(default_factory=dict)
     translations: Mapping[str, OwnedVectors] = field(default_factory=dict)
+    cut: Mapping[str, OwnedVectors] = field(default_factory=dict)
 
 
 def encode_all(
@@ -68,8 +69,7 @@ def encode_all(
     config: EncoderConfig,
     folder: Path,
     *,
-    generated: str | Path | None = None,
-    translated: Mapping[str, Sequence[str]] | None = None,
+    made: MadeTexts | None = None,
     device: str | None = None,
     force: bool = False,
 ) -> StudyVectors:
@@ -78,12 +78,10 @@ def encode_all(
     Args:
         study: determines the languages and whether sentences are needed.
         folder: parent of the stage folders, one per kind and language.
-        generated: generated queries for the English paragraphs, written by ``xqg-repro generate``; see
-            :func:`~xqg_repro.representation.queries.query_files`.
-        translated: machine translations of the paragraphs; see :func:`~xqg_repro.study.translated.read_translated`.
+        made: machine-made texts, which may be none.
 
     Raises:
-        InputError: see :func:`~xqg_repro.representation.encode.encode`; or generated queries for other paragraphs.
+        InputError: see :func:`~xqg_repro.representation.encode.encode`.
     """
     paragraphs = {}
     for code in study.languages:
@@ -96,14 +94,21 @@ def encode_all(
     sentence_vectors = {}
     if any(Source.SENTENCES in method.sources for method in study.methods.values()):
         sentence_vectors = {code: _encode_sentences(data.paragraphs[code], code, encoder) for code in study.passages}
-    source = study.passages[0]
+    made, source = made or MadeTexts(), study.passages[0]
     titles = [doc.title for doc in data.paragraphs[source]]  # of the originals, as titles were not translated
-    translations = {}
-    for code, texts in (translated or {}).items():
-        vectors = encoder.encode(f"translations.{source}.{code}", texts, titles)
-        translations[code] = OwnedVectors(vectors, np.arange(len(texts)), sum(map(len, texts)))
-    generated_vectors = None if generated is None else _encode_generated(study, data, encoder, generated)
-    return StudyVectors(paragraphs, questions, sentence_vectors, generated_vectors, translations)
+    translations: dict[str, OwnedVectors] = {}
+    cut: dict[str, OwnedVectors] = {}
+    for vectors_of, name, by_language in ((translations, "translations", made.translations), (cut, "cut", made.cut)):
+        for code, texts in by_language.items():
+            rows = [row for row, text in enumerate(texts) if text]
+            own_titles, own_texts = [titles[row] for row in rows], [texts[row] for row in rows]
+            vectors = encoder.encode(f"{name}.{source}.{code}", own_texts, own_titles)
+            vectors_of[code] = OwnedVectors(vectors, np.array(rows, dtype=np.int64), sum(map(len, texts)))
+    generated = {code: _encode_queries(code, queries, encoder) for code, queries in made.generated.items()}
+    filtered = {}
+    for code, queries in made.filtered.items():
+        filtered[code] = select_queries(generated[code], made.generated[code], queries)
+    return StudyVectors(paragraphs, questions, sentence_vectors, generated, filtered, translations, cut)
 
 
 @dataclass
@@ -149,21 +154,29 @@ def _encode_sentences(paragraphs: Sequence[Passage], language: str, encoder: _St
     return OwnedVectors(vectors, np.array(owners), sum(map(len, texts)))
 
 
-def _encode_generated(study: Study, data: ParallelData, encoder: _StageEncoder, generated: str | Path) -> OwnedVectors:
-    """All generated questions in the study's languages."""
-    row_of = {docid: row for row, docid in enumerate(data.docids)}
-    owners: list[int] = []
-    texts: list[str] = []
-    for passage in read_queries(generated, study.languages, 2**31, allow_missing=True):
-        if passage.docid not in row_of:
-            problem = f"has queries for {passage.docid}, which is not a paragraph of {NAME}"
-            raise InputError(problem, path=generated, hint=f"generate queries with --collection {NAME}/en")
-        for queries in passage.queries.values():
-            owners += [row_of[passage.docid]] * len(queries)
-            texts += queries
-    if not texts:
-        raise InputError(f"has no queries in {' '.join(study.languages)}", path=generated)
-    return OwnedVectors(encoder.encode("generated", texts), np.array(owners), sum(map(len, texts)))
+def _encode_queries(language: str, queries: Sequence[Sequence[str]], encoder: _StageEncoder) -> OwnedVectors:
+    """The generated queries of all paragraphs in one language."""
+    texts = [query for by_paragraph in queries for query in by_paragraph]
+    owners = np.repeat(np.arange(len(queries)), [len(by_paragraph) for by_paragraph in queries])
+    return OwnedVectors(encoder.encode(f"generated.{language}", texts), owners, sum(map(len, texts)))
+
+
+def select_queries(
+    vectors: OwnedVectors, queries: Sequence[Sequence[str]], kept: Sequence[Sequence[str]]
+) -> OwnedVectors:
+    """The vectors of some queries, from those of all queries in the same language.
+
+    Args:
+        vectors: of all queries, paragraph by paragraph.
+        queries: all queries of each paragraph.
+        kept: some of them, in any order. One that is there twice may be kept once or twice.
+    """
+    rows, start = [], 0
+    for texts, kept_texts in zip(queries, kept, strict=True):
+        rows += [start + texts.index(text) for text in kept_texts]  # equal texts have equal vectors
+        start += len(texts)
+    characters = sum(len(text) for kept_texts in kept for text in kept_texts)
+    return OwnedVectors(vectors.vectors[rows], vectors.owners[rows], characters)
 
 
 def _read_in_order(folder: Path, docids: Sequence[str]) -> np.ndarray:

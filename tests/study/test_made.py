@@ -21,9 +21,9 @@ from xqg_repro.models.settings import EncoderConfig, TranslatorConfig
 from xqg_repro.representation.translate import read_translations, translate
 from xqg_repro.study import run as run_module
 from xqg_repro.study.data import load_data
+from xqg_repro.study.made import read_translated
 from xqg_repro.study.settings import load_study
 from xqg_repro.study.summary import read_summary
-from xqg_repro.study.translated import read_translated
 
 from .conftest import CODES
 
@@ -86,7 +86,7 @@ def _replace_parameters(**changes: Any) -> Change:
             lambda folder, items: [items[2]["translations"].pop("ar"), items[2].pop("unfinished", None)],
             "the translation of 1-0 into ar is missing",
         ),
-        (lambda folder, items: items.pop(), "the translation of 5-1 into ar is missing"),
+        (lambda folder, items: items.pop(), "has no translations for 5-1 .1 of 12 paragraphs"),
         (lambda folder, items: items[2]["translations"].update(th=" "), "the translation of 1-0 into th is empty"),
         (_replace(inputs={"collection": "other"}), "translations of another version of xquad/en"),
         (_replace(stage="generate"), "is the output of generate, not of translate"),
@@ -103,4 +103,4 @@ def test_damaged_or_other_translations_are_refused(
     change(folder, items)
     path.write_text("".join(f"{json.dumps(item)}\n" for item in items), encoding="utf-8")
     with pytest.raises(InputError, match=problem):
-        read_translated(described_anew(folder), load_study(CODES), load_data(CODES))
+        read_translated([described_anew(folder)], load_study(CODES), load_data(CODES))
