@@ -17,6 +17,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
+from xqg_repro.models.reader import SEEN
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.augment import augment
 from xqg_repro.representation.queries import read_queries
@@ -138,6 +139,13 @@ def test_the_format_is_that_of_generate_and_all_queries_have_the_same_sum(
         groups, rank = opened.select()
         sums.append(opened.take(np.arange(60), groups, rank)[0])
     np.testing.assert_allclose(*sums, atol=1e-4)
+
+
+def test_the_list_of_what_the_writer_was_trained_on_goes_along(best_of: Filter, queries: Path, tmp_path: Path) -> None:
+    shutil.copytree(queries, tmp_path / "queries")
+    (tmp_path / "queries" / SEEN).write_text("7-0\n")
+    best_of(2, queries=tmp_path / "queries")
+    assert (tmp_path / "best" / SEEN).read_text() == "7-0\n"
 
 
 # counts

@@ -54,7 +54,7 @@ def test_packed_texts_are_the_same_texts(
     assert [path.name for path in sorted(Path(packed["generated"][0]).iterdir())] == [
         "00000.jsonl.gz",
         "manifest.json",
-        "seen.txt",
+        "questions.txt",
     ]
     assert "CC BY-SA 4.0" in Path("docs/study/generated/README.md").read_text()
 

@@ -72,12 +72,11 @@ def test_the_writer_itself_is_asked_if_its_texts_do_not_list_what_it_saw(
     check_writer(folder, DOCIDS[:-2], xquad)
 
 
-def test_what_a_model_saw_is_copied_beside_its_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seen_module, "resolve_model", Path)
+def test_what_a_model_saw_is_copied_beside_its_texts(tmp_path: Path) -> None:
     for name in ("model", "texts"):
         (tmp_path / name).mkdir()
-    copy_seen(str(tmp_path / "model"), tmp_path / "texts")
+    copy_seen(tmp_path / "model", tmp_path / "texts")
     assert not (tmp_path / "texts" / SEEN).exists()
     (tmp_path / "model" / SEEN).write_text("500.en\n2-0\n")
-    copy_seen(str(tmp_path / "model"), tmp_path / "texts")
+    copy_seen(tmp_path / "model", tmp_path / "texts")
     assert (tmp_path / "texts" / SEEN).read_text() == "500.en\n2-0\n"

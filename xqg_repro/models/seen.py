@@ -3,8 +3,8 @@
 Questions generated for a passage whose questions were trained on would be remembered ones. A generator's folder lists
 the texts, by a checksum of their words, as the same passage has other ids in other files; ``generate`` and
 ``translate`` refuse them. A generator's or a reader's folder also lists the ids of the questions
-(:data:`~xqg_repro.models.reader.SEEN`). ``generate`` and ``translate`` copy that list beside the texts that the model
-wrote, so that the study can check them without the model.
+(:data:`~xqg_repro.models.reader.SEEN`). ``generate``, ``translate`` and ``filter`` copy that list beside the texts that
+the model wrote, so that the study can check them without the model.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ def read_seen(model: str) -> list[str]:
     return read_text(path).splitlines() if path.exists() else []
 
 
-def copy_seen(model: str, folder: Path) -> None:
-    """Write the ids that a model was trained on into the folder of its texts; nothing if its own does not list them."""
-    if lines := read_seen(model):
+def copy_seen(source: Path, folder: Path) -> None:
+    """Copy the list of what a model was trained on from its folder, or from that of its texts, if there is one."""
+    if (source / SEEN).exists():
         with atomic_write(folder / SEEN) as file:
-            file.writelines(f"{line}\n" for line in lines)
+            file.write(read_text(source / SEEN))

@@ -34,7 +34,7 @@ from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.models.backends import open_generator
 from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator, resolve_precision
-from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.loading import model_fingerprint, resolve_model
 from xqg_repro.models.seen import check_unseen, copy_seen
 from xqg_repro.models.settings import Backend, GeneratorConfig, writer_settings
 from xqg_repro.representation.lines import write_lines
@@ -90,7 +90,7 @@ def generate(
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
         check_unseen(config.model, dataset.docs_iter())
-        copy_seen(config.model, folder)
+        copy_seen(resolve_model(config.model), folder)
         work = GenerateWork(config, tokens_per_batch)
         shards = passage_shards(dataset, folder, shard_size, ".jsonl")
         return dict(

@@ -26,7 +26,7 @@ from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.core.text import open_bytes
 from xqg_repro.models.backends import open_translator
-from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.loading import model_fingerprint, resolve_model
 from xqg_repro.models.seen import check_unseen, copy_seen
 from xqg_repro.models.settings import TranslatorConfig, writer_settings
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
@@ -93,7 +93,7 @@ def translate(
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
         check_unseen(config.model, dataset.docs_iter())
-        copy_seen(config.model, folder)
+        copy_seen(resolve_model(config.model), folder)
         work = TranslateWork(config, tuple(languages), tokens_per_batch)
         shards = passage_shards(dataset, folder, shard_size, ".jsonl")
         return dict(

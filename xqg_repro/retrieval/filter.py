@@ -30,6 +30,7 @@ from xqg_repro.core.text import read_json
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import choose_device, model_fingerprint
+from xqg_repro.models.seen import copy_seen
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import check_passages, queries_fingerprint, read_queries
@@ -99,6 +100,7 @@ def filter_queries(
     )
 
     def build(folder: Path) -> dict[str, int]:
+        copy_seen(Path(queries), folder)
         passages = check_passages(read_queries(queries, languages, of, allow_missing=allow_missing), queries)
         work, shards = FilterWork(config, embeddings, keep), split_shards(passages, folder, shard_size, ".jsonl")
         return dict(write_shards(work, shards, "filter", "passages", total=None, device=device, distribute=None))
