@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import explain_write_errors
 from xqg_repro.models.folders import CONFIG, read_config, reason, transformer_folder
 from xqg_repro.models.settings import Precision
+from xqg_repro.models.tokenizers import SAMPLES
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +30,9 @@ ENCODERS = ("bert", "camembert", "distilbert", "roberta", "xlm-roberta")
 
 GENERATORS = ("bart", "m2m_100", "marian", "mbart", "mt5", "pegasus", "t5", "umt5")
 """Kinds of sequence-to-sequence models that CTranslate2 computes."""
+
+CAUSAL = ("gemma3_text", "llama", "mistral", "qwen2", "qwen3")
+"""Kinds of causal language models that CTranslate2 computes."""
 
 _PRECISIONS = {"cpu": ("float32", "int8"), "cuda": ("float32", "float16", "bfloat16", "int8")}
 _COMPUTE_TYPES = {"int8": "int8_float32"}
@@ -109,8 +114,7 @@ def _convert(folder: Path, tokenizer: Any, network: Any, precision: str, output:
             return tokenizer
 
     config = network.config
-    # what the converter asks for, and the configurations of transformers 5 no longer say
-    for name, value in (("position_embedding_type", "absolute"), ("normalize_before", config.model_type != "bart")):
+    for name, value in _older_settings(config).items():
         if not hasattr(config, name):
             setattr(config, name, value)
     try:
@@ -122,6 +126,16 @@ def _convert(folder: Path, tokenizer: Any, network: Any, precision: str, output:
     except Exception as error:  # each architecture has errors of its own
         problem = f"CTranslate2 cannot convert the model: {reason(error)}"
         raise InputError(problem, path=folder, hint=use_torch(precision)) from error
+
+
+def _older_settings(config: Any) -> dict[str, Any]:
+    """What the converter asks for, and the configurations of transformers 5 no longer say."""
+    settings = {"position_embedding_type": "absolute", "normalize_before": config.model_type != "bart"}
+    if config.model_type == "gemma3_text":
+        rope = config.rope_parameters
+        settings |= {"rope_theta": rope["full_attention"]["rope_theta"]}
+        settings |= {"rope_local_base_freq": rope["sliding_attention"]["rope_theta"]}
+    return settings
 
 
 def _name_special_tokens(path: Path, tokenizer: Any, network: Any) -> None:
@@ -154,10 +168,38 @@ def convert_seq2seq(
     source, tokens = map(tokenizer.convert_ids_to_tokens, (ids, target))
     actual = open_translator().score_batch([source], [tokens])[0].log_probs
     difference = max(abs(ours - theirs) for ours, theirs in zip(actual, expected, strict=False))
+    _check_difference(difference, folder, precision)
+    return open_translator
+
+
+def convert_causal(
+    folder: Path, tokenizer: Any, network: Any, fingerprint: str, device: str, precision: str
+) -> Callable[..., Any]:
+    """Convert a causal language model, and check the probabilities that CTranslate2 computes.
+
+    Args and errors are those of :func:`converted_model`; ``device`` is a torch device. Returns a function that opens a
+    generator; ``inter_threads`` is the number of batches that it works on side by side.
+    """
+    import torch
+
+    ids = tokenizer(SAMPLES["Latin"], return_token_type_ids=False)["input_ids"]
+    with torch.inference_mode():  # first, as the conversion may change the weights in place
+        logits = network(input_ids=torch.tensor([ids])).logits[0, :-1]
+    expected = logits.log_softmax(-1).gather(-1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+    path = converted_model(folder, fingerprint, tokenizer, network, precision)
+    open_generator = partial(open_engine, "Generator", path, device, precision)
+    actual = open_generator().score_batch([tokenizer.convert_ids_to_tokens(ids)])[0].log_probs
+    # the mean, as a text has more tokens than above; int8 gives up to 0.4 for a small model
+    difference = fmean(abs(ours - theirs) for ours, theirs in zip(actual, expected, strict=True))
+    _check_difference(difference, folder, precision)
+    return open_generator
+
+
+def _check_difference(difference: float, folder: Path, precision: str) -> None:
+    """Raise :class:`InputError` if logarithms of probabilities differ by more than rounding."""
     if not difference < _LARGEST_DIFFERENCE:
         problem = f"CTranslate2 computes other probabilities than torch (their logs differ by {difference:.2f})"
         raise InputError(problem, path=folder, hint=use_torch(precision))
-    return open_translator
 
 
 def count_workers(device: str) -> int:

@@ -1,9 +1,12 @@
 """A query generator in CTranslate2: faster on a CPU than torch, and sampled by CTranslate2's own random numbers.
 
-A slice of the passages gets its queries in a language from a translator of its own, which has one thread, and a seed
-made of the settings' seed, the language and the slice's docids. As many translators work side by side as there are
-threads. So the same passages give the same queries on the same machine. But unlike in torch, a query depends on the
-other passages of its slice, and 3 queries are not the first 3 of 5.
+A slice of the passages gets its queries in a language from an engine of its own, which has one thread, and a seed made
+of the settings' seed, the language and the slice's docids. As many engines work side by side as there are threads. So
+the same passages give the same queries on the same machine. But unlike in torch, a query depends on the other passages
+of its slice, and 3 queries are not the first 3 of 5.
+
+A causal model writes a passage's queries in all languages at once, if there are several: what their prompts start with,
+usually the passage, is then read once. So its queries depend on the other languages, too.
 """
 
 from __future__ import annotations
@@ -16,16 +19,22 @@ from typing import Any
 
 import numpy as np
 
-from xqg_repro.models.conversion import GENERATORS, check_kind, convert_seq2seq, count_workers
+from xqg_repro.core.errors import InputError
+from xqg_repro.models.conversion import count_workers
+from xqg_repro.models.ct2_writers import check_engine, convert
 from xqg_repro.models.generator import Document, PassageQueries, QueryGenerator, resolve_precision
-from xqg_repro.models.loading import choose_device, model_fingerprint, resolve_model
+from xqg_repro.models.loading import choose_device
 from xqg_repro.models.settings import GeneratorConfig
+from xqg_repro.models.writers import Opened
 
 _SLICE = 64
 """Most passages in a slice: few, to keep all threads busy to the end, but many for each time that a model is loaded."""
 
 _PROMPTS_PER_BATCH = 16
 """Most prompts in a batch. Slices and batches are of equal size, as a last, small batch is slow for its size."""
+
+_PROMPTS_PER_CAUSAL_BATCH = 4
+"""Most prompts of a causal model in a batch: the ends of the longer ones are read token by token, with all rows."""
 
 _seeding = threading.Lock()
 
@@ -38,22 +47,25 @@ class CTranslate2Generator(QueryGenerator):
         device: a torch device; ``None`` takes a GPU if available.
 
     Raises:
-        InputError: as the base class, :func:`~xqg_repro.models.conversion.check_kind` and
-            :func:`~xqg_repro.models.conversion.convert_seq2seq`.
+        InputError: as the base class, :func:`~xqg_repro.models.ct2_writers.check_engine` and
+            :func:`~xqg_repro.models.ct2_writers.convert`; or several queries of the likeliest tokens are wanted.
     """
 
     def __init__(self, config: GeneratorConfig, device: str | None = None) -> None:
         device = choose_device(device)
         config = resolve_precision(config, device)
-        check_kind(resolve_model(config.model), GENERATORS, str(config.precision), device)
+        if config.top_k == 1 and config.queries > 1:
+            problem = (
+                f"CTranslate2 does not write {config.queries} queries of the likeliest tokens, which are all equal"
+            )
+            raise InputError(problem, hint="use --queries 1, or raise --top-k")
+        lengths = config.prompt_max_length, config.query_max_length
+        check_engine(config.model, str(config.precision), device, *lengths)
         super().__init__(config, "cpu")
-        fingerprint = model_fingerprint(config.model)
-        self._open = convert_seq2seq(
-            self._folder, self._tokenizer, self._model, fingerprint, device, str(config.precision)
-        )
-        del self._model, self._sampler
+        opened = Opened(self._folder, self._tokenizer, self._model, "cpu", self._writer)
+        self._engine = convert(opened, config.model, device, str(config.precision))
+        del self._model, self._sampler, opened
         self._workers = count_workers(device)
-        self._numbers = self._tokenizer.get_vocab()
 
     def generate(
         self, passages: Sequence[Document], report: Callable[[int, int], None] = lambda queries, tokens: None
@@ -63,75 +75,67 @@ class CTranslate2Generator(QueryGenerator):
         ``report`` receives the numbers of queries and tokens of each slice and language.
         """
         results = [PassageQueries(passage.doc_id, {}) for passage in passages]
-        stopped = threading.Event()
+        languages, stopped = self.config.languages, threading.Event()
+        together = [languages] if self._engine.shares_starts else [(language,) for language in languages]
         with ThreadPoolExecutor(self._workers) as pool:
             tasks = {
-                pool.submit(self._write, passages[part.start : part.stop], language, stopped): (part, language)
-                for language in self.config.languages
+                pool.submit(self._write, passages[part.start : part.stop], group, stopped): part
+                for group in together
                 for part in _split(len(passages), _SLICE)
             }
             try:
                 for task in as_completed(tasks):
-                    queries, tokens = task.result()
-                    report(sum(map(len, queries)), tokens)
+                    written, tokens = task.result()
+                    report(sum(len(texts) for queries in written for texts in queries.values()), tokens)
             except BaseException:
                 stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        for task, (part, language) in tasks.items():
-            for position, texts in zip(part, task.result()[0], strict=True):
-                results[position].queries[language] = texts
+        for task, part in tasks.items():
+            for position, queries in zip(part, task.result()[0], strict=True):
+                results[position].queries.update(queries)
         return results
 
     def _write(
-        self, passages: Sequence[Document], language: str, stopped: threading.Event
-    ) -> tuple[list[tuple[str, ...]], int]:
-        """The queries of a slice of passages in a language, and their number of tokens; nothing once ``stopped``."""
-        prompts = [self._tokenizer.convert_ids_to_tokens(ids) for ids in self._tokenize(passages, language)]
-        longest_first = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), i))
-        seed = _number(self.config.seed, language, *(passage.doc_id for passage in passages))
-        translator = self._seeded(seed, prompts[0][0])
-        queries: list[tuple[str, ...]] = [()] * len(passages)
+        self, passages: Sequence[Document], languages: tuple[str, ...], stopped: threading.Event
+    ) -> tuple[list[dict[str, tuple[str, ...]]], int]:
+        """The queries of a slice of passages, and their number of tokens; nothing once ``stopped``."""
+        prompts = [ids for language in languages for ids in self._tokenize(passages, language)]
+        seed = _number(self.config.seed, *languages, *(passage.doc_id for passage in passages))
+        opened = self._seeded(seed, prompts[0][0])
+        queries: list[dict[str, tuple[str, ...]]] = [dict.fromkeys(languages, ()) for _ in passages]
         tokens = 0
-        for part in _split(len(prompts), _PROMPTS_PER_BATCH):
-            batch = longest_first[part.start : part.stop]
+        for batch in self._batches([len(ids) for ids in prompts], len(passages)):
             if stopped.is_set():
                 break
-            for i, hypotheses in zip(batch, self._hypotheses(translator, [prompts[i] for i in batch]), strict=True):
+            rows = self._engine.sample(opened, [prompts[i] for i in batch], self.config, self.config.query_max_length)
+            for i, hypotheses in zip(batch, rows, strict=True):
                 tokens += sum(map(len, hypotheses))
-                queries[i] = self._shuffled(self._texts(hypotheses), passages[i].doc_id, language)
+                language, position = languages[i // len(passages)], i % len(passages)
+                texts = self._shuffled(self._writer.decode(hypotheses), passages[position].doc_id, language)
+                queries[position][language] = texts
         return queries, tokens
 
-    def _seeded(self, seed: int, token: str) -> Any:
-        """A translator with a random generator of this seed, which has read a token."""
+    def _batches(self, lengths: Sequence[int], passages: int) -> list[list[int]]:
+        """Positions of the prompts that are sampled together, if all those of a language are neighbours.
+
+        They are either a passage's, in all languages, or of similar lengths.
+        """
+        if len(lengths) > passages:
+            return [list(range(position, len(lengths), passages)) for position in range(passages)]
+        longest_first = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+        most = _PROMPTS_PER_CAUSAL_BATCH if self._engine.shares_starts else _PROMPTS_PER_BATCH
+        return [longest_first[part.start : part.stop] for part in _split(len(lengths), most)]
+
+    def _seeded(self, seed: int, token: int) -> Any:
+        """CTranslate2's object with a random generator of this seed, which has read a token."""
         import ctranslate2
 
-        with _seeding:  # the seed is the process's; a translator's thread takes it when it samples for the first time
+        with _seeding:  # the seed is the process's; an object's thread takes it when it samples for the first time
             ctranslate2.set_random_seed(seed)
-            translator = self._open()
-            self._hypotheses(translator, [[token]], steps=1)
-        return translator
-
-    def _hypotheses(self, translator: Any, prompts: list[list[str]], steps: int | None = None) -> list[list[list[str]]]:
-        """The tokens of each prompt's queries, the likeliest first."""
-        config = self.config
-        results = translator.translate_batch(
-            prompts,
-            beam_size=1,
-            num_hypotheses=config.queries,
-            end_token=self._writer.ends,
-            max_input_length=0,
-            max_decoding_length=steps or config.query_max_length,
-            sampling_topk=config.top_k,
-            sampling_topp=config.top_p,
-            sampling_temperature=config.temperature,
-        )
-        return [result.hypotheses for result in results]
-
-    def _texts(self, hypotheses: Sequence[Sequence[str]]) -> list[str]:
-        """The texts of some queries; tokens that only fill the model's vocabulary have none."""
-        ids = [[self._numbers[token] for token in tokens if token in self._numbers] for tokens in hypotheses]
-        return self._writer.decode(ids)
+            opened = self._engine.open()
+            self._engine.sample(opened, [[token]], self.config, 1)
+        return opened
 
     def _shuffled(self, texts: list[str], docid: str, language: str) -> tuple[str, ...]:
         """The texts in random order: a query's rank must not say how likely the model finds it."""

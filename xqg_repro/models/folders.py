@@ -32,7 +32,7 @@ _OTHER_FORMATS = (
     *("openvino*", "*.npz", "*.pth", "model*.pt", "consolidated*", "*.zip", "*.tar*", "*.parquet", "*.arrow"),
 )
 _OF_TRAINING = ("optimizer*", "scheduler*", "scaler.pt", "training_args*", "trainer_state*", "*results*")
-# every setting of generation is given, no image or chat is read, and a stage only describes itself
+# every setting of generation is given, no image is read, --chat is recorded apart, and a stage only describes itself
 _UNREAD = (
     "generation_config.json",
     "*processor_config.json",
@@ -45,6 +45,9 @@ _UNREAD = (
 UNUSED = (*_DOCUMENTS, *_TEXTS, *_IMAGES, *_CODE, *_OTHER_FORMATS, *_OF_TRAINING, *_UNREAD)
 """Patterns of lower-case file names that decide neither a vector nor a text."""
 
+_TEMPLATES = ("*.jinja", "chat_template*")
+_NOT_FETCHED = tuple(pattern for pattern in UNUSED if pattern not in _TEMPLATES)
+
 
 def download(model: str) -> Path:
     """Folder of a Hugging Face model, fetched unless cached.
@@ -56,9 +59,9 @@ def download(model: str) -> Path:
 
     logging.set_verbosity_error()
     try:
-        folder = Path(snapshot_download(model, ignore_patterns=[*UNUSED, "*/*", PYTORCH]))
+        folder = Path(snapshot_download(model, ignore_patterns=[*_NOT_FETCHED, "*/*", PYTORCH]))
         if not any(folder.glob(SAFETENSORS)):
-            snapshot_download(model, ignore_patterns=[*UNUSED, "*/*"])
+            snapshot_download(model, ignore_patterns=[*_NOT_FETCHED, "*/*"])
         if names := _module_names(folder):
             wanted, deeper = [f"{name}/*" for name in names], [f"{name}/*/*" for name in names]
             snapshot_download(model, allow_patterns=wanted, ignore_patterns=[*UNUSED, *deeper])
@@ -91,6 +94,12 @@ def model_files(folder: Path) -> list[Path]:
     places = {folder, *module_folders(folder)}
     files = [path for place in places for path in place.iterdir() if path.is_file()]
     return sorted(path for path in files if not any(fnmatchcase(path.name.lower(), pattern) for pattern in UNUSED))
+
+
+def template_files(folder: Path) -> list[Path]:
+    """The files of a folder with chat templates, which decide a text with ``--chat`` only."""
+    files = [path for path in folder.iterdir() if path.is_file()]
+    return sorted(path for path in files if any(fnmatchcase(path.name.lower(), pattern) for pattern in _TEMPLATES))
 
 
 def module_folders(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from xqg_repro.models.folders import (
     download,
     model_files,
     reason,
+    template_files,
     transformer_folder,
 )
 from xqg_repro.models.tokenizers import check_tokenizer
@@ -78,6 +79,15 @@ def model_fingerprint(model: str) -> str:
     """SHA-256 over the names and checksums of the files that decide a model's output."""
     folder = resolve_model(model)
     return digest({path.relative_to(folder).as_posix(): input_digest(path) for path in model_files(folder)})
+
+
+def writer_fingerprints(model: str, chat: bool) -> dict[str, str]:
+    """What decides a text besides the settings: the model's fingerprint and, for a chat, that of its template."""
+    fingerprints = {"model": model_fingerprint(model)}
+    if chat:
+        files = template_files(resolve_model(model))
+        fingerprints["chat_template"] = digest({path.name: input_digest(path) for path in files})
+    return fingerprints
 
 
 def lasting_name(model: str) -> str:

@@ -34,7 +34,7 @@ from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage
 from xqg_repro.models.backends import open_generator
 from xqg_repro.models.generator import TOKENS_PER_BATCH, PassageQueries, check_generator, resolve_precision
-from xqg_repro.models.loading import model_fingerprint, resolve_model
+from xqg_repro.models.loading import resolve_model, writer_fingerprints
 from xqg_repro.models.seen import check_unseen, copy_seen
 from xqg_repro.models.settings import Backend, GeneratorConfig, writer_settings
 from xqg_repro.representation.lines import write_lines
@@ -80,11 +80,11 @@ def generate(
         _check_precision(config, device)
     config = resolve_precision(config, device)
     dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(config.model)  # before the collection, which may be a large download
+    models = writer_fingerprints(config.model, config.chat)  # before the collection, which may be a large download
     wanted = Manifest(
         "generate",
         {"collection": dataset_id, "generator": writer_settings(config), "shard_size": shard_size},
-        {"collection": collection.fingerprint(dataset, "docs"), "model": model},
+        {"collection": collection.fingerprint(dataset, "docs"), **models},
     )
 
     def build(folder: Path) -> dict[str, int]:

@@ -26,7 +26,7 @@ from xqg_repro.core.shards import check_shard_size
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.core.text import open_bytes
 from xqg_repro.models.backends import open_translator
-from xqg_repro.models.loading import model_fingerprint, resolve_model
+from xqg_repro.models.loading import resolve_model, writer_fingerprints
 from xqg_repro.models.seen import check_unseen, copy_seen
 from xqg_repro.models.settings import TranslatorConfig, writer_settings
 from xqg_repro.models.translator import TOKENS_PER_BATCH, PassageTranslations, check_translator
@@ -78,7 +78,7 @@ def translate(
     if language not in (None, config.source):
         hint = f"--source {language}, or another collection"
         raise InputError(f"{dataset_id} is in {language!r}, not in {config.source!r}", hint=hint)
-    model = model_fingerprint(config.model)  # before the collection, which may be a large download
+    models = writer_fingerprints(config.model, config.chat)  # before the collection, which may be a large download
     wanted = Manifest(
         STAGE,
         {
@@ -87,7 +87,7 @@ def translate(
             "translator": writer_settings(config),
             "shard_size": shard_size,
         },
-        {"collection": collection.fingerprint(dataset, "docs"), "model": model},
+        {"collection": collection.fingerprint(dataset, "docs"), **models},
     )
 
     def build(folder: Path) -> dict[str, int]:
