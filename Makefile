@@ -51,6 +51,7 @@ fuzz: $(STAMP)
 ablations: $(STAMP)
 	$(BIN)/python scripts/ablations/alpha.py
 	$(BIN)/python scripts/ablations/reading.py
+	$(BIN)/python scripts/ablations/filter.py
 
 docs: $(STAMP)
 	$(BIN)/python scripts/docs.py

@@ -152,7 +152,7 @@ def compare_on_dev(scores: Scores) -> None:
 
 def search(embeddings: str, name: str) -> str:
     """The run of the dev questions."""
-    output = f"out/filter/{name}.txt"
+    output = f"out/filter/run.xor-mini.{name}.dev.txt"
     run("search", "--embeddings", embeddings, "--topics", "xor-mini/dev", "--tag", name, "--output", output)
     return output
 
