@@ -142,9 +142,11 @@ def test_the_format_is_that_of_generate_and_all_queries_have_the_same_sum(
 
 
 def test_the_list_of_what_the_writer_was_trained_on_goes_along(best_of: Filter, queries: Path, tmp_path: Path) -> None:
-    shutil.copytree(queries, tmp_path / "queries")
-    (tmp_path / "queries" / SEEN).write_text("7-0\n")
-    best_of(2, queries=tmp_path / "queries")
+    folder = tmp_path / "written"
+    folder.mkdir()
+    shutil.copy(queries, folder / "00000.jsonl")
+    (folder / SEEN).write_text("7-0\n")
+    best_of(2, queries=folder)
     assert (tmp_path / "best" / SEEN).read_text() == "7-0\n"
 
 
