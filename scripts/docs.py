@@ -34,6 +34,7 @@ from xqg_repro.reproduction.page import Figure, write_page
 from xqg_repro.reproduction.report import BY_LANGUAGE, report_of_runs
 from xqg_repro.reproduction.tasks import Step
 from xqg_repro.retrieval.metadata import read_measurement
+from xqg_repro.study.page import machine_section
 from xqg_repro.study.tables import study_part
 from xqg_repro.study.transfer import transfer_table
 
@@ -209,6 +210,7 @@ _PARTS = {
     "ablation": ablation,
     "fine-tuning": fine_tuning,
     "study": study_part,
+    "machine-study": machine_section,
 }
 
 

@@ -58,7 +58,7 @@ def _has_part(summary: StudySummary, kind: str, measure: str) -> bool:
     """Whether a study has what a kind of table shows; most kinds are in every study."""
     encoders = summary.fold_encoders
     present = {
-        "answers": bool(summary.answers),
+        "answers": any(answer.measure == measure for answer in summary.answers),
         "trends": any(trend.measure == measure for trend in summary.trends),
         "encoders": encoders is not None and measure in encoders.means,
         "curves": measure in summary.curves,
