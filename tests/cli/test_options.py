@@ -29,11 +29,11 @@ CT2 = Backend.CTRANSLATE2
     [
         (EncoderConfig("m", "mean", True, "query: ", "text: ", "; ", 7, 9, "float16", "torch"), "encoder"),  # type: ignore[arg-type]
         (
-            GeneratorConfig("m", ("fi", "ru"), 3, "{language}?", 9, 8, 7, 0.6, 0.5, Precision.BFLOAT16, 4, CT2),
+            GeneratorConfig("m", ("fi", "ru"), 3, "{language}?", 9, 8, 7, 0.6, 0.5, Precision.BFLOAT16, 4, CT2, True),
             "generator",
         ),
         (
-            TranslatorConfig("m", "{code}", "fi", {"ru": "rus", "te": "tel"}, 9, 8, 2, Precision.FLOAT16, CT2),
+            TranslatorConfig("m", "{code}", "fi", {"ru": "rus", "te": "tel"}, 9, 8, 2, Precision.FLOAT16, CT2, True),
             "translator",
         ),
         (ReaderConfig("m", 99, 9, 19, 3, Precision.BFLOAT16), "reader"),
