@@ -17,7 +17,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.models.folders import reason
 from xqg_repro.train.packing import Block, PackedText, attend_by_text, pack, use_lengths
 
-CHUNK = 128
+CHUNK = 64
 """Tokens whose logits are in memory at a time."""
 
 _ROUNDING = 1e-3
@@ -42,23 +42,20 @@ class _TargetLoss(torch.autograd.Function):
             for start in range(0, len(labels), CHUNK):
                 rows = slice(start, start + CHUNK)
                 states, targets = hidden[rows].to(dtype), labels[rows, None]
-                logits = (states @ table.T).float()
-                if softcap:
-                    logits = torch.tanh_(logits.div_(softcap))
-                    slope = 1 - logits.square()
-                    logits.mul_(softcap)
-                norm = logits.logsumexp(dim=1, keepdim=True)
-                losses[rows] = (norm - logits.gather(1, targets))[:, 0]
+                logits, slope, target_slope = _cap((states @ table.T).float(), targets, softcap)
+                target_logits, most = logits.gather(1, targets), logits.amax(dim=1, keepdim=True)
+                weights = logits.sub_(most).exp_()  # in place, as each pass over them takes as long as it is wide
+                total = weights.sum(dim=1, keepdim=True)
+                losses[rows] = (total.log() + most - target_logits)[:, 0]
                 if hidden_gradient is None:
                     continue
-                gradient = logits.sub_(norm).exp_()
-                gradient.scatter_add_(1, targets, -torch.ones_like(norm))
-                if softcap:
-                    gradient *= slope
-                gradient = gradient.to(dtype)
-                hidden_gradient[rows] = (gradient @ table).to(hidden.dtype)
+                if slope is not None:
+                    weights *= slope
+                expected = (weights.to(dtype) @ table).float() / total
+                hidden_gradient[rows] = expected - target_slope * table[targets[:, 0]].float()
                 if weight_gradient is not None:
-                    weight_gradient += gradient.T @ states
+                    weight_gradient += (weights / total).to(dtype).T @ states
+                    weight_gradient.index_add_(0, targets[:, 0], (-target_slope * states).to(weight.dtype))
         ctx.save_for_backward(hidden_gradient, weight_gradient)
         ctx.count = len(labels)
         ctx.mark_non_differentiable(losses)
@@ -69,6 +66,17 @@ class _TargetLoss(torch.autograd.Function):
         scale = gradient / ctx.count
         of_hidden, of_weight = (None if part is None else part * scale for part in ctx.saved_tensors)
         return of_hidden, of_weight, None, None
+
+
+def _cap(
+    logits: torch.Tensor, targets: torch.Tensor, softcap: float | None
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | float]:
+    """Capped logits, in the place of the others, and the slope of the cap at all of them and at the targets'."""
+    if not softcap:
+        return logits, None, 1.0
+    share = logits.div_(softcap).tanh_()
+    slope = 1 - share.square()
+    return share.mul_(softcap), slope, slope.gather(1, targets)
 
 
 def target_loss(
