@@ -62,6 +62,8 @@ def tasks_of(benchmark: Benchmark) -> Iterator[Task]:
     if benchmark.study:
         yield study_task(benchmark, "out")
         yield study_task(benchmark, "out", model="m", readers=["a", "b"], languages=["en", "ar"], passages=["ar"])
+        texts = {"generated": ["g0", "g1"], "filtered": ["f"], "translated": ["t"], "losses": ["l.json"]}
+        yield study_task(benchmark, "out", spans="s.npy", texts=texts)
 
 
 @pytest.fixture(scope="module")

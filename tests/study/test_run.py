@@ -72,7 +72,7 @@ def test_figures_are_drawn(folder: Path) -> None:
     figures = {path.stem: path for path in (folder / "results").glob("*.R1*.svg")}
     maps = [*METHODS, *(f"{method}.none" for method in METHODS[1:])]
     maps += ["queries-all.passages-all", "queries-all.generated-all", "generated-all.sentences"]
-    names = ["methods.R1", "alpha.R1", "alpha-languages.R1", *(f"pairs.R1.{name}" for name in maps)]
+    names = ["answers.R1", "methods.R1", "alpha.R1", "alpha-languages.R1", *(f"pairs.R1.{name}" for name in maps)]
     assert sorted(figures) == sorted(names)
     assert all(ElementTree.parse(path).getroot().tag.endswith("svg") for path in figures.values())
 

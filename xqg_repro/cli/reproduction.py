@@ -107,13 +107,13 @@ def _study(args: argparse.Namespace) -> None:
     encoder = required_encoder(args)
     precision = Precision(args.reader_precision)
     inputs = StudyInputs(
-        generated=args.generated,
-        filtered=args.filtered,
-        translated=args.translated,
-        readers=[ReaderConfig(model, precision=precision) for model in args.reader],
+        generated=tuple(args.generated),
+        filtered=tuple(args.filtered),
+        translated=tuple(args.translated),
+        readers=tuple(ReaderConfig(model, precision=precision) for model in args.reader),
         spans=args.spans,
-        losses=args.losses,
-        fold_encoders=[dataclasses.replace(encoder, model=model) for model in args.fold_encoders],
+        losses=tuple(args.losses),
+        fold_encoders=tuple(dataclasses.replace(encoder, model=model) for model in args.fold_encoders),
         folds=args.folds,
     )
     study = load_study(args.languages, args.passages, args.methods, **inputs.available)

@@ -193,7 +193,7 @@ def _study(
     from xqg_repro.study.run import StudyInputs, run_study
     from xqg_repro.study.settings import load_study
 
-    readers = [ReaderConfig(model) for model in reader]
+    readers = tuple(ReaderConfig(model) for model in reader)
     inputs = StudyInputs(generated, filtered, translated, readers=readers, spans=spans or None, losses=losses)
     kinds = {"generated": bool(generated), "filtered": bool(filtered), "translated": bool(translated)}
     study = load_study(languages, passages, (), **kinds)
