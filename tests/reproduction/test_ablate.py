@@ -91,10 +91,16 @@ def docids_of(run: Run) -> dict[str, list[str]]:
 
 
 def assert_same(run: Run, expected: Run) -> None:
-    """The same passages in the same order, and scores up to the rounding of floats."""
-    assert docids_of(run) == docids_of(expected)
+    """The same passages with the same scores, in the same order, up to the rounding of floats.
+
+    FAISS and torch add up in another order on some processors, so passages of nearly equal scores may change places.
+    """
+    assert run.keys() == expected.keys()
     for qid, hits in expected.items():
-        np.testing.assert_allclose([hit.score for hit in run[qid]], [hit.score for hit in hits], atol=1e-4)
+        score_of = {hit.docid: hit.score for hit in hits}
+        assert {hit.docid for hit in run[qid]} == score_of.keys()
+        for scores in ([hit.score for hit in run[qid]], [score_of[hit.docid] for hit in run[qid]]):
+            np.testing.assert_allclose(scores, [hit.score for hit in hits], atol=1e-4)
 
 
 # the scores
