@@ -131,8 +131,15 @@ KINDS: dict[str, Kind] = {
 """Name → how to make a model of the kind."""
 
 
+CAUSAL = ("GPT-2", "Llama", "Qwen 3", "Gemma 3 (text)")
+"""Kinds that go on after a prompt."""
+
+
 def write_model(name: str, folder: Path, auto_class: str = "AutoModel") -> Path:
-    """Write a model folder of a kind, with one of transformers' auto classes if it has the architecture."""
+    """Write a model folder of a kind, with one of transformers' auto classes if it has the architecture.
+
+    What writes is ``AutoModelForSeq2SeqLM``; a causal kind then gets the class of its own.
+    """
     import torch
     import transformers
 
@@ -143,6 +150,8 @@ def write_model(name: str, folder: Path, auto_class: str = "AutoModel") -> Path:
     if kind.tokenizer == "xlmr":
         ids |= {"eos_token_id": tokenizer.sep_token_id, "decoder_start_token_id": tokenizer.pad_token_id}
     config = getattr(transformers, kind.config)(**{"vocab_size": len(tokenizer), **ids, **kind.sizes})
+    if auto_class == "AutoModelForSeq2SeqLM" and name in CAUSAL:
+        auto_class, config.use_bidirectional_attention = "AutoModelForCausalLM", False
     torch.manual_seed(1)
     if kind.model != "AutoModel":
         model = getattr(transformers, kind.model)(config)

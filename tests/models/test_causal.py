@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from conftest import Mini, contents
@@ -22,7 +23,7 @@ from xqg_repro.models.causal import CausalSampler
 from xqg_repro.models.endings import decode_first_lines
 from xqg_repro.models.generator import PassageQueries, QueryGenerator
 from xqg_repro.models.sampling import sample_tokens
-from xqg_repro.models.settings import GeneratorConfig, Precision, TranslatorConfig
+from xqg_repro.models.settings import GeneratorConfig, Precision, TranslatorConfig, load_generator
 from xqg_repro.models.translator import Translator
 from xqg_repro.representation.generate import generate
 from xqg_repro.representation.translate import translate
@@ -319,6 +320,18 @@ def test_a_model_that_is_computed_otherwise_is_refused(
     monkeypatch.setattr(transformers.LlamaForCausalLM, "forward", reversed_scores)
     with pytest.raises(InputError, match="CTranslate2 computes other probabilities than torch"):
         open_generator(settings(causal_folder("llama"), backend="ctranslate2"), "cpu")
+
+
+def test_a_gated_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise GatedRepoError("403: restricted", response=httpx.Response(403, request=httpx.Request("GET", "https://x")))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(InputError, match=r"403.*accept the licence on https://huggingface.co/google/gemma.*auth login"):
+        open_generator(load_generator("gemma-3-1b-it"), "cpu")
 
 
 def test_other_kinds_of_causal_models_write_in_torch(tmp_path: Path, passages: list[Any], llama: Path) -> None:

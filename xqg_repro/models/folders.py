@@ -55,6 +55,7 @@ def download(model: str) -> Path:
     Of the weights, safetensors are fetched if there are any; of the subfolders, those that ``modules.json`` names.
     """
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()
@@ -69,10 +70,13 @@ def download(model: str) -> Path:
     except InputError:
         raise
     except Exception as error:
+        hint = "name a model folder, or connect to the hub once"
+        if isinstance(error, GatedRepoError):
+            hint = f"accept the licence on https://huggingface.co/{model}, then hf auth login; or name a model folder"
         raise InputError(
             f"the model {model!r} is not a local folder, and downloading it from the Hugging Face hub failed: "
             f"{reason(error)}",
-            hint="name a model folder, or connect to the hub once",
+            hint=hint,
         ) from error
 
 

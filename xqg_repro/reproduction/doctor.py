@@ -26,6 +26,7 @@ from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
 from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
+from xqg_repro.reproduction.needs import PresetNeeds, needs_table, preset_needs
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.metadata import PACKAGES
 
@@ -112,6 +113,7 @@ class Diagnosis:
     models: tuple[ModelStatus, ...]
     conditions: tuple[Readiness, ...]
     recipes: tuple[Readiness, ...]
+    generators: tuple[PresetNeeds, ...] = ()
 
     @property
     def ready(self) -> bool:
@@ -129,6 +131,7 @@ class Diagnosis:
             Table(("model or queries", "state"), models, left=2),
             Table(("benchmark", "condition", "needs"), [row for c in self.conditions for row in c.rows()], left=3),
             Table(("trains", "recipe", "needs"), [row for recipe in self.recipes for row in recipe.rows()], left=3),
+            needs_table(self.generators),
         ]
         summary = f"{EMBEDDED} is ready: make reproduce" if self.ready else f"{EMBEDDED} is not ready: see its needs"
         return "\n\n".join([*(table.text() for table in tables), summary])
@@ -162,7 +165,8 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Diagnosis
     models = {name: _local_model(name, kind) for name, kind in kinds.items()}
     broken = [f"{fact.name}: {fact.problem}" for fact in system if fact.problem]
     conditions = tuple(_condition_readiness(*pair, broken, files, models) for pair in pairs)
-    return Diagnosis(system, files, tuple(models.values()), conditions, tuple(_recipes(files)))
+    generators = tuple(preset_needs(lambda name: _local_model(name, "model").state))
+    return Diagnosis(system, files, tuple(models.values()), conditions, tuple(_recipes(files)), generators)
 
 
 def _software() -> Iterator[Fact]:
