@@ -40,7 +40,7 @@ from xqg_repro.train.recipe import CausalRecipe
 logger = logging.getLogger(__name__)
 
 LOSSES = "losses.json"
-"""File in the model's folder: the held-out losses by task and language, at the end and at each measurement."""
+"""File in the model's folder: task → language → held-out ``loss``, in nats per token, and number of ``tokens``."""
 
 
 def train(recipe: CausalRecipe, output: str | Path, *, force: bool = False) -> Manifest:
@@ -109,7 +109,7 @@ def _train(recipe: CausalRecipe, split: Split, folder: Path) -> Trained:
     if distributed.get_rank() == 0:
         _write_seen(folder, split, learnt)
         if held_out:
-            _write_losses(folder, losses, trainer.measured)
+            _write_losses(folder, losses)
     return Trained(
         tokenizer,
         model,
@@ -160,9 +160,13 @@ def _write_seen(folder: Path, split: Split, learnt: Sequence[Text]) -> None:
     write_seen(folder, [text.text for text in learnt])
 
 
-def _write_losses(folder: Path, losses: dict[str, tuple[float, int]], measured: dict[int, dict[str, float]]) -> None:
-    final = {name: {"nats_per_token": round(loss, 6), "tokens": tokens} for name, (loss, tokens) in losses.items()}
-    steps = {str(step): {name: round(loss, 6) for name, loss in values.items()} for step, values in measured.items()}
+def _write_losses(folder: Path, losses: dict[str, tuple[float, int]]) -> None:
+    """Write the losses by task and language, as :func:`xqg_repro.study.trends.read_losses` reads them."""
+    by_task: dict[str, dict[str, dict[str, float]]] = {}
+    for name, (loss, tokens) in losses.items():
+        task, _, language = name.partition(".")
+        if language:
+            by_task.setdefault(task, {})[language] = {"loss": round(loss, 6), "tokens": tokens}
     with atomic_write(folder / LOSSES) as file:
-        json.dump({"final": final, "steps": steps}, file, indent=1)
+        json.dump(by_task, file, indent=1)
         file.write("\n")

@@ -13,24 +13,9 @@ import torch
 from xqg_repro.train.lessons import Packer
 from xqg_repro.train.trainer import RecipeTrainer
 
-_PREFIX = "eval_"
-
 
 class CausalTrainer(RecipeTrainer):
     """A :class:`~xqg_repro.train.trainer.RecipeTrainer` of batches of :class:`~xqg_repro.train.lessons.Lesson`."""
-
-    @property
-    def measured(self) -> dict[int, dict[str, float]]:
-        """Step → held-out losses as :meth:`measure` names them, in nats per token, of all measurements so far."""
-        return {
-            entry["step"]: {
-                key.removeprefix(_PREFIX): value
-                for key, value in entry.items()
-                if key.startswith(_PREFIX) and key != "eval_loss"
-            }
-            for entry in self.state.log_history
-            if "eval_loss" in entry
-        }
 
     def measure(self) -> dict[str, tuple[float, int]]:
         """Held-out losses in nats per token, and the number of tokens: by task, and by ``<task>.<language>``."""
@@ -61,7 +46,7 @@ class CausalTrainer(RecipeTrainer):
         losses = self.measure()
         tasks = [value for name, value in losses.items() if "." not in name]
         mean = sum(loss * tokens for loss, tokens in tasks) / sum(tokens for _, tokens in tasks)
-        metrics = {"eval_loss": mean, **{f"{_PREFIX}{name}": loss for name, (loss, _) in losses.items()}}
+        metrics = {"eval_loss": mean}
         self.log(metrics)
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
