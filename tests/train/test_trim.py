@@ -23,8 +23,7 @@ from transformers import (
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
-from xqg_repro.train import trim as trim_stage
-from xqg_repro.train import trimmed
+from xqg_repro.train import trim as trim_stage, trimmed
 from xqg_repro.train.trim import read_texts, trim
 
 CORPUS = [
