@@ -32,7 +32,7 @@ LOSSES = "losses"
 NOTE = """# Machine-made texts about XQuAD's English paragraphs
 
 Queries (`generated.N`, of which `filtered.N` are the best) and translations (`translated.N`), as JSON lines compressed
-with gzip. Each folder has its manifest, and in `seen.txt` the ids that its writer was trained on: no model wrote for an
+with gzip. Each folder has its manifest, and in `questions.txt` the ids that its writer was trained on: no model wrote for an
 article that it was trained on. `losses.N.json` has the writers' losses on held-out texts.
 
 The texts are derived from XQuAD (Artetxe et al. 2020), which is licensed under
