@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from conftest import Mini, contents
@@ -327,7 +326,7 @@ def test_a_gated_model_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub.errors import GatedRepoError
 
     def refuse(*_: Any, **__: Any) -> Any:
-        raise GatedRepoError("403: restricted", response=httpx.Response(403, request=httpx.Request("GET", "https://x")))
+        raise GatedRepoError("403: restricted", response=SimpleNamespace(headers={}, request=None))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(InputError, match=r"403.*accept the licence on https://huggingface.co/google/gemma.*auth login"):

@@ -30,6 +30,9 @@ from xqg_repro.models.writers import Opened
 _SLICE = 64
 """Most passages in a slice: few, to keep all threads busy to the end, but many for each time that a model is loaded."""
 
+_CAUSAL_SLICE = 16
+"""The same of a causal model, which takes longer for a passage."""
+
 _PROMPTS_PER_BATCH = 16
 """Most prompts in a batch. Slices and batches are of equal size, as a last, small batch is slow for its size."""
 
@@ -81,7 +84,7 @@ class CTranslate2Generator(QueryGenerator):
             tasks = {
                 pool.submit(self._write, passages[part.start : part.stop], group, stopped): part
                 for group in together
-                for part in _split(len(passages), _SLICE)
+                for part in _split(len(passages), _CAUSAL_SLICE if self._engine.shares_starts else _SLICE)
             }
             try:
                 for task in as_completed(tasks):
