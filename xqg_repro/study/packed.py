@@ -32,8 +32,8 @@ LOSSES = "losses"
 NOTE = """# Machine-made texts about XQuAD's English paragraphs
 
 Queries (`generated.N`, of which `filtered.N` are the best) and translations (`translated.N`), as JSON lines compressed
-with gzip. Each folder has its manifest, and in `questions.txt` the ids that its writer was trained on: no model wrote for an
-article that it was trained on. `losses.N.json` has the writers' losses on held-out texts.
+with gzip. Each folder has its manifest, and in `questions.txt` the ids that its writer was trained on: no model wrote
+for an article that it was trained on. `losses.N.json` has the writers' losses on held-out texts.
 
 The texts are derived from XQuAD (Artetxe et al. 2020), which is licensed under
 [CC BY-SA 4.0](https://creativecommons.org/licenses/by-sa/4.0/), and so are they.
