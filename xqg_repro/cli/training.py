@@ -99,10 +99,7 @@ def _add_folds(kinds: Any) -> None:
     verb.add_argument("--languages", nargs="+", metavar="LANGUAGE", required=True, help="of the questions")
     verb.add_argument("--folds", type=int, default=5, help="number of folds (default: %(default)s)")
     verb.add_argument("--seed", type=int, default=42, help="seed of the articles' order (default: %(default)s)")
-    text = (
-        "also write, per fold, sentences with their translations into the languages, to learn and to measure on, and "
-        "the passages that a model of the fold may write for, as a collection"
-    )
+    text = "also write, per fold, sentences with their translations into the languages, to learn and to measure on"
     verb.add_argument("--parallel", action="store_true", help=text)
     add_stage_options(verb, "folder of training files to write", device=False)
 
