@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -134,3 +136,15 @@ def test_a_model_that_is_computed_otherwise_is_refused(tiny_model: Path, monkeyp
     monkeypatch.setattr(transformers.BertModel, "forward", reversed_states)
     with pytest.raises(InputError, match="CTranslate2 computes other vectors than torch"):
         TextEncoder(EncoderConfig(str(tiny_model), backend=CT2), "cpu")
+
+
+@pytest.mark.parametrize("mine", [None, "1"])
+def test_texts_do_not_depend_on_the_processors_maker(monkeypatch: pytest.MonkeyPatch, mine: str | None) -> None:
+    """MKL, which CTranslate2 takes on Intel's processors alone, is off unless the user wants it."""
+    monkeypatch.delenv("CT2_USE_MKL", raising=False)
+    if mine:
+        monkeypatch.setenv("CT2_USE_MKL", mine)
+    code = "import os; from xqg_repro.models.conversion import load_ctranslate2 as load; load(); "
+    code += "print(os.environ['CT2_USE_MKL'])"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == (mine or "0")

@@ -41,6 +41,18 @@ _LARGEST_DIFFERENCE = 1.0
 """Between the natural logarithms of a token's probabilities: int8 gives about 0.1, another computation far more."""
 
 
+def load_ctranslate2() -> Any:
+    """CTranslate2, which computes with oneDNN on every processor, so that a text does not depend on their maker.
+
+    Left alone, it takes MKL on Intel's processors and oneDNN on others, whose rounding differs enough to change most of
+    the sampled queries. Set ``CT2_USE_MKL=1`` for MKL.
+    """
+    os.environ.setdefault("CT2_USE_MKL", "0")  # it is read when the module is loaded
+    import ctranslate2
+
+    return ctranslate2
+
+
 def check_kind(folder: Path, kinds: tuple[str, ...], precision: str, device: str) -> None:
     """Raise :class:`InputError` unless CTranslate2 computes this kind of model in this precision on this device."""
     kind = str(read_config(transformer_folder(folder) / CONFIG).get("model_type") or "")
@@ -75,8 +87,9 @@ def converted_model(folder: Path, fingerprint: str, tokenizer: Any, network: Any
     Raises:
         InputError: CTranslate2 cannot convert the model, or the cache cannot be written.
     """
-    import ctranslate2
     from filelock import FileLock
+
+    ctranslate2 = load_ctranslate2()
 
     target = _cache() / f"{fingerprint}-{precision}-{ctranslate2.__version__}"
     with explain_write_errors(target):
@@ -214,8 +227,9 @@ def open_engine(kind: str, path: Path, device: str, precision: str, inter_thread
 
     It computes a batch in one thread, and ``inter_threads`` batches side by side.
     """
-    import ctranslate2
     import torch
+
+    ctranslate2 = load_ctranslate2()
 
     processor, _, number = device.partition(":")
     before = torch.get_num_threads()
