@@ -5,8 +5,8 @@ of the settings' seed, the language and the slice's docids. As many engines work
 the same passages give the same queries on the same machine. But unlike in torch, a query depends on the other passages
 of its slice, and 3 queries are not the first 3 of 5.
 
-A causal model writes a passage's queries in all languages at once, if there are several: what their prompts start with,
-usually the passage, is then read once. So its queries depend on the other languages, too.
+A causal model writes a passage's queries in all languages at once: what their prompts start with, usually the passage,
+is then read once. So its queries depend on the other languages, too.
 """
 
 from __future__ import annotations
@@ -35,9 +35,6 @@ _CAUSAL_SLICE = 16
 
 _PROMPTS_PER_BATCH = 16
 """Most prompts in a batch. Slices and batches are of equal size, as a last, small batch is slow for its size."""
-
-_PROMPTS_PER_CAUSAL_BATCH = 4
-"""Most prompts of a causal model in a batch: the ends of the longer ones are read token by token, with all rows."""
 
 _seeding = threading.Lock()
 
@@ -122,13 +119,13 @@ class CTranslate2Generator(QueryGenerator):
     def _batches(self, lengths: Sequence[int], passages: int) -> list[list[int]]:
         """Positions of the prompts that are sampled together, if all those of a language are neighbours.
 
-        They are either a passage's, in all languages, or of similar lengths.
+        For a causal model they are a passage's: of prompts of other lengths, only as many tokens as the shortest has
+        would be read at once, and the others one by one for all queries, which takes twice the time or more.
         """
-        if len(lengths) > passages:
+        if self._engine.shares_starts:
             return [list(range(position, len(lengths), passages)) for position in range(passages)]
         longest_first = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-        most = _PROMPTS_PER_CAUSAL_BATCH if self._engine.shares_starts else _PROMPTS_PER_BATCH
-        return [longest_first[part.start : part.stop] for part in _split(len(lengths), most)]
+        return [longest_first[part.start : part.stop] for part in _split(len(lengths), _PROMPTS_PER_BATCH)]
 
     def _seeded(self, seed: int, token: int) -> Any:
         """CTranslate2's object with a random generator of this seed, which has read a token."""
