@@ -117,7 +117,7 @@ def _bare(generator: CTranslate2Generator, docs: Sequence[Any], batch: int) -> C
     import torch
 
     config, tokenizer = generator.config, generator._tokenizer
-    translator = generator._open(inter_threads=torch.get_num_threads())
+    translator = generator._engine.open(inter_threads=torch.get_num_threads())
 
     def generate() -> list[str]:
         prompts = []
