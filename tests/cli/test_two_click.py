@@ -102,7 +102,7 @@ def test_failed_score_or_missing_run_is_status_1(program: Program, capsys: pytes
     assert program("--condition free") == 2
 
 
-def test_study_runs_after_all_conditions(program: Program) -> None:
+def test_study_runs_after_all_conditions(program: Program, capsys: pytest.CaptureFixture[str]) -> None:
     text = f"{TOY}study: mbert\n"
     assert program("--all --force --language ar --passages ar --reader a b --encoder m", text) == 0
     study = "xqg-repro study --preset mbert --encoder m --languages ar --passages ar --reader a b --output out/study"
@@ -116,6 +116,10 @@ def test_study_runs_after_all_conditions(program: Program) -> None:
     assert program("--all --passages ar", text) == 0  # the texts are about English paragraphs
     assert program.lines[-1] == "xqg-repro study --preset mbert --passages ar --output out/study"
     assert program("--all --reader a --spans s.npy", text) == 2
+    assert program("--all --passages ar --fold-encoders a b --folds f", text) == 0
+    assert program.lines[-1].endswith("--passages ar --fold-encoders a b --folds f --output out/study")
+    assert program("--condition plain --fold-encoders a --folds f", text) == 2
+    assert "only the study has --fold-encoders and --folds" in capsys.readouterr().err
     program.stages.verbs.clear()
     assert program("--all --skip-eval", text) == program("--condition plain", text) == 0
     assert "study" not in program.stages.verbs

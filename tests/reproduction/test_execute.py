@@ -63,7 +63,7 @@ def tasks_of(benchmark: Benchmark) -> Iterator[Task]:
         yield study_task(benchmark, "out")
         yield study_task(benchmark, "out", model="m", readers=["a", "b"], languages=["en", "ar"], passages=["ar"])
         texts = {"generated": ["g0", "g1"], "filtered": ["f"], "translated": ["t"], "losses": ["l.json"]}
-        yield study_task(benchmark, "out", spans="s.npy", texts=texts)
+        yield study_task(benchmark, "out", spans="s.npy", texts=texts, fold_encoders=["e0", "e1"], folds="f")
 
 
 @pytest.fixture(scope="module")

@@ -44,6 +44,10 @@ def parser(benchmark: str) -> argparse.ArgumentParser:
     text = f"{study}: spans of an earlier study, instead of readers"
     shared.add_argument("--spans", type=InputPath, default="", metavar="FILE", help=text)
     shared.add_argument("--passages", nargs="+", default=[], metavar="LANG", help=f"{study}: paragraph languages")
+    text = f"{study}: an encoder for each of --folds, trained on the other folds"
+    shared.add_argument("--fold-encoders", type=InputPath, nargs="+", default=[], metavar="MODEL", help=text)
+    text = f"{study}: output of xqg-repro train folds that the fold encoders were trained on"
+    shared.add_argument("--folds", type=InputPath, default="", metavar="FOLDER", help=text)
     text = "everything is written below it (default: %(default)s)"
     shared.add_argument("--directory", type=Directory, default="out", help=text)
     shared.add_argument("--dry-run", action="store_true", help="print the commands, check what they need, run nothing")
@@ -163,9 +167,10 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Name
     from xqg_repro.study.settings import load_study
 
     if not benchmark.study or args.skip_eval or not args.all:
-        if args.reader or args.spans or args.passages:
+        options = ("reader", "spans", "passages", "fold_encoders", "folds")
+        if given := [f"--{name.replace('_', '-')}" for name in options if getattr(args, name)]:
             hint = "use --all, with a benchmark that has a study"
-            raise InputError("--reader, --spans and --passages are options of the study", hint=hint)
+            raise InputError(f"only the study has {' and '.join(given)}", hint=hint)
         return []
     if args.reader and args.spans:
         raise InputError("--spans takes the place of --reader", hint="leave out one of the two")
@@ -174,10 +179,11 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Name
     texts = find_packed()
     if args.passages not in ([], ["en"]):
         texts = {}  # they are about English paragraphs
-    for model in (args.encoder or load_preset(benchmark.study).model, *args.reader):
+    for model in (args.encoder or load_preset(benchmark.study).model, *args.reader, *args.fold_encoders):
         check_model(model)
     settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
-    task = study_task(benchmark, args.directory, **settings, spans=args.spans, texts=texts)
+    folds = {"fold_encoders": args.fold_encoders, "folds": args.folds}
+    task = study_task(benchmark, args.directory, **settings, **folds, spans=args.spans, texts=texts)
     return [task.forced() if args.force else task]
 
 

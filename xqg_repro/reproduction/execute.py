@@ -188,15 +188,24 @@ def _study(
     filtered: tuple[str, ...] = (),
     translated: tuple[str, ...] = (),
     losses: tuple[str, ...] = (),
+    fold_encoders: tuple[str, ...] = (),
+    folds: str = "",
     force: bool = False,
 ) -> Any:
     from xqg_repro.study.run import StudyInputs, run_study
     from xqg_repro.study.settings import load_study
 
-    readers = tuple(ReaderConfig(model) for model in reader)
-    inputs = StudyInputs(generated, filtered, translated, readers=readers, spans=spans or None, losses=losses)
-    kinds = {"generated": bool(generated), "filtered": bool(filtered), "translated": bool(translated)}
-    study = load_study(languages, passages, (), **kinds)
+    inputs = StudyInputs(
+        generated,
+        filtered,
+        translated,
+        readers=tuple(ReaderConfig(model) for model in reader),
+        spans=spans or None,
+        losses=losses,
+        fold_encoders=tuple(_encoder(preset, model) for model in fold_encoders),
+        folds=folds or None,
+    )
+    study = load_study(languages, passages, (), **inputs.available)
     return run_study(study, _encoder(preset, encoder), output, inputs, force=force)
 
 

@@ -282,6 +282,8 @@ def study_task(
     languages: Sequence[str] = (),
     passages: Sequence[str] = (),
     spans: str = "",
+    fold_encoders: Sequence[str] = (),
+    folds: str = "",
     texts: Mapping[str, Sequence[str]] | None = None,
 ) -> Task:
     """The study of a benchmark that has one.
@@ -293,10 +295,12 @@ def study_task(
         readers: models that answer from the retrieved paragraphs.
         languages, passages: of questions and paragraphs; empty for the study's own.
         spans: a file of spans in place of readers.
+        fold_encoders, folds: encoders for the study once more, and the folder of the folds that they were trained on.
         texts: machine-made texts and losses by option; see :func:`~xqg_repro.study.packed.find_packed`.
     """
     options: dict[str, Any] = {"preset": benchmark.study, **({"encoder": model} if model else {})}
     chosen = {"languages": languages, "passages": passages, **(texts or {}), "reader": readers}
+    chosen |= {"fold_encoders": fold_encoders}
     options |= {name: tuple(values) for name, values in chosen.items() if values}
-    options |= {"spans": spans} if spans else {}
+    options |= {name: path for name, path in (("spans", spans), ("folds", folds)) if path}
     return Task("study", {**options, "output": str(PurePosixPath(directory, "study"))})
