@@ -34,12 +34,12 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     return process
 
 
-def train_until_killed(recipe: Path, output: Path, message: str, threads: int, is_causal: bool = False) -> None:
-    """Train an encoder or a causal model; die by a signal that cannot be caught when a message is logged."""
+def train_until_killed(recipe: Path, output: Path, message: str, threads: int, kind: str = "xdr") -> None:
+    """Train a model of a kind of recipe; die by a signal that cannot be caught when a message is logged."""
     import torch
 
-    from xqg_repro.train import causal, xdr
-    from xqg_repro.train.recipe import CausalRecipe, EncoderRecipe, load_recipe
+    from xqg_repro.train import causal, parallel, xdr
+    from xqg_repro.train.recipe import KINDS, load_recipe
 
     class Killer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -49,10 +49,13 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, i
     logging.getLogger("xqg_repro").addHandler(Killer())
     logging.getLogger("xqg_repro").setLevel(logging.INFO)
     torch.set_num_threads(threads)
-    if is_causal:
-        causal.train(load_recipe(str(recipe), CausalRecipe), output)
-    else:
-        xdr.train(load_recipe(str(recipe), EncoderRecipe), output)
+    trains: dict[str, Callable[..., Any]] = {
+        "xdr": xdr.train,
+        "xdr-parallel": parallel.train,
+        "xqg-causal": causal.train,
+    }
+    (recipe_class,) = (cls for cls, name in KINDS.items() if name == kind)
+    trains[kind](load_recipe(str(recipe), recipe_class), output)
 
 
 def train_as_rank(rank: int, ports: list[str], folder: Path) -> None:
