@@ -17,7 +17,7 @@ def add_train(verbs: Any, name: str) -> None:
     )
     kinds = verb.add_subparsers(metavar="MODEL", required=True)
     for kind, handler, text in (
-        ("xdr", _train_xdr, "train a dual encoder contrastively"),
+        ("xdr", _train_xdr, "train a dual encoder contrastively, or on the vectors of a teacher"),
         ("xqg", _train_xqg, "train a query generator, from passages to questions"),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
     ):
@@ -30,10 +30,13 @@ def add_train(verbs: Any, name: str) -> None:
         )
         for option, kind_of_input, metavar, text in (
             ("--model", InputPath, "MODEL", "folder, Hugging Face id or package:NAME to start from"),
-            ("--data", InputFile, "DATA", "ir-datasets id or training file"),
+            ("--data", InputFile, "DATA", "ir-datasets id, training file or folder of parallel questions"),
             ("--held-out-data", InputFile, "DATA", "the same, for held-out measurements"),
         ):
             model.add_argument(option, type=kind_of_input, metavar=metavar, help=f"{text}, instead of the recipe's")
+        if kind == "xdr":
+            text = "of a recipe of parallel questions: encoder whose vectors to learn, instead of the recipe's"
+            model.add_argument("--teacher", type=InputPath, metavar="MODEL", help=text)
         if kind == "xqg":
             for option, text in (
                 ("--translations", "of a causal model: sentences and their translations to learn (.jsonl)"),
@@ -59,11 +62,17 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_xdr(args: argparse.Namespace) -> None:
-    from xqg_repro.train.recipe import EncoderRecipe, load_recipe
-    from xqg_repro.train.xdr import train
+    from xqg_repro.train import parallel, xdr
+    from xqg_repro.train.recipe import EncoderRecipe, ParallelRecipe, encoder_kind, load_recipe
 
-    recipe = load_recipe(args.recipe, EncoderRecipe, **_overrides(args))
-    train(recipe, args.output, **stage_settings(args))
+    if encoder_kind(args.recipe) is ParallelRecipe:
+        recipe = load_recipe(args.recipe, ParallelRecipe, **_overrides(args), teacher=args.teacher)
+        parallel.train(recipe, args.output, **stage_settings(args))
+        return
+    if args.teacher:
+        problem = f"the recipe {args.recipe} has no teacher, which only recipes of parallel questions have"
+        raise InputError(problem, hint="leave out --teacher, or choose a recipe of train: xdr-parallel")
+    xdr.train(load_recipe(args.recipe, EncoderRecipe, **_overrides(args)), args.output, **stage_settings(args))
 
 
 def _train_xqg(args: argparse.Namespace) -> None:

@@ -325,6 +325,7 @@ def _short_list(names: Sequence[str]) -> str:
 def _recipes(files: Sequence[FileStatus]) -> Iterator[Readiness]:
     """The recipes that ship with the package, by name."""
     from xqg_repro.train.data import TRAINING
+    from xqg_repro.train.parallel_data import find_folder
     from xqg_repro.train.recipe import KINDS, load_recipe
 
     recipe_types = {kind: recipe_type for recipe_type, kind in KINDS.items()}
@@ -339,7 +340,7 @@ def _recipes(files: Sequence[FileStatus]) -> Iterator[Readiness]:
                 continue
             if data in training_files:
                 needs += [] if training_files[data].usable else [f"{data} ({training_files[data].state})"]
-            elif data.endswith((".json", ".jsonl")):
+            elif data.endswith((".json", ".jsonl")) or (kind == "xdr-parallel" and not find_folder(data)):
                 needs.append(f"{data} (missing)")
         if recipe.model and not _local_model(recipe.model, "model").path:
             needs.append(f"{recipe.model} (not cached)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import logging
 import os
@@ -102,7 +101,7 @@ def folder_identity(recipe: Recipe, split: Split, **inputs: str) -> Manifest:
     """The identity of the model folder that a recipe makes; ``inputs`` are fingerprints besides data and model."""
     model = model_fingerprint(recipe.model) if recipe.model else ""
     stage = f"train-{KINDS[type(recipe)]}"
-    return Manifest(stage, {"recipe": dataclasses.asdict(recipe)}, {"data": split.version, "model": model, **inputs})
+    return Manifest(stage, {"recipe": recipe.settings()}, {"data": split.version, "model": model, **inputs})
 
 
 def take_batches(recipe: Recipe, batches: Iterable[T], per_epoch: int) -> list[T]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -13,168 +12,10 @@ from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.core.templates import template
-from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Pooling, Precision, ReaderConfig
-
-
-class Family(StrEnum):
-    """Family of a small encoder trained from scratch: its model class and kind of vocabulary."""
-
-    BERT = "bert"
-    XLM_ROBERTA = "xlm-roberta"
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A small model to train from scratch, with a vocabulary trained on the training texts."""
-
-    vocabulary: int
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.heads < 1 or self.hidden_size % self.heads:
-            raise InputError(f"hidden_size {self.hidden_size} is not divisible by {self.heads} heads")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderArchitecture(Architecture):
-    """A small encoder, see :mod:`xqg_repro.train.mini.scratch`."""
-
-    family: Family = Family.BERT
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seq2SeqArchitecture(Architecture):
-    """A small T5 to train from scratch; ``layers`` is for its encoder."""
-
-    decoder_layers: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """The settings that all recipes share.
-
-    Attributes:
-        name: the recipe's name.
-        data: ir-datasets id with questions and judgements, or a training file (see :mod:`xqg_repro.train.data`).
-        model: Hugging Face id or folder to start from; empty to train ``architecture`` from scratch.
-        architecture: of a model from scratch.
-        steps: optimiser steps on ``data``; 0 uses ``epochs``.
-        epochs: passes over ``data``, if ``steps`` is 0.
-        batch_size: questions per batch.
-        accumulation: batches per optimiser step; their gradients are averaged.
-        learning_rate: peak, after a linear warm-up of ``warmup_steps``, followed by linear decay to 0.
-        held_out: share of the passages whose questions are held out of training, to measure on.
-        held_out_data: questions to measure on instead of such a share; same values as ``data``.
-        evaluation_steps: steps between measurements of the held-out loss; 0 disables them.
-        keep_best: end with the weights of the lowest held-out loss instead of the last ones.
-        checkpoint_steps: steps between checkpoints, from which an interrupted training resumes.
-        precision: ``bfloat16`` for mixed precision.
-        frozen_embeddings: do not train the word embeddings, which saves memory and time if there are many.
-        half_precision_weights: save the weights as float16.
-        seed: of all random numbers.
-    """
-
-    name: str
-    data: str
-    model: str = ""
-    architecture: Architecture | None = None
-    steps: int = 0
-    epochs: float = 1.0
-    batch_size: int = 128
-    accumulation: int = 1
-    learning_rate: float
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    held_out: float = 0.0
-    held_out_data: str = ""
-    evaluation_steps: int = 0
-    keep_best: bool = True
-    checkpoint_steps: int = 0
-    precision: Precision = Precision.FLOAT32
-    frozen_embeddings: bool = False
-    half_precision_weights: bool = False
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        if self.precision not in (Precision.FLOAT32, Precision.BFLOAT16):
-            raise InputError(f"training in {self.precision} is not supported", hint="use bfloat16 or float32")
-        minima = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
-        minima |= {"evaluation_steps": 0, "checkpoint_steps": 0}
-        for name, minimum in (minima | self._MINIMA).items():
-            if getattr(self, name) < minimum:
-                raise InputError(f"{name} is {getattr(self, name)}", hint=f"it must be at least {minimum}")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}", hint="it must be from 0 to 2**32 - 1")
-        for name in ("learning_rate", "epochs"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}", hint="it must be above 0")
-        for name in ("held_out", *self._SHARES):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", hint="it must be a share from 0 to 1")
-
-    _MINIMA: ClassVar[dict[str, int]] = {}
-    """Further settings of a kind of recipe, with their minima."""
-
-    _SHARES: ClassVar[tuple[str, ...]] = ()
-    """Further settings of a kind of recipe that are shares."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderRecipe(Recipe):
-    """A recipe for an encoder.
-
-    Attributes:
-        pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
-            :class:`~xqg_repro.models.settings.EncoderConfig`.
-        names_steps: optimiser steps of a first stage on multilingual names, before ``data``.
-        negatives: negatives per question, drawn again in each epoch, besides the in-batch ones.
-        temperature: τ.
-        chunk_size: texts embedded at a time, for batches that do not fit into memory; 0 embeds a whole batch at once.
-    """
-
-    architecture: EncoderArchitecture | None = None
-    pooling: Pooling = Pooling.CLS
-    normalize: bool = False
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    title_separator: str | None = " "
-    query_max_length: int = 32
-    passage_max_length: int = 128
-    names_steps: int = 0
-    negatives: int = 7
-    learning_rate: float = 1e-5
-    temperature: float = 1.0
-    chunk_size: int = 0
-
-    _MINIMA: ClassVar[dict[str, int]] = {
-        "query_max_length": 3,
-        "passage_max_length": 3,
-        "names_steps": 0,
-        "negatives": 0,
-        "chunk_size": 0,
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
-
-    def encoder(self, model: str) -> EncoderConfig:
-        """The settings to use the trained model with."""
-        return EncoderConfig(
-            model,
-            self.pooling,
-            self.normalize,
-            self.query_prefix,
-            self.passage_prefix,
-            title_separator=self.title_separator,
-            query_max_length=self.query_max_length,
-            passage_max_length=self.passage_max_length,
-        )
+from xqg_repro.models.settings import GeneratorConfig, ReaderConfig
+from xqg_repro.train.architecture import Seq2SeqArchitecture
+from xqg_repro.train.base_recipe import Recipe
+from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,12 +120,13 @@ R = TypeVar("R", bound=Recipe)
 
 KINDS: dict[type[Recipe], str] = {
     EncoderRecipe: "xdr",
+    ParallelRecipe: "xdr-parallel",
     GeneratorRecipe: "xqg",
     CausalRecipe: "xqg-causal",
     ReaderRecipe: "reader",
 }
 """Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
-xqg`` also trains ``xqg-causal``."""
+xdr`` also trains ``xdr-parallel``, and ``train xqg`` ``xqg-causal``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
@@ -312,6 +154,12 @@ def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[CausalReci
     return CausalRecipe if trains == KINDS[CausalRecipe] else GeneratorRecipe
 
 
+def encoder_kind(name_or_path: str) -> type[EncoderRecipe] | type[ParallelRecipe]:
+    """The kind of a recipe of ``train xdr``; a file that names none has the older one."""
+    _, _, trains = _read_recipe(name_or_path)
+    return ParallelRecipe if trains == KINDS[ParallelRecipe] else EncoderRecipe
+
+
 def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
     """The file of a recipe, its settings, and the kind of model that it names."""
     path = resource("recipes", f"{name_or_path}.yaml")
@@ -329,7 +177,7 @@ def model_card(name: str, recipe: Recipe, **facts: Any) -> str:
 
     ``name`` is the template's. It lists the recipe in full; ``facts`` are its further variables.
     """
-    settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    settings = json.loads(json.dumps(recipe.settings()))
     settings = {key: value for key, value in settings.items() if value != ""}
     share = f"all questions about {recipe.held_out:.0%} of the passages"
     held_out_source = f"`{recipe.held_out_data}`" if recipe.held_out_data else share
