@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro.collection.records import Passage
-from xqg_repro.core.errors import InputError
+from xqg_repro.core import languages
 from xqg_repro.core.files import digest
-from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, is_in_script
+from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.architectures import check_length
 from xqg_repro.models.endings import decoder_ends
@@ -167,13 +167,7 @@ def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
 
 def question_language(example: Example) -> str:
     """The language that the data names, or else the one of the question's script; :class:`InputError` if unknown."""
-    by_script = (code for code in XOR_LANGUAGES if code != "fi" and is_in_script(example.query, code))
-    language = example.lang or next(by_script, "")
-    if language not in LANGUAGE_NAMES:
-        raise InputError(
-            f"unknown language of the question {example.query!r}", hint='give each training question a "lang"'
-        )
-    return language
+    return languages.question_language(example.query, example.lang)
 
 
 def shorten(example: Example, draw: random.Random) -> Example:
