@@ -197,7 +197,7 @@ def test_a_score_that_is_no_number_is_refused(generator_folder: Callable[..., Pa
     scorer = QuestionScorer(settings(generator_folder()), "cpu")
     with torch.no_grad():
         scorer._model.shared.weight[7:] = float("nan")
-    with pytest.raises(InputError, match="scores are not numbers .*float32"):
+    with pytest.raises(InputError, match=r"scores are not numbers .*float32"):
         scorer.score(asked)
 
 

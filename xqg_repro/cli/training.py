@@ -1,4 +1,4 @@
-"""Training: train xdr, train xqg, train reader, and what prepares data and models: train folds, mine and trim."""
+"""Training: train xdr, train xqg, train reader, and what prepares data and models: folds, mine, score, trim."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.reranking import add_scorer_options, scorer_config
 from xqg_repro.core.errors import InputError
 
 
@@ -47,6 +48,7 @@ def add_train(verbs: Any, name: str) -> None:
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
+    _add_score(kinds)
     _add_trim(kinds)
 
 
@@ -149,6 +151,20 @@ def _mine(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(mined.table().text(), file=summary_stream(args.output))
+
+
+def _add_score(kinds: Any) -> None:
+    text = "give each passage of a training file a score: how likely a generator writes the line's question for it"
+    verb = add_verb(kinds, "score", _score, text)
+    verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
+    add_scorer_options(verb)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from xqg_repro.train.score import score
+
+    score(args.data, scorer_config(args), args.output, tokens_per_batch=args.tokens_per_batch, **stage_settings(args))
 
 
 def _add_trim(kinds: Any) -> None:

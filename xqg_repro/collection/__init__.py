@@ -18,6 +18,8 @@ from xqg_repro.core.errors import InputError
 if TYPE_CHECKING:
     import ir_datasets
 
+    from xqg_repro.collection.records import Passage
+
 prepare_home()  # before any module imports ir-datasets
 
 _PARTS = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
@@ -113,7 +115,12 @@ def fingerprint(dataset: Any, kind: str) -> str:
 
 
 def texts(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, str]:
-    """Docid → text, without the title, of a run's passages; :class:`InputError` if the collection lacks one.
+    """Docid → text, without the title, as :func:`find_passages`."""
+    return {docid: passage.text for docid, passage in find_passages(dataset, docids, run).items()}
+
+
+def find_passages(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, Passage]:
+    """Docid → passage of a run; :class:`InputError` if the collection lacks one.
 
     ``run`` is the run's file, for messages.
     """
@@ -129,7 +136,7 @@ def texts(dataset: Any, docids: Collection[str], run: str | Path | None = None) 
             path=run,
             hint=lookalike_docid(store, name) or "is this the run of another collection?",
         )
-    return {docid: to_passage(doc).text for docid, doc in docs.items()}
+    return {docid: to_passage(doc) for docid, doc in docs.items()}
 
 
 def file_path(name: str, file: str) -> Path | None:

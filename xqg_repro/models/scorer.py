@@ -1,7 +1,7 @@
 """A query generator as a scorer: how likely is a question under a passage's prompt in the question's language?
 
-``ℓ(q, p) = (1/|q|) Σ_t log P(q_t | q_<t, prompt(p, language of q))``, where the question's end token counts. The text of
-a prompt and of a question become tokens as in :mod:`xqg_repro.models.generator` and in the training of a generator.
+``ℓ(q, p) = (1/|q|) Σ_t log P(q_t | q_<t, prompt(p, language of q))``, where the question's end token counts. The
+texts of prompt and question become tokens as in :mod:`xqg_repro.models.generator` and in the training of a generator.
 """
 
 from __future__ import annotations
