@@ -19,7 +19,11 @@ def add_train(verbs: Any, name: str) -> None:
     kinds = verb.add_subparsers(metavar="MODEL", required=True)
     for kind, handler, text in (
         ("xdr", _train_xdr, "train a dual encoder contrastively"),
-        ("xqg", _train_xqg, "train a query generator, from passages to questions"),
+        (
+            "xqg",
+            _train_xqg,
+            "train a query generator, from passages to questions, or to tell passages apart by their questions",
+        ),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
     ):
         model = add_verb(kinds, kind, handler, text)
@@ -69,17 +73,22 @@ def _train_xdr(args: argparse.Namespace) -> None:
 
 
 def _train_xqg(args: argparse.Namespace) -> None:
-    from xqg_repro.train import causal, xqg
-    from xqg_repro.train.recipe import CausalRecipe, GeneratorRecipe, generator_kind, load_recipe
+    from xqg_repro.train import causal, xqg, xqg_contrastive
+    from xqg_repro.train.recipe import CausalRecipe, ContrastiveRecipe, GeneratorRecipe, generator_kind, load_recipe
 
     translations = {name: getattr(args, name) for name in ("translations", "held_out_translations")}
-    if generator_kind(args.recipe) is CausalRecipe:
+    kind = generator_kind(args.recipe)
+    if kind is CausalRecipe:
         recipe = load_recipe(args.recipe, CausalRecipe, **_overrides(args), **translations)
         causal.train(recipe, args.output, **stage_settings(args))
         return
     if any(translations.values()):
         problem = f"the recipe {args.recipe} learns no translations, which only causal models do"
         raise InputError(problem, hint="leave out --translations, or choose a recipe of train: xqg-causal")
+    if kind is ContrastiveRecipe:
+        contrastive = load_recipe(args.recipe, ContrastiveRecipe, **_overrides(args))
+        xqg_contrastive.train(contrastive, args.output, **stage_settings(args))
+        return
     xqg.train(load_recipe(args.recipe, GeneratorRecipe, **_overrides(args)), args.output, **stage_settings(args))
 
 

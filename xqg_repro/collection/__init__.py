@@ -18,8 +18,6 @@ from xqg_repro.core.errors import InputError
 if TYPE_CHECKING:
     import ir_datasets
 
-    from xqg_repro.collection.records import Passage
-
 prepare_home()  # before any module imports ir-datasets
 
 _PARTS = {"docs": "passages", "queries": "questions", "qrels": "relevance judgements"}
@@ -115,16 +113,18 @@ def fingerprint(dataset: Any, kind: str) -> str:
 
 
 def texts(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, str]:
-    """Docid → text, without the title, as :func:`find_passages`."""
-    return {docid: passage.text for docid, passage in find_passages(dataset, docids, run).items()}
-
-
-def find_passages(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, Passage]:
-    """Docid → passage of a run; :class:`InputError` if the collection lacks one.
+    """Docid → text, without the title, of a run's passages; :class:`InputError` if the collection lacks one.
 
     ``run`` is the run's file, for messages.
     """
-    from xqg_repro.collection.documents import lookalike_docid, to_passage
+    from xqg_repro.collection.documents import to_passage
+
+    return {docid: to_passage(doc).text for docid, doc in run_documents(dataset, docids, run).items()}
+
+
+def run_documents(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, Any]:
+    """Docid → document of a run's passages; :class:`InputError` if the collection lacks one."""
+    from xqg_repro.collection.documents import lookalike_docid
 
     check_parts(dataset, ["docs"])
     store = dataset.docs_store()
@@ -136,7 +136,7 @@ def find_passages(dataset: Any, docids: Collection[str], run: str | Path | None 
             path=run,
             hint=lookalike_docid(store, name) or "is this the run of another collection?",
         )
-    return {docid: to_passage(doc) for docid, doc in docs.items()}
+    return docs
 
 
 def file_path(name: str, file: str) -> Path | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro import collection
-from xqg_repro.collection.documents import question_languages, question_texts
+from xqg_repro.collection.documents import question_languages, question_texts, to_passage
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
@@ -84,7 +84,8 @@ def rerank_by_likelihood(
 
     def write(path: Path) -> dict[str, int]:
         hits = {qid: ranking[:depth] for qid, ranking in read_run_of(run, questions, topics).items()}
-        docs = collection.find_passages(dataset, {hit.docid for ranking in hits.values() for hit in ranking}, run)
+        docids = {hit.docid for ranking in hits.values() for hit in ranking}
+        docs = {docid: to_passage(doc) for docid, doc in collection.run_documents(dataset, docids, run).items()}
         named = {qid: question_language(questions[qid], languages.get(qid, "")) for qid in hits}
         asked, places = _group_by_prompt(hits, docs, questions, named)
         settings: dict[str, Any] = {"tokens_per_batch": tokens_per_batch, "device": device, "force": force}

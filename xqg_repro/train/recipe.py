@@ -11,46 +11,11 @@ from typing import Any, ClassVar, TypeVar
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.core.settings import convert_enums, parse, read_yaml, resource
 from xqg_repro.core.templates import template
+from xqg_repro.models.scorer_settings import Normalise, ScorerConfig
 from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Pooling, Precision, ReaderConfig
-
-
-class Family(StrEnum):
-    """Family of a small encoder trained from scratch: its model class and kind of vocabulary."""
-
-    BERT = "bert"
-    XLM_ROBERTA = "xlm-roberta"
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A small model to train from scratch, with a vocabulary trained on the training texts."""
-
-    vocabulary: int
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.heads < 1 or self.hidden_size % self.heads:
-            raise InputError(f"hidden_size {self.hidden_size} is not divisible by {self.heads} heads")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderArchitecture(Architecture):
-    """A small encoder, see :mod:`xqg_repro.train.mini.scratch`."""
-
-    family: Family = Family.BERT
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seq2SeqArchitecture(Architecture):
-    """A small T5 to train from scratch; ``layers`` is for its encoder."""
-
-    decoder_layers: int
+from xqg_repro.train.architecture import Architecture, EncoderArchitecture, Seq2SeqArchitecture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,6 +171,48 @@ class GeneratorRecipe(Recipe):
     _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened")
 
 
+class Objective(StrEnum):
+    """What a generator's training lowers, if not the cross-entropy of the questions' tokens."""
+
+    CONTRASTIVE = "contrastive"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveRecipe(Recipe):
+    """A recipe for a generator that tells a question's passage from others, see :mod:`xqg_repro.train.xqg_contrastive`.
+
+    Attributes:
+        objective: always contrastive, which makes a recipe of ``train: xqg`` one of this kind.
+        prompt, prompt_max_length, query_max_length, adafactor: as in :class:`GeneratorRecipe`.
+        negatives: passages per question besides its positive, drawn again in each epoch; fewer if it has fewer.
+        temperature: τ, which divides the log-likelihoods.
+        normalise: the log-likelihood of a question is the mean or the sum over its tokens.
+    """
+
+    objective: Objective = Objective.CONTRASTIVE
+    prompt: str = GeneratorConfig.prompt
+    prompt_max_length: int = 128
+    query_max_length: int = 128
+    adafactor: bool = False
+    negatives: int = 7
+    temperature: float = 1.0
+    normalise: Normalise = Normalise.MEAN
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+
+    _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "negatives": 1}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        convert_enums(self, objective=Objective, normalise=Normalise)
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
+
+    def scorer(self, model: str) -> ScorerConfig:
+        """The settings to score with the trained model."""
+        return ScorerConfig(model, self.prompt, self.prompt_max_length, self.query_max_length, self.normalise)
+
+
 @dataclass(frozen=True, kw_only=True)
 class CausalRecipe(Recipe):
     """A recipe for a causal language model that writes questions and translations, see :mod:`xqg_repro.train.causal`.
@@ -280,11 +287,12 @@ R = TypeVar("R", bound=Recipe)
 KINDS: dict[type[Recipe], str] = {
     EncoderRecipe: "xdr",
     GeneratorRecipe: "xqg",
+    ContrastiveRecipe: "xqg-contrastive",
     CausalRecipe: "xqg-causal",
     ReaderRecipe: "reader",
 }
 """Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
-xqg`` also trains ``xqg-causal``."""
+xqg`` also trains ``xqg-causal`` and ``xqg-contrastive``, which is ``xqg`` with ``objective: contrastive``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
@@ -306,10 +314,10 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     return recipe
 
 
-def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[CausalRecipe]:
-    """The kind of a recipe of ``train xqg``; a file that names none has the older one."""
-    _, _, trains = _read_recipe(name_or_path)
-    return CausalRecipe if trains == KINDS[CausalRecipe] else GeneratorRecipe
+def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[ContrastiveRecipe] | type[CausalRecipe]:
+    """The kind of a recipe of ``train xqg``; a file that names none has the oldest one."""
+    named = {KINDS[kind]: kind for kind in (ContrastiveRecipe, CausalRecipe)}
+    return named.get(_read_recipe(name_or_path)[2] or "", GeneratorRecipe)
 
 
 def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
@@ -321,7 +329,11 @@ def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
             raise InputError(f"unknown recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     settings = read_yaml(path)
-    return path, settings, settings.pop("train", None) if isinstance(settings, dict) else None
+    if not isinstance(settings, dict):
+        return path, settings, None
+    trains = settings.pop("train", None)
+    is_contrastive = trains in (None, "xqg") and settings.get("objective") == Objective.CONTRASTIVE
+    return path, settings, KINDS[ContrastiveRecipe] if is_contrastive else trains
 
 
 def model_card(name: str, recipe: Recipe, **facts: Any) -> str:

@@ -30,7 +30,7 @@ from xqg_repro.train.data import Example, Selection, Split, load_passages, load_
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
-from xqg_repro.train.recipe import GeneratorRecipe
+from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
         eval_dataset=in_parts(held_out_items, recipe.batch_size),
         data_collator=collator,
         steps=steps,
-        optimizers=_adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
+        optimizers=adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
     )
     steps, curve = trainer.train_or_resume()
     return Trained(
@@ -121,15 +121,8 @@ def _start(
     recipe: GeneratorRecipe, examples: Sequence[Example], names: Sequence[tuple[str, str, str]]
 ) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
-    import torch
-
     if recipe.model:
-        folder = resolve_model(recipe.model)
-        tokenizer, model = load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
-        decoder_ends(model, folder)
-        longest, hint = max(recipe.prompt_max_length, recipe.query_max_length), "lower the recipe's maximum lengths"
-        check_length(None, model, longest, folder, hint=hint)
-        return tokenizer, model
+        return load_generator(recipe)
     assert recipe.architecture is not None
     pairs = [question_pair(example, recipe.prompt) for example in examples]
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
@@ -137,7 +130,19 @@ def _start(
     return scratch.generator(recipe.architecture, texts)
 
 
-def _adafactor(model: Any, recipe: GeneratorRecipe, steps: int) -> tuple[Any, Any]:
+def load_generator(recipe: GeneratorRecipe | ContrastiveRecipe) -> tuple[Any, Any]:
+    """The tokenizer and the model that a recipe starts from; :class:`InputError` if it cannot be trained on."""
+    import torch
+
+    folder = resolve_model(recipe.model)
+    tokenizer, model = load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
+    decoder_ends(model, folder)
+    longest, hint = max(recipe.prompt_max_length, recipe.query_max_length), "lower the recipe's maximum lengths"
+    check_length(None, model, longest, folder, hint=hint)
+    return tokenizer, model
+
+
+def adafactor(model: Any, recipe: Recipe, steps: int) -> tuple[Any, Any]:
     """T5's own optimiser. Its steps are relative to a weight's size, as T5's weights start at very different sizes."""
     import transformers
 
