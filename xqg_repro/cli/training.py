@@ -1,4 +1,4 @@
-"""Training: train xdr, train xqg, train reader, and what prepares data and models: train folds, mine and trim."""
+"""Training: train xdr, train xqg, train reader, and what prepares data and models: folds, mine, score, trim."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.reranking import add_scorer_options, scorer_config
 from xqg_repro.core.errors import InputError
 
 
@@ -18,7 +19,11 @@ def add_train(verbs: Any, name: str) -> None:
     kinds = verb.add_subparsers(metavar="MODEL", required=True)
     for kind, handler, text in (
         ("xdr", _train_xdr, "train a dual encoder contrastively, or on the vectors of a teacher"),
-        ("xqg", _train_xqg, "train a query generator, from passages to questions"),
+        (
+            "xqg",
+            _train_xqg,
+            "train a query generator, from passages to questions, or to tell passages apart by their questions",
+        ),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
     ):
         model = add_verb(kinds, kind, handler, text)
@@ -50,6 +55,7 @@ def add_train(verbs: Any, name: str) -> None:
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
+    _add_score(kinds)
     _add_trim(kinds)
 
 
@@ -76,17 +82,22 @@ def _train_xdr(args: argparse.Namespace) -> None:
 
 
 def _train_xqg(args: argparse.Namespace) -> None:
-    from xqg_repro.train import causal, xqg
-    from xqg_repro.train.recipe import CausalRecipe, GeneratorRecipe, generator_kind, load_recipe
+    from xqg_repro.train import causal, xqg, xqg_contrastive
+    from xqg_repro.train.recipe import CausalRecipe, ContrastiveRecipe, GeneratorRecipe, generator_kind, load_recipe
 
     translations = {name: getattr(args, name) for name in ("translations", "held_out_translations")}
-    if generator_kind(args.recipe) is CausalRecipe:
+    kind = generator_kind(args.recipe)
+    if kind is CausalRecipe:
         recipe = load_recipe(args.recipe, CausalRecipe, **_overrides(args), **translations)
         causal.train(recipe, args.output, **stage_settings(args))
         return
     if any(translations.values()):
         problem = f"the recipe {args.recipe} learns no translations, which only causal models do"
         raise InputError(problem, hint="leave out --translations, or choose a recipe of train: xqg-causal")
+    if kind is ContrastiveRecipe:
+        contrastive = load_recipe(args.recipe, ContrastiveRecipe, **_overrides(args))
+        xqg_contrastive.train(contrastive, args.output, **stage_settings(args))
+        return
     xqg.train(load_recipe(args.recipe, GeneratorRecipe, **_overrides(args)), args.output, **stage_settings(args))
 
 
@@ -158,6 +169,20 @@ def _mine(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(mined.table().text(), file=summary_stream(args.output))
+
+
+def _add_score(kinds: Any) -> None:
+    text = "give each passage of a training file a score: how likely a generator writes the line's question for it"
+    verb = add_verb(kinds, "score", _score, text)
+    verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
+    add_scorer_options(verb)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from xqg_repro.train.score import score
+
+    score(args.data, scorer_config(args), args.output, tokens_per_batch=args.tokens_per_batch, **stage_settings(args))
 
 
 def _add_trim(kinds: Any) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xqg_repro.retrieval.filter import filter_queries as filter_queries
     from xqg_repro.retrieval.fusion import Fusion as Fusion, fuse as fuse, fuse_runs as fuse_runs
     from xqg_repro.retrieval.index import build_index as build_index
+    from xqg_repro.retrieval.likelihood import rerank_by_likelihood as rerank_by_likelihood
     from xqg_repro.retrieval.read import read as read
     from xqg_repro.retrieval.runfile import Hit as Hit, Run as Run, read_run as read_run, write_run as write_run
     from xqg_repro.retrieval.search import search as search
@@ -22,6 +23,7 @@ export(
     search=["search"],
     exact=["search_embeddings"],
     fusion=["Fusion", "fuse", "fuse_runs"],
+    likelihood=["rerank_by_likelihood"],
     read=["read"],
     sparse=["build_sparse_index"],
     bm25=["search_sparse"],

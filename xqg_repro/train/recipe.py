@@ -10,8 +10,9 @@ from typing import Any, ClassVar, TypeVar
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.core.settings import convert_enums, parse, read_yaml, resource
 from xqg_repro.core.templates import template
+from xqg_repro.models.scorer_settings import Normalise, ScorerConfig
 from xqg_repro.models.settings import GeneratorConfig, ReaderConfig
 from xqg_repro.train.architecture import Seq2SeqArchitecture
 from xqg_repro.train.base_recipe import Recipe
@@ -45,6 +46,40 @@ class GeneratorRecipe(Recipe):
 
     _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
     _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveRecipe(Recipe):
+    """A recipe for a generator that tells a question's passage from others, see :mod:`xqg_repro.train.xqg_contrastive`.
+
+    Attributes:
+        prompt, prompt_max_length, query_max_length, adafactor: as in :class:`GeneratorRecipe`.
+        negatives: passages per question besides its positive, drawn again in each epoch; fewer if it has fewer.
+        temperature: τ, which divides the log-likelihoods.
+        normalise: the log-likelihood of a question is the mean or the sum over its tokens.
+    """
+
+    prompt: str = GeneratorConfig.prompt
+    prompt_max_length: int = 128
+    query_max_length: int = 128
+    adafactor: bool = False
+    negatives: int = 7
+    temperature: float = 1.0
+    normalise: Normalise = Normalise.MEAN
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+
+    _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "negatives": 1}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        convert_enums(self, normalise=Normalise)
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
+
+    def scorer(self, model: str) -> ScorerConfig:
+        """The settings to score with the trained model."""
+        return ScorerConfig(model, self.prompt, self.prompt_max_length, self.query_max_length, self.normalise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +157,12 @@ KINDS: dict[type[Recipe], str] = {
     EncoderRecipe: "xdr",
     ParallelRecipe: "xdr-parallel",
     GeneratorRecipe: "xqg",
+    ContrastiveRecipe: "xqg-contrastive",
     CausalRecipe: "xqg-causal",
     ReaderRecipe: "reader",
 }
 """Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
-xdr`` also trains ``xdr-parallel``, and ``train xqg`` ``xqg-causal``."""
+xdr`` also trains ``xdr-parallel``, and ``train xqg`` ``xqg-causal`` and ``xqg-contrastive``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
@@ -148,10 +184,10 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     return recipe
 
 
-def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[CausalRecipe]:
-    """The kind of a recipe of ``train xqg``; a file that names none has the older one."""
-    _, _, trains = _read_recipe(name_or_path)
-    return CausalRecipe if trains == KINDS[CausalRecipe] else GeneratorRecipe
+def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[ContrastiveRecipe] | type[CausalRecipe]:
+    """The kind of a recipe of ``train xqg``; a file that names none has the oldest one."""
+    named = {KINDS[kind]: kind for kind in (ContrastiveRecipe, CausalRecipe)}
+    return named.get(_read_recipe(name_or_path)[2] or "", GeneratorRecipe)
 
 
 def encoder_kind(name_or_path: str) -> type[EncoderRecipe] | type[ParallelRecipe]:
@@ -169,7 +205,9 @@ def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
             raise InputError(f"unknown recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     settings = read_yaml(path)
-    return path, settings, settings.pop("train", None) if isinstance(settings, dict) else None
+    if not isinstance(settings, dict):
+        return path, settings, None
+    return path, settings, settings.pop("train", None)
 
 
 def model_card(name: str, recipe: Recipe, **facts: Any) -> str:
