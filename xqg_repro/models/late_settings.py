@@ -39,9 +39,7 @@ class LateConfig:
     def __post_init__(self) -> None:
         convert_enums(self, precision=Precision)
         if self.precision is Precision.INT8:
-            raise InputError(
-                "a late-interaction encoder has no precision int8", hint="use float32, bfloat16 or float16"
-            )
+            raise InputError("late interaction has no precision int8", hint="use float32, bfloat16 or float16")
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
 

@@ -70,8 +70,9 @@ def load_token_projection(folder: Path, hidden_size: int) -> torch.nn.Linear:
         hint = "train one with xqg-repro train decr"
         raise InputError(f"is not a late-interaction model: it has no {TOKEN_PROJECTION}", path=folder, hint=hint)
     weights = _read_weights(path)
-    weight = weights.get("linear.weight", torch.empty(0))
-    layer = _linear(weights, "linear.", hidden_size, len(weight), path, bias=False)
+    if "linear.weight" not in weights:
+        raise InputError("has no linear.weight", path=path, hint=_AGAIN)
+    layer = _linear(weights, "linear.", hidden_size, len(weights["linear.weight"]), path, bias=False)
     _refuse_rest(weights, path)
     return layer
 

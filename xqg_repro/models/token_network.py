@@ -82,8 +82,8 @@ def open_token_network(
         its tokenizer, the model in evaluation mode on the device, and the device.
 
     Raises:
-        InputError: as :func:`~xqg_repro.models.loading.open_model`; the model cannot read ``longest`` tokens; its folder
-            has no W and ``dimension`` is 0, or a W of another shape; or its folder has layers of another kind.
+        InputError: as :func:`~xqg_repro.models.loading.open_model`; the model cannot read ``longest`` tokens; its
+            folder has no W and ``dimension`` is 0, or a W of another shape; or its folder has layers of another kind.
     """
     folder, tokenizer, network, device = open_model(model, precision, device)
     layout = read_layout(folder)
