@@ -33,11 +33,12 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     return process
 
 
-def train_until_killed(recipe: Path, output: Path, message: str, threads: int, is_causal: bool = False) -> None:
-    """Train an encoder or a causal model; die by a signal that cannot be caught when a message is logged."""
+def train_until_killed(recipe: Path, output: Path, message: str, threads: int, kind: str = "xdr") -> None:
+    """Train an encoder, a causal model or a stage of DR.DECR; die by a signal that cannot be caught when a message is logged."""
     import torch
 
-    from xqg_repro.train import causal, xdr
+    from xqg_repro.train import causal, decr, xdr
+    from xqg_repro.train.decr_recipe import DecrRecipe
     from xqg_repro.train.recipe import CausalRecipe, EncoderRecipe, load_recipe
 
     class Killer(logging.Handler):
@@ -48,8 +49,10 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, i
     logging.getLogger("xqg_repro").addHandler(Killer())
     logging.getLogger("xqg_repro").setLevel(logging.INFO)
     torch.set_num_threads(threads)
-    if is_causal:
+    if kind == "causal":
         causal.train(load_recipe(str(recipe), CausalRecipe), output)
+    elif kind == "decr":
+        decr.train(load_recipe(str(recipe), DecrRecipe), output)
     else:
         xdr.train(load_recipe(str(recipe), EncoderRecipe), output)
 

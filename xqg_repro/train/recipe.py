@@ -116,6 +116,9 @@ class Recipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}", hint="it must be a share from 0 to 1")
 
+    KIND: ClassVar[str] = ""
+    """The kind of model, as under ``train:`` in a recipe's file and in a model folder's stage."""
+
     _MINIMA: ClassVar[dict[str, int]] = {}
     """Further settings of a kind of recipe, with their minima."""
 
@@ -135,6 +138,8 @@ class EncoderRecipe(Recipe):
         temperature: τ.
         chunk_size: texts embedded at a time, for batches that do not fit into memory; 0 embeds a whole batch at once.
     """
+
+    KIND: ClassVar[str] = "xdr"
 
     architecture: EncoderArchitecture | None = None
     pooling: Pooling = Pooling.CLS
@@ -192,6 +197,8 @@ class GeneratorRecipe(Recipe):
             epoch.
     """
 
+    KIND: ClassVar[str] = "xqg"
+
     architecture: Seq2SeqArchitecture | None = None
     prompt: str = GeneratorConfig.prompt
     prompt_max_length: int = 128
@@ -225,6 +232,8 @@ class CausalRecipe(Recipe):
         held_out_texts: passages, and sentences, to measure on: the first ones of a random order.
     """
 
+    KIND: ClassVar[str] = "xqg-causal"
+
     translations: str = ""
     held_out_translations: str = ""
     translation_share: float = 0.5
@@ -256,6 +265,8 @@ class ReaderRecipe(Recipe):
         negatives: passages per question without its answer, drawn again in each epoch, which teach to give none.
     """
 
+    KIND: ClassVar[str] = "reader"
+
     max_length: int = 384
     stride: int = 128
     question_max_length: int = 64
@@ -278,13 +289,9 @@ class ReaderRecipe(Recipe):
 R = TypeVar("R", bound=Recipe)
 
 KINDS: dict[type[Recipe], str] = {
-    EncoderRecipe: "xdr",
-    GeneratorRecipe: "xqg",
-    CausalRecipe: "xqg-causal",
-    ReaderRecipe: "reader",
+    recipe: recipe.KIND for recipe in (EncoderRecipe, GeneratorRecipe, CausalRecipe, ReaderRecipe)
 }
-"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
-xqg`` also trains ``xqg-causal``."""
+"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND``; ``train xqg`` also trains ``xqg-causal``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
@@ -297,8 +304,8 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
         InputError: there is no such recipe, it has unknown or invalid settings, or it names nothing to start from.
     """
     path, settings, trains = _read_recipe(name_or_path)
-    if trains and trains != KINDS[kind]:
-        raise InputError(f"is a recipe of train {trains}, not of train {KINDS[kind]}", path=path)
+    if trains and trains != kind.KIND:
+        raise InputError(f"is a recipe of train {trains}, not of train {kind.KIND}", path=path)
     recipe = parse(kind, settings, path)
     recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
@@ -309,7 +316,7 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
 def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[CausalRecipe]:
     """The kind of a recipe of ``train xqg``; a file that names none has the older one."""
     _, _, trains = _read_recipe(name_or_path)
-    return CausalRecipe if trains == KINDS[CausalRecipe] else GeneratorRecipe
+    return CausalRecipe if trains == CausalRecipe.KIND else GeneratorRecipe
 
 
 def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
