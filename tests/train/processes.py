@@ -34,7 +34,7 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
 
 
 def train_until_killed(recipe: Path, output: Path, message: str, threads: int, kind: str = "xdr") -> None:
-    """Train an encoder, a causal model or a stage of DR.DECR; die by a signal that cannot be caught when a message is logged."""
+    """Train an encoder, a causal model or a stage of DR.DECR; die by SIGKILL when a message is logged."""
     import torch
 
     from xqg_repro.train import causal, decr, xdr
