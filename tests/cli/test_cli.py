@@ -14,7 +14,7 @@ from xqg_repro import __version__, cli, collection
 VERBS = (
     "generate translate encode sum augment index search fuse read evaluate compare claims ablate topics submit runfile"
 )
-VERBS += " chance filter regress rerank study train doctor"
+VERBS += " rerank chance filter regress study train doctor"
 HEAVY = (
     "torch transformers ir_datasets pandas numpy scipy statsmodels faiss pyserini jnius matplotlib pydantic yaml jinja2"
 )

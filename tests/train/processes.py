@@ -38,7 +38,8 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, k
     """Train a model of a kind of recipe; die by a signal that cannot be caught when a message is logged."""
     import torch
 
-    from xqg_repro.train import causal, parallel, xdr
+    from xqg_repro.train import causal, decr, parallel, xdr
+    from xqg_repro.train.decr_recipe import DecrRecipe
     from xqg_repro.train.recipe import KINDS, load_recipe
 
     class Killer(logging.Handler):
@@ -53,8 +54,9 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, k
         "xdr": xdr.train,
         "xdr-parallel": parallel.train,
         "xqg-causal": causal.train,
+        "decr": decr.train,
     }
-    (recipe_class,) = (cls for cls, name in KINDS.items() if name == kind)
+    (recipe_class,) = (cls for cls in (*KINDS, DecrRecipe) if kind == cls.KIND)
     trains[kind](load_recipe(str(recipe), recipe_class), output)
 
 

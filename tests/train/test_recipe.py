@@ -15,11 +15,12 @@ from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
 from xqg_repro.train.base_recipe import Schedule
+from xqg_repro.train.decr_recipe import DecrRecipe
 from xqg_repro.train.encoder_recipe import Distillation, Scope
 from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
-CLASSES = {name: kind for kind, name in KINDS.items()}
+CLASSES = {kind.KIND: kind for kind in (*KINDS, DecrRecipe)}
 ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
 
@@ -49,7 +50,7 @@ def test_packaged_recipes_are_of_the_kind_that_they_name(name: str) -> None:
     kind = CLASSES[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
     assert load_recipe(name, kind).name == name
     other = ReaderRecipe if kind is EncoderRecipe else EncoderRecipe
-    with pytest.raises(InputError, match=f"{name}.yaml: .*train {KINDS[kind]}, not"):
+    with pytest.raises(InputError, match=f"{name}.yaml: .*train {kind.KIND}, not"):
         load_recipe(name, other)
 
 

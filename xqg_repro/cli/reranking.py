@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath
+from xqg_repro.cli.late import add_late_options, rerank_with_late
 from xqg_repro.cli.options import (
     TOPICS,
     add_collection_option,
@@ -28,6 +29,11 @@ def add_rerank(verbs: Any, name: str) -> None:
     verb = add_verb(kinds, "likelihood", _rerank_by_likelihood, text)
     _add_run_options(verb, "likelihood")
     add_scorer_options(verb)
+    verb = add_verb(kinds, "late", rerank_with_late, "by late interaction")
+    _add_run_options(verb, "late")
+    text = "folder that index --late wrote; without it, the run's passages are embedded now, by --encoder"
+    verb.add_argument("--index", type=InputPath, help=text)
+    add_late_options(verb)
 
 
 def _add_run_options(verb: argparse.ArgumentParser, tag: str) -> None:

@@ -1,4 +1,4 @@
-"""Training: train xdr, train xqg, train reader, and what prepares data and models: folds, mine, score, trim."""
+"""Training: train xdr, xqg, decr and reader, and what prepares data and models: train folds, mine, score and trim."""
 
 from __future__ import annotations
 
@@ -24,14 +24,16 @@ def add_train(verbs: Any, name: str) -> None:
             _train_xqg,
             "train a query generator, from passages to questions, or to tell passages apart by their questions",
         ),
+        ("decr", _train_decr, "train a stage of DR.DECR, a late-interaction model"),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
     ):
         model = add_verb(kinds, kind, handler, text)
+        default = "" if kind == "decr" else " (default: %(default)s)"
         model.add_argument(
             "--recipe",
             type=InputFile,
-            default=f"{kind}-mini",
-            help="name of a recipe in resources/recipes, or a YAML file (default: %(default)s)",
+            **({"required": True} if kind == "decr" else {"default": f"{kind}-mini"}),
+            help="name of a recipe in resources/recipes, or a YAML file" + default,
         )
         for option, kind_of_input, metavar, text in (
             ("--model", InputPath, "MODEL", "folder, Hugging Face id or package:NAME to start from"),
@@ -48,6 +50,11 @@ def add_train(verbs: Any, name: str) -> None:
                 ("--held-out-translations", "the same, for held-out measurements"),
             ):
                 model.add_argument(option, type=InputFile, metavar="FILE", help=f"{text}, instead of the recipe's")
+        if kind == "decr":
+            text = "model of stage A, for stages C and D, instead of the recipe's"
+            model.add_argument("--teacher", type=InputPath, metavar="MODEL", help=text)
+            text = "for stage D: the lines of --data with English questions, instead of the recipe's"
+            model.add_argument("--twins", type=InputFile, metavar="FILE", help=text)
         model.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
         model.add_argument("--seed", type=int, help="seed instead of the recipe's")
         text = "number format of the training, instead of the recipe's; float32 is faster on CPUs without bfloat16"
@@ -99,6 +106,15 @@ def _train_xqg(args: argparse.Namespace) -> None:
         xqg_contrastive.train(contrastive, args.output, **stage_settings(args))
         return
     xqg.train(load_recipe(args.recipe, GeneratorRecipe, **_overrides(args)), args.output, **stage_settings(args))
+
+
+def _train_decr(args: argparse.Namespace) -> None:
+    from xqg_repro.train.decr import train
+    from xqg_repro.train.decr_recipe import DecrRecipe
+    from xqg_repro.train.recipe import load_recipe
+
+    recipe = load_recipe(args.recipe, DecrRecipe, **_overrides(args), teacher=args.teacher, twins=args.twins)
+    train(recipe, args.output, **stage_settings(args))
 
 
 def _train_reader(args: argparse.Namespace) -> None:

@@ -88,6 +88,9 @@ class Recipe:
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is {getattr(self, name)}", hint="it must be a share from 0 to 1")
 
+    KIND: ClassVar[str] = ""
+    """The kind of model, as under ``train:`` in a recipe's file and in a model folder's stage."""
+
     _MINIMA: ClassVar[dict[str, int]] = {}
     """Further settings of a kind of recipe, with their minima."""
 

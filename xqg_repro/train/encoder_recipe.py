@@ -112,6 +112,8 @@ class EncoderRecipe(UsedEncoder):
             be compared.
     """
 
+    KIND: ClassVar[str] = "xdr"
+
     names_steps: int = 0
     negatives: int = 7
     temperature: float = 1.0
@@ -157,6 +159,8 @@ class ParallelRecipe(UsedEncoder):
         chunk_size: as in :class:`EncoderRecipe`.
         held_out: share of the English questions whose pairs are held out.
     """
+
+    KIND: ClassVar[str] = "xdr-parallel"
 
     teacher: str = ""
     languages: tuple[str, ...] = ()

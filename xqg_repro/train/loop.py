@@ -21,7 +21,7 @@ from xqg_repro.retrieval.metadata import commit
 from xqg_repro.train import distributed
 from xqg_repro.train.curve import Point, write_curve
 from xqg_repro.train.data import Split
-from xqg_repro.train.recipe import KINDS, Recipe, model_card
+from xqg_repro.train.recipe import Recipe, model_card
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def train_folder(
 def folder_identity(recipe: Recipe, split: Split, **inputs: str) -> Manifest:
     """The identity of the model folder that a recipe makes; ``inputs`` are fingerprints besides data and model."""
     model = model_fingerprint(recipe.model) if recipe.model else ""
-    stage = f"train-{KINDS[type(recipe)]}"
+    stage = f"train-{recipe.KIND}"
     return Manifest(stage, {"recipe": recipe.settings()}, {"data": split.version, "model": model, **inputs})
 
 

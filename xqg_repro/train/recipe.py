@@ -34,6 +34,8 @@ class GeneratorRecipe(Recipe):
             epoch.
     """
 
+    KIND: ClassVar[str] = "xqg"
+
     architecture: Seq2SeqArchitecture | None = None
     prompt: str = GeneratorConfig.prompt
     prompt_max_length: int = 128
@@ -58,6 +60,8 @@ class ContrastiveRecipe(Recipe):
         temperature: τ, which divides the log-likelihoods.
         normalise: the log-likelihood of a question is the mean or the sum over its tokens.
     """
+
+    KIND: ClassVar[str] = "xqg-contrastive"
 
     prompt: str = GeneratorConfig.prompt
     prompt_max_length: int = 128
@@ -101,6 +105,8 @@ class CausalRecipe(Recipe):
         held_out_texts: passages, and sentences, to measure on: the first ones of a random order.
     """
 
+    KIND: ClassVar[str] = "xqg-causal"
+
     translations: str = ""
     held_out_translations: str = ""
     translation_share: float = 0.5
@@ -132,6 +138,8 @@ class ReaderRecipe(Recipe):
         negatives: passages per question without its answer, drawn again in each epoch, which teach to give none.
     """
 
+    KIND: ClassVar[str] = "reader"
+
     max_length: int = 384
     stride: int = 128
     question_max_length: int = 64
@@ -154,12 +162,8 @@ class ReaderRecipe(Recipe):
 R = TypeVar("R", bound=Recipe)
 
 KINDS: dict[type[Recipe], str] = {
-    EncoderRecipe: "xdr",
-    ParallelRecipe: "xdr-parallel",
-    GeneratorRecipe: "xqg",
-    ContrastiveRecipe: "xqg-contrastive",
-    CausalRecipe: "xqg-causal",
-    ReaderRecipe: "reader",
+    recipe: recipe.KIND
+    for recipe in (EncoderRecipe, ParallelRecipe, GeneratorRecipe, ContrastiveRecipe, CausalRecipe, ReaderRecipe)
 }
 """Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
 xdr`` also trains ``xdr-parallel``, and ``train xqg`` ``xqg-causal`` and ``xqg-contrastive``."""
@@ -175,8 +179,8 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
         InputError: there is no such recipe, it has unknown or invalid settings, or it names nothing to start from.
     """
     path, settings, trains = _read_recipe(name_or_path)
-    if trains and trains != KINDS[kind]:
-        raise InputError(f"is a recipe of train {trains}, not of train {KINDS[kind]}", path=path)
+    if trains and trains != kind.KIND:
+        raise InputError(f"is a recipe of train {trains}, not of train {kind.KIND}", path=path)
     recipe = parse(kind, settings, path)
     recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
@@ -186,14 +190,14 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
 
 def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[ContrastiveRecipe] | type[CausalRecipe]:
     """The kind of a recipe of ``train xqg``; a file that names none has the oldest one."""
-    named = {KINDS[kind]: kind for kind in (ContrastiveRecipe, CausalRecipe)}
+    named: dict[str, Any] = {kind.KIND: kind for kind in (ContrastiveRecipe, CausalRecipe)}
     return named.get(_read_recipe(name_or_path)[2] or "", GeneratorRecipe)
 
 
 def encoder_kind(name_or_path: str) -> type[EncoderRecipe] | type[ParallelRecipe]:
     """The kind of a recipe of ``train xdr``; a file that names none has the older one."""
     _, _, trains = _read_recipe(name_or_path)
-    return ParallelRecipe if trains == KINDS[ParallelRecipe] else EncoderRecipe
+    return ParallelRecipe if trains == ParallelRecipe.KIND else EncoderRecipe
 
 
 def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:

@@ -38,8 +38,8 @@ class RecipeTrainer(transformers.Trainer):
         folder: the unfinished model folder.
         stage: name of the stage, and of the folder of its checkpoints.
         steps: optimiser steps; 0 uses the recipe's epochs.
-        sizes: batch sizes and accumulation, as arguments of ``TrainingArguments``; ``None`` if each item of the data is
-            a whole batch, used in order.
+        sizes: batch sizes, accumulation and what differs from :func:`training_arguments`, as arguments of
+            ``TrainingArguments``; ``None`` if each item of the data is a whole batch, used in order.
         held_out_collator: for the held-out data; ``None`` uses ``data_collator``.
         settings: ``Trainer``'s arguments: model, datasets, collator, optimizers.
     """
@@ -182,7 +182,7 @@ def training_arguments(
     save_steps = recipe.evaluation_steps if keep_best else recipe.checkpoint_steps
     if save_steps:
         settings |= {"save_strategy": "steps", "save_steps": save_steps, "load_best_model_at_end": keep_best}
-    arguments = transformers.TrainingArguments(**settings, **sizes)
+    arguments = transformers.TrainingArguments(**(settings | sizes))
     # a single process uses one GPU even if there are several: transformers would multiply the batch by their number
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments
