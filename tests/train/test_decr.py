@@ -255,7 +255,6 @@ def test_the_published_recipes_have_the_published_values() -> None:
         ("D", {"held_out": 0.1}, "stage D holds out no share"),
         ("C", {"query_weight": 1.5}, "query_weight is 1.5 .*share"),
         ("D", {"temperature": 0.0}, "temperature is 0.0"),
-        ("A", {"max_grad_norm": 0.0}, "max_grad_norm is 0.0"),
         ("A", {"stage": "E"}, "stage is 'E' .*A, B, C, D"),
     ],
 )
