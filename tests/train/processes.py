@@ -39,7 +39,6 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, k
     import torch
 
     from xqg_repro.train import causal, decr, parallel, xdr
-    from xqg_repro.train.decr_recipe import DecrRecipe
     from xqg_repro.train.recipe import KINDS, load_recipe
 
     class Killer(logging.Handler):
@@ -56,8 +55,7 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, k
         "xqg-causal": causal.train,
         "decr": decr.train,
     }
-    (recipe_class,) = (cls for cls in (*KINDS, DecrRecipe) if kind == cls.KIND)
-    trains[kind](load_recipe(str(recipe), recipe_class), output)
+    trains[kind](load_recipe(str(recipe), KINDS[kind]), output)
 
 
 def train_as_rank(rank: int, ports: list[str], folder: Path) -> None:

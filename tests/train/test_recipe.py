@@ -15,12 +15,10 @@ from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
 from xqg_repro.train.base_recipe import Schedule
-from xqg_repro.train.decr_recipe import DecrRecipe
 from xqg_repro.train.encoder_recipe import Distillation, Scope
 from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
-CLASSES = {kind.KIND: kind for kind in (*KINDS, DecrRecipe)}
 ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
 
@@ -47,7 +45,7 @@ def test_invalid_settings_are_refused(kind: type[Recipe], settings: dict[str, An
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_packaged_recipes_are_of_the_kind_that_they_name(name: str) -> None:
-    kind = CLASSES[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
+    kind = KINDS[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
     assert load_recipe(name, kind).name == name
     other = ReaderRecipe if kind is EncoderRecipe else EncoderRecipe
     with pytest.raises(InputError, match=f"{name}.yaml: .*train {kind.KIND}, not"):
@@ -74,7 +72,7 @@ def test_recipes_have_the_references_settings_and_published_data(name: str) -> N
     "name", [name for name in RECIPES if name.endswith("-mini") or name in ("xdr-xlmr", "zs-mbert")]
 )
 def test_presets_use_a_model_as_its_recipe_trains_it(name: str) -> None:
-    kind = CLASSES[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
+    kind = KINDS[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
     recipe, model = load_recipe(name, kind), f"package:{name}" if name.endswith("-mini") else f"./models/{name}"
     if isinstance(recipe, EncoderRecipe):
         assert load_preset(name) == recipe.encoder(model)
@@ -145,7 +143,7 @@ def test_shipped_cards_are_what_the_template_makes_of_their_manifests(model: str
     (commit,) = re.findall(r"\| commit \| `(\w+)` \|", card)
     names = re.search(r"\(from CLDR\): ([\d,]+)", card)
     facts = {"names": int(names[1].replace(",", ""))} if names else {}
-    recipe = load_recipe(model, CLASSES[kind])
+    recipe = load_recipe(model, KINDS[kind])
     quality = dict(zip(measures, measured, strict=True))
     assert json.loads(json.dumps(recipe.settings())) == manifest.parameters["recipe"]
     settings = {"inputs": manifest.inputs, "counts": manifest.counts, "commit": commit, "quality": quality}

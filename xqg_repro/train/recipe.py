@@ -16,6 +16,7 @@ from xqg_repro.models.scorer_settings import Normalise, ScorerConfig
 from xqg_repro.models.settings import GeneratorConfig, ReaderConfig
 from xqg_repro.train.architecture import Seq2SeqArchitecture
 from xqg_repro.train.base_recipe import Recipe
+from xqg_repro.train.decr_recipe import DecrRecipe
 from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
 
 
@@ -161,12 +162,20 @@ class ReaderRecipe(Recipe):
 
 R = TypeVar("R", bound=Recipe)
 
-KINDS: dict[type[Recipe], str] = {
-    recipe: recipe.KIND
-    for recipe in (EncoderRecipe, ParallelRecipe, GeneratorRecipe, ContrastiveRecipe, CausalRecipe, ReaderRecipe)
+KINDS: dict[str, type[Recipe]] = {
+    recipe.KIND: recipe
+    for recipe in (
+        EncoderRecipe,
+        ParallelRecipe,
+        DecrRecipe,
+        GeneratorRecipe,
+        ContrastiveRecipe,
+        CausalRecipe,
+        ReaderRecipe,
+    )
 }
-"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
-xdr`` also trains ``xdr-parallel``, and ``train xqg`` ``xqg-causal`` and ``xqg-contrastive``."""
+"""The kinds of recipes by what a recipe's file has under ``train:``; ``xqg-repro train xdr`` also trains a kind
+``xdr-…``, and ``train xqg`` a kind ``xqg-…``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
