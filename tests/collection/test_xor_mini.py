@@ -136,7 +136,7 @@ def test_parallel_questions_have_none_of_held_out_or_dev() -> None:
     own = {question_key(q["question"]) for q in questions("train")}
     assert all(is_in(pair, own) for language in XOR_LANGUAGES for pair in of(pairs.examples, language)[:1_000])
     card = (DATA / "README.md").read_text(encoding="utf-8")
-    assert f"{len(pairs.examples):,} questions" in card
+    assert f"| {len(pairs.examples):,} questions" in card and f"({RECORD['parallel']['fi']:,} in fi" in card
 
 
 def is_in(pair: Example, keys: set[str]) -> bool:
