@@ -364,6 +364,26 @@ def test_the_recipe_for_e5_uses_it_as_the_preset_does() -> None:
     assert recipe.frozen_embeddings and recipe.languages == XOR_LANGUAGES and recipe.checkpoint_steps
 
 
+def test_the_recipe_for_the_embedded_encoder_uses_student_and_teacher_as_their_presets_do() -> None:
+    recipe = load_recipe("xdr-mini-parallel", ParallelRecipe)
+    student, teacher = load_preset("xdr-mini"), load_preset("zs-mini")
+    assert (recipe.encoder(recipe.model), recipe.encoder(recipe.teacher)) == (student, teacher)
+    split, _ = plan(recipe)
+    assert {pair.lang for pair in split.kept} == {pair.lang for pair in split.held_out} == {*XOR_LANGUAGES}
+    pairs = load_pairs(recipe.data, recipe.languages, question_keys(recipe.unseen)[0])
+    assert len(pairs.examples) == len(split.examples) > 12_000 and not pairs.left_out
+    assert 0.08 < len(split.held_out) / len(pairs.examples) < 0.12
+
+
+def test_the_embedded_pairs_are_not_taken_from_a_folder_of_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = load_pairs("xor-mini/parallel").version
+    write_pairs(tmp_path / "xor-mini" / "parallel", fi=[("missä?", "where?")])
+    monkeypatch.chdir(tmp_path)
+    assert load_pairs("xor-mini/parallel").version == packaged != load_pairs("./xor-mini/parallel").version
+
+
 def test_the_recipes_kind_decides_what_train_xdr_trains(
     recipe: ParallelRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""Training: train xdr, xqg, decr and reader, and what prepares data and models: train folds, mine, score and trim."""
+"""Training: train xdr, xqg, decr and reader, and what prepares data and models: folds, mine, twins, score and trim."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def add_train(verbs: Any, name: str) -> None:
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
+    _add_twins(kinds)
     _add_score(kinds)
     _add_trim(kinds)
 
@@ -185,6 +186,21 @@ def _mine(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(mined.table().text(), file=summary_stream(args.output))
+
+
+def _add_twins(kinds: Any) -> None:
+    text = "write a training file's lines with the questions in English, which stage D of DR.DECR reads"
+    verb = add_verb(kinds, "twins", _twins, text)
+    verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    text = "folder of parallel questions, or xor-mini/parallel"
+    verb.add_argument("--parallel", type=InputPath, metavar="FOLDER", required=True, help=text)
+    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True, device=False)
+
+
+def _twins(args: argparse.Namespace) -> None:
+    from xqg_repro.train.twins import write_twins
+
+    write_twins(args.data, args.parallel, args.output, **stage_settings(args))
 
 
 def _add_score(kinds: Any) -> None:

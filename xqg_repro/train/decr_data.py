@@ -16,6 +16,7 @@ from xqg_repro.models.late import scored_tokens
 from xqg_repro.models.punctuation import Punctuation
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split, training_file
 from xqg_repro.train.decr_recipe import DecrRecipe, Stage
+from xqg_repro.train.parallel_data import PACKAGED, load_pairs
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +96,12 @@ def read_pairs(path: str | Path) -> list[Pair]:
     return pairs
 
 
+def packaged_pairs() -> list[Pair]:
+    """The parallel questions of xor-mini; each one's line counts those of all languages."""
+    examples = load_pairs(PACKAGED).examples
+    return [Pair(pair.lang, pair.query, pair.positive.text, line) for line, pair in enumerate(examples, 1)]
+
+
 def load_stage(recipe: DecrRecipe) -> Split:
     """The data of a stage; of D, the questions that are measured on have no twins.
 
@@ -102,13 +109,15 @@ def load_stage(recipe: DecrRecipe) -> Split:
         InputError: as :func:`~xqg_repro.train.data.load_split`; or a file of parallel texts or twins is malformed.
     """
     if recipe.stage is Stage.C:
-        pairs: Any = read_pairs(recipe.data)
+        is_packaged = recipe.data == PACKAGED
+        pairs: Any = packaged_pairs() if is_packaged else read_pairs(recipe.data)
         held_out: Any = read_pairs(recipe.held_out_data) if recipe.held_out_data else []
         if common := {pair[1:3] for pair in pairs} & {pair[1:3] for pair in held_out}:
             problem = f"has the text {quote(min(common)[0])}, which is trained on"
             raise InputError(problem, path=recipe.held_out_data, hint="hold out other texts")
-        files = [path for path in (recipe.data, recipe.held_out_data) if path]
-        return Split(pairs, held_out, digest([file_digest(Path(path)) for path in files]), pairs)
+        versions = [digest(pairs) if is_packaged else file_digest(Path(recipe.data))]
+        versions += [file_digest(Path(recipe.held_out_data))] if recipe.held_out_data else []
+        return Split(pairs, held_out, digest(versions), pairs)
     split = load_split(recipe)
     if recipe.stage is not Stage.D:
         return split

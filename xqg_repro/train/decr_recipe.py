@@ -35,7 +35,8 @@ class DecrRecipe(Recipe):
 
     Attributes:
         stage: see :class:`Stage`. Its ``data`` are questions with positives and negatives in A, B and D (in D a
-            ``.jsonl`` file), and in C lines of language, text and English text, separated by tabs.
+            ``.jsonl`` file), and in C lines of language, text and English text, separated by tabs, or
+            ``xor-mini/parallel``.
         teacher: folder of the model of stage A, for C and D.
         twins: for D, a file with the lines of ``data``, but with the questions in English.
         projection: dimension of a token's vector, of a model that has none yet.

@@ -147,7 +147,8 @@ class ParallelRecipe(UsedEncoder):
     """A recipe for an encoder that learns a teacher's vectors of questions, see :mod:`xqg_repro.train.parallel`.
 
     Attributes:
-        data: folder of parallel questions, see :func:`~xqg_repro.train.parallel_data.load_pairs`.
+        data: folder of parallel questions or ``xor-mini/parallel``, see
+            :func:`~xqg_repro.train.parallel_data.load_pairs`.
         teacher: Hugging Face id or folder of an encoder, used with the same settings; empty for ``model``.
         languages: of the questions; empty for all of the folder's.
         unseen: ir-datasets ids of questions never to train on. Pairs with one of them are left out.

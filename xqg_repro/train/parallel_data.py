@@ -2,7 +2,8 @@
 
 A folder has a subfolder ``<language>-en`` per language, with the files ``<language>.txt`` and ``en.txt``, as in the
 translations of XOR-TyDi's questions (``XORQA_site/data/<language>-en.zip``). Some of those are questions on which
-systems are compared. Such pairs are left out.
+systems are compared. Such pairs are left out. The folder ``xor-mini/parallel`` ships with the package; its pairs are
+the questions that the training set of xor-mini asks or could have asked.
 
 Questions are compared by their letters, marks and digits alone, so that other spaces, punctuation, capitals or widths
 of characters do not hide one.
@@ -21,13 +22,18 @@ from xqg_repro import collection
 from xqg_repro.collection.documents import check_questions
 from xqg_repro.collection.files import DATA_VARIABLE
 from xqg_repro.collection.records import Passage
+from xqg_repro.collection.xor_mini import FOLDER, NAME
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, file_digest
 from xqg_repro.core.languages import check_languages
+from xqg_repro.core.settings import resource
 from xqg_repro.core.text import read_lines
 from xqg_repro.train.data import Example, held_out_split
 
 _LAYOUT = "expected subfolders <language>-en with <language>.txt and en.txt"
+
+PACKAGED = f"{NAME}/parallel"
+"""The parallel questions that ship with the package."""
 
 
 class Pairs(NamedTuple):
@@ -53,7 +59,7 @@ def load_pairs(data: str, languages: Sequence[str] = (), unseen: frozenset[str] 
     A pair is left out if one of its sides is an unseen question, or its English is the translation of one.
 
     Args:
-        data: the folder, or its path in ``$XQG_REPRO_DATA``.
+        data: ``xor-mini/parallel``, or the folder, or its path in ``$XQG_REPRO_DATA``.
         languages: of the questions; empty for all of the folder's.
         unseen: keys of the questions to leave out, see :func:`question_keys`.
 
@@ -94,7 +100,9 @@ def load_pairs(data: str, languages: Sequence[str] = (), unseen: frozenset[str] 
 
 
 def find_folder(data: str) -> Path | None:
-    """The folder at this path or, if there is none, at this path in ``$XQG_REPRO_DATA``."""
+    """The packaged folder of this id, or the folder at this path, or else at this path in ``$XQG_REPRO_DATA``."""
+    if data == PACKAGED:
+        return resource(FOLDER, "parallel")
     root = os.environ.get(DATA_VARIABLE)
     places = [Path(data), *([Path(root, data)] if root else [])]
     return next((place for place in places if place.is_dir()), None)
