@@ -16,7 +16,7 @@ from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.files import digest, file_digest
 from xqg_repro.core.ids import lookalike_hint
 from xqg_repro.train.recipe import Recipe
-from xqg_repro.train.tevatron import NO_SCORES, TevatronLine, numbered_lines, parse_line
+from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
 
 TRAINING = "training"
 """The collection in ``resources/collections/files.yaml`` that lists the published training files."""
@@ -37,7 +37,7 @@ class Example(NamedTuple):
         answers: its short answers, if known.
         starts: position of each answer's first character in the positive; -1 if unknown.
         other_positives: further passages that answer the question; only Tevatron's files have them.
-        scores: a teacher's scores of the passages for the question, by docid; only read where they are needed.
+        scores: a teacher's scores of the passages for the question, by docid, if they are needed and read.
     """
 
     query: str
@@ -48,7 +48,7 @@ class Example(NamedTuple):
     starts: tuple[int, ...] = ()
     qid: str = ""
     other_positives: tuple[Passage, ...] = ()
-    scores: Mapping[str, float] = NO_SCORES
+    scores: Mapping[str, float] | None = None
 
     @property
     def label(self) -> str:
@@ -209,7 +209,7 @@ class TevatronFile(Sequence[Example]):
 
         negatives, repeated, positive = _clean_negatives(line)
         first, *others = line.positives
-        fields = (line.lang, line.answers, (-1,) * len(line.answers), line.qid, tuple(others), line.scores)
+        fields = (line.lang, line.answers, (-1,) * len(line.answers), line.qid, tuple(others), line.scores or None)
         example = Example(line.query, first, tuple(negatives), *fields)
         return CheckedExample(number, example, repeated, positive)
 

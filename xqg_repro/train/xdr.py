@@ -191,10 +191,10 @@ class ContrastiveCollator:
         }
         if self.recipe.distillation is None:
             return batch
-        scores = [
-            [example.scores[passages[position].doc_id] for position in own]
-            for own, example in zip(lists, examples, strict=True)
-        ]
+        scores = []
+        for own, example in zip(lists, examples, strict=True):
+            assert example.scores is not None  # the data were read with scores
+            scores.append([example.scores[passages[position].doc_id] for position in own])
         return batch | {"lists": lists, "teacher_scores": scores}
 
     def _positive(self, example: Example) -> Passage:
