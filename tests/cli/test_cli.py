@@ -14,7 +14,7 @@ from xqg_repro import __version__, cli, collection
 VERBS = (
     "generate translate encode sum augment index search fuse read evaluate compare claims ablate topics submit runfile"
 )
-VERBS += " chance filter regress study train doctor"
+VERBS += " rerank chance filter regress study train doctor"
 HEAVY = (
     "torch transformers ir_datasets pandas numpy scipy statsmodels faiss pyserini jnius matplotlib pydantic yaml jinja2"
 )
@@ -61,6 +61,10 @@ def test_nothing_heavy_is_imported_before_a_verb_is_chosen() -> None:
         ("topics --topics good.tsv --output good.tsv/out", "good.tsv"),
         ("train xqg --recipe xdr-mini --output out", "train xdr"),
         ("train trim --model ./nope --texts good.tsv --output out", "nope"),
+        ("train score --data good.tsv --preset xqg-mini --output out.jsonl", "good.tsv: "),
+        ("train score --data good.jsonl --output out.jsonl", "--preset or --generator"),
+        ("train score --data nope.jsonl --generator ./nope --output out.jsonl", "nope.jsonl: no such training file"),
+        ("rerank likelihood --run nope --topics xor-mini/held-out --preset xqg-mini --output out.txt", "nope: "),
         ("generate --collection xor-mini --output out --languages xx", "'xx'"),
         ("translate --collection xquad/en --languages ar --output out --preset nope --codes ar", "'ar'"),
         ("sum --generated good.tsv --output out --encoder ./nope --pooling cls --languages xx", "'xx'"),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from functools import cache
 
 import pytest
@@ -15,6 +16,8 @@ from xqg_repro.collection.xor_mini import SPLITS, read_qrels
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import XOR_LANGUAGES, is_in_script
 from xqg_repro.core.settings import resource
+from xqg_repro.train.data import Example
+from xqg_repro.train.parallel_data import load_pairs, question_key
 
 DATA = resource("xor_mini")
 RECORD = json.loads((DATA / "build.json").read_text(encoding="utf-8"))
@@ -122,6 +125,36 @@ def test_questions_and_their_judgements(passages: dict[int, tuple[str, str]]) ->
             assert answer.casefold() not in question["question"].casefold(), question
     everything = [q for split in SPLITS for q in questions(split)]
     assert len({q["id"] for q in everything}) == len({q["question"] for q in everything}) == len(everything)
+
+
+def test_parallel_questions_have_none_of_held_out_or_dev() -> None:
+    pairs = load_pairs("xor-mini/parallel")
+    assert Counter(pair.lang for pair in pairs.examples) == RECORD["parallel"] and not pairs.blank
+    assert {path.parent.name for path in (DATA / "parallel").glob("*/en.txt")} == {f"{c}-en" for c in XOR_LANGUAGES}
+    unseen = {question_key(q["question"]) for split in ("held-out", "dev") for q in questions(split)}
+    assert len(unseen) == 2_200 and not any(is_in(pair, unseen) for pair in pairs.examples)
+    own = {question_key(q["question"]) for q in questions("train")}
+    assert all(is_in(pair, own) for language in XOR_LANGUAGES for pair in of(pairs.examples, language)[:1_000])
+    card = (DATA / "README.md").read_text(encoding="utf-8")
+    assert f"| {len(pairs.examples):,} questions" in card and f"({RECORD['parallel']['fi']:,} in fi" in card
+
+
+def is_in(pair: Example, keys: set[str]) -> bool:
+    return bool({question_key(pair.query), question_key(pair.positive.text)} & keys)
+
+
+def of(pairs: Sequence[Example], language: str) -> list[Example]:
+    return [pair for pair in pairs if pair.lang == language]
+
+
+@pytest.mark.parametrize("language", XOR_LANGUAGES)
+def test_each_training_question_has_one_translation(language: str) -> None:
+    pairs = of(load_pairs("xor-mini/parallel", [language]).examples, language)
+    english = {pair.query: pair.positive.text for pair in pairs}
+    assert len(english) == len(pairs)
+    own = [q["question"] for q in questions("train") if q["lang"] == language]
+    assert sorted(list(english)[:1_000]) == sorted(own)
+    assert all(re.fullmatch(r"[A-Z].*[^ ]\?", text) for text in english.values())
 
 
 @pytest.mark.parametrize("language", XOR_LANGUAGES)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from configparser import ConfigParser
+from fnmatch import fnmatch
 from graphlib import TopologicalSorter
 from statistics import median
 
 from conftest import REPOSITORY
+from setuptools import find_namespace_packages
 
 PACKAGE = REPOSITORY / "xqg_repro"
 ORDER = "core collection models representation retrieval evaluation train study reproduction cli 2cr"
@@ -41,6 +44,18 @@ def test_folders_import_only_earlier_folders() -> None:
 
 def test_modules_import_each_other_without_cycles() -> None:
     TopologicalSorter({name: set(imports(tree.body)) for name, tree in TREES.items()}).prepare()
+
+
+def test_the_package_contains_all_of_its_resources() -> None:
+    config = ConfigParser()
+    config.read(REPOSITORY / "setup.cfg")
+    patterns = config["options.package_data"]["*"].split(", ")
+    include = [config["options.packages.find"]["include"]]
+    packages = {name.replace(".", "/") for name in find_namespace_packages(str(REPOSITORY), include=include)}
+    files = [path.relative_to(REPOSITORY) for path in (PACKAGE / "resources").rglob("*") if path.is_file()]
+    assert any(path.parent.name == "te-en" for path in files)
+    left_out = [f for f in files if str(f.parent) not in packages or not any(fnmatch(f.name, p) for p in patterns)]
+    assert left_out == []
 
 
 def test_the_package_has_few_entries_and_small_modules() -> None:

@@ -14,8 +14,8 @@ from conftest import Mini, small_tokenizer
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.reader import FIRST, Span, SpanReader, Window, best_spans, cut, pad_windows, windows
 from xqg_repro.models.settings import ReaderConfig
+from xqg_repro.train.architecture import Family
 from xqg_repro.train.mini.scratch import train_tokenizer
-from xqg_repro.train.recipe import Family
 
 TEXT = "The river Ob is long.  It flows north, to the Kara Sea, and freezes."
 

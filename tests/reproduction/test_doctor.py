@@ -92,6 +92,7 @@ def test_bare_machine_is_ready_for_the_embedded_benchmark(own_home: Path) -> Non
     assert conditions["e5-small"] == ("xquad.ar.json and 11 more files (missing)", f"{E5} (not cached)")
     folds = [f"out/xquad-folds/{name}.0.json (missing)" for name in ("train", "held-out")]
     assert recipes["xdr-e5-xquad"] == (*folds, f"{E5} (not cached)")
+    assert recipes["xdr-e5-parallel"] == ("xor-tydi/translations (missing)", f"{E5} (not cached)")
     rows = [" ".join(line.split()) for line in diagnosis.text().splitlines()]
     place = rows.index(f"xor-tydi mbert {conditions['mbert'][0]}")
     assert rows[place + 1] == conditions["mbert"][1]  # the other cells of the row stay empty

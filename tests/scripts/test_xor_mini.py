@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import json
@@ -81,6 +82,36 @@ def test_splits_share_no_pair_and_no_fact(builder: dict[str, Any], collection: A
     assert not facts[0] & facts[1]
 
 
+def test_parallel_questions_are_those_that_train_may_ask(builder: dict[str, Any], collection: Any) -> None:
+    trained = [q for q in collection.questions if q.split == "train"]
+    others = [q for q in collection.questions if q.split != "train"]
+    phrasing = builder["parallel"].Phrasing.read(SCRIPTS / "phrases", "en")
+    names = builder["build"].entity_names(builder["facts"].load_world(), "en")
+    for language in XOR_LANGUAGES:
+        pairs = dict(collection.parallel[language])
+        assert len(pairs) == len(collection.parallel[language]) == RECORD["parallel"][language]
+        for question in trained:
+            if question.lang == language:  # so are pairs that are no training question, to which there are no answers
+                assert pairs.pop(question.text) == builder["parallel"].in_english(question, phrasing, names)
+        assert len(pairs) > (80 if language == "fi" else 800)
+    assert not {q.fact for q in trained} & {q.fact for q in others}
+
+
+@pytest.mark.parametrize("role", ["train", "dev"])
+def test_parallel_questions_of_another_role_are_refused(builder: dict[str, Any], collection: Any, role: str) -> None:
+    check, question = builder["parallel"].check_parallel, next(q for q in collection.questions if q.split == "train")
+    phrasing = builder["parallel"].Phrasing.read(SCRIPTS / "phrases", "en")
+    names = builder["build"].entity_names(builder["facts"].load_world(), "en")
+    own = dataclasses.replace(question, split=role)
+    pairs = {"fi": [("Mikä?", builder["parallel"].in_english(own, phrasing, names).upper())]}
+    check(pairs, {"fi": [question]}, phrasing, names)
+    if role == "dev":  # the text of another role, then the fact
+        with pytest.raises(ValueError, match="is a question of another role than train"):
+            check(pairs, {"fi": [own]}, phrasing, names)
+        with pytest.raises(ValueError, match="train and another role share the fact"):
+            check({}, {"fi": [own], "ru": [question]}, phrasing, names)
+
+
 def test_the_share_of_unseen_entities(builder: dict[str, Any], collection: Any) -> None:
     trained = {q.entity for q in collection.questions if q.split == "train"}
     for language in XOR_LANGUAGES:
@@ -108,7 +139,7 @@ def test_known_facts(collection: Any) -> None:
 
 
 def test_relations_have_five_phrasings_and_sentences_four(builder: dict[str, Any]) -> None:
-    load, slot = builder["build"].yaml.safe_load, builder["inflect"].SLOT
+    load, slot = builder["parallel"].yaml.safe_load, builder["inflect"].SLOT
     for language in (*XOR_LANGUAGES, "en"):
         phrases = load((SCRIPTS / "phrases" / f"{language}.yaml").read_text(encoding="utf-8"))
         assert set(phrases) == set(builder["relations"].KIND_OF_RELATION), language

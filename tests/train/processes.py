@@ -5,6 +5,7 @@ They are forked from a server that has imported the large libraries once.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import os
@@ -33,12 +34,12 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     return process
 
 
-def train_until_killed(recipe: Path, output: Path, message: str, threads: int, is_causal: bool = False) -> None:
-    """Train an encoder or a causal model; die by a signal that cannot be caught when a message is logged."""
+def train_until_killed(recipe: Path, output: Path, message: str, threads: int, kind: str = "xdr") -> None:
+    """Train a model of a kind of recipe; die by a signal that cannot be caught when a message is logged."""
     import torch
 
-    from xqg_repro.train import causal, xdr
-    from xqg_repro.train.recipe import CausalRecipe, EncoderRecipe, load_recipe
+    from xqg_repro.train import causal, decr, parallel, xdr
+    from xqg_repro.train.recipe import KINDS, load_recipe
 
     class Killer(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -48,10 +49,13 @@ def train_until_killed(recipe: Path, output: Path, message: str, threads: int, i
     logging.getLogger("xqg_repro").addHandler(Killer())
     logging.getLogger("xqg_repro").setLevel(logging.INFO)
     torch.set_num_threads(threads)
-    if is_causal:
-        causal.train(load_recipe(str(recipe), CausalRecipe), output)
-    else:
-        xdr.train(load_recipe(str(recipe), EncoderRecipe), output)
+    trains: dict[str, Callable[..., Any]] = {
+        "xdr": xdr.train,
+        "xdr-parallel": parallel.train,
+        "xqg-causal": causal.train,
+        "decr": decr.train,
+    }
+    trains[kind](load_recipe(str(recipe), KINDS[kind]), output)
 
 
 def train_as_rank(rank: int, ports: list[str], folder: Path) -> None:
@@ -80,31 +84,37 @@ def gradients(rank: int, port: str) -> tuple[Any, Any]:
 
     from xqg_repro.models.settings import Pooling
     from xqg_repro.train.contrastive import contrastive_loss
-    from xqg_repro.train.recipe import EncoderRecipe
+    from xqg_repro.train.encoder_recipe import Distillation, EncoderRecipe, Scope
 
-    recipe = EncoderRecipe(name="a", data="b", pooling=Pooling.MEAN)
+    how = Distillation(scope=Scope.BATCH, contrastive_weight=0.5)
+    recipe = EncoderRecipe(name="a", data="b", pooling=Pooling.MEAN, distillation=how)
     table = torch.nn.Embedding(20, 4, _weight=torch.arange(80.0).reshape(20, 4).sin())
 
     def model(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
         return SimpleNamespace(last_hidden_state=table(input_ids))
 
-    def gradient(queries: list[int], passages: list[int]) -> torch.Tensor:
+    def gradient(queries: list[int], passages: list[int], lists: list[list[int]]) -> torch.Tensor:
         query, passage = (
             {"input_ids": torch.tensor(ids)[:, None], "attention_mask": torch.ones(len(ids), 1).long()}
             for ids in (queries, passages)
         )
         docids = [str(token) for token in passages]
         table.zero_grad()
-        contrastive_loss(model, {"query": query, "passage": passage, "docids": docids}, recipe).backward()
-        return table.weight.grad.clone()
+        inputs = {"query": query, "passage": passage, "docids": docids, "lists": lists}
+        inputs["teacher_scores"] = [[passages[position] / 10 for position in own] for own in lists]
+        contrastive_loss(model, inputs, recipe).backward()
+        gradients = [table.weight.grad.clone()]
+        table.zero_grad()
+        contrastive_loss(model, inputs, dataclasses.replace(recipe, distillation=None)).backward()
+        return torch.stack([*gradients, table.weight.grad])
 
     # the positives 10 11 12, the negatives 13 14 of one rank and 15 of the other; 10 is a copy
-    whole = gradient([1, 2, 3], [10, 11, 12, 13, 14, 15, 10])
-    assert whole.abs().max() > 0.01
+    whole = gradient([1, 2, 3], [10, 11, 12, 13, 14, 15, 10], [[0, 3], [1, 4], [2, 5, 6]])
+    assert whole[0].abs().max() > 0.01 and (whole[0] - whole[1]).abs().max() > 0.01
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in environment.items()}
     dist.init_process_group("gloo")
-    shared = gradient(*(([1, 2], [10, 11, 13, 14]), ([3], [12, 15, 10]))[rank])
+    shared = gradient(*(([1, 2], [10, 11, 13, 14], [[0, 2], [1, 3]]), ([3], [12, 15, 10], [[0, 1, 2]]))[rank])
     dist.all_reduce(shared)
     dist.destroy_process_group()
     return whole, shared / 2  # as DistributedDataParallel averages

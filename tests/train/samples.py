@@ -13,8 +13,9 @@ import numpy as np
 import yaml
 
 from xqg_repro.collection.records import Passage
+from xqg_repro.train.architecture import EncoderArchitecture, Seq2SeqArchitecture
 from xqg_repro.train.data import Example
-from xqg_repro.train.recipe import EncoderArchitecture, EncoderRecipe, GeneratorRecipe, Recipe, Seq2SeqArchitecture
+from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Recipe
 
 if TYPE_CHECKING:
     from conftest import Mini

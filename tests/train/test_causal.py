@@ -176,7 +176,7 @@ def test_a_killed_training_ends_as_if_it_was_not(
 ) -> None:
     path = write_recipe(recipe, tmp_path / "recipe.yaml")
     threads = torch.get_num_threads()
-    process = start(train_until_killed, path, tmp_path / "killed", "step 3 of", threads, True)
+    process = start(train_until_killed, path, tmp_path / "killed", "step 3 of", threads, "xqg-causal")
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     train(recipe, tmp_path / "killed")

@@ -17,10 +17,11 @@ from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import resource
 from xqg_repro.models.reader import FIRST, SEEN, SpanReader
+from xqg_repro.train.architecture import EncoderArchitecture
 from xqg_repro.train.data import Example, load_examples
 from xqg_repro.train.mini.scratch import encoder
 from xqg_repro.train.reader import Batch, SpanCollator, draw_batches, locate_answer, train
-from xqg_repro.train.recipe import EncoderArchitecture, ReaderRecipe
+from xqg_repro.train.recipe import ReaderRecipe
 
 RIVERS = {"Ob": "Kara", "Lena": "Azov", "Amur": "Okhotsk", "Ural": "Baltic", "Don": "Kara", "Oka": "Azov"}
 

@@ -14,10 +14,11 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
+from xqg_repro.train.base_recipe import Schedule
+from xqg_repro.train.encoder_recipe import Distillation, Scope
 from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
-CLASSES = {name: kind for kind, name in KINDS.items()}
 ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
 
@@ -30,6 +31,8 @@ ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "
         (EncoderRecipe, {"learning_rate": float("nan")}, "learning_rate is nan"),
         (EncoderRecipe, {"held_out": 1.5}, "held_out is 1.5 .*share"),
         (EncoderRecipe, {"precision": Precision.FLOAT16}, "float16"),
+        (EncoderRecipe, {"max_grad_norm": -1.0}, "max_grad_norm is -1.0"),
+        (EncoderRecipe, {"schedule": "cosine"}, "schedule is 'cosine'"),
         (GeneratorRecipe, {"shortened": -0.1}, "shortened is -0.1 .*share"),
         (GeneratorRecipe, {"names_epochs": -1}, "names_epochs is -1"),
         (ReaderRecipe, {"max_length": 50}, "50 tokens leave no room"),
@@ -42,10 +45,10 @@ def test_invalid_settings_are_refused(kind: type[Recipe], settings: dict[str, An
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_packaged_recipes_are_of_the_kind_that_they_name(name: str) -> None:
-    kind = CLASSES[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
+    kind = KINDS[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
     assert load_recipe(name, kind).name == name
     other = ReaderRecipe if kind is EncoderRecipe else EncoderRecipe
-    with pytest.raises(InputError, match=f"{name}.yaml: .*train {KINDS[kind]}, not"):
+    with pytest.raises(InputError, match=f"{name}.yaml: .*train {kind.KIND}, not"):
         load_recipe(name, other)
 
 
@@ -69,7 +72,7 @@ def test_recipes_have_the_references_settings_and_published_data(name: str) -> N
     "name", [name for name in RECIPES if name.endswith("-mini") or name in ("xdr-xlmr", "zs-mbert")]
 )
 def test_presets_use_a_model_as_its_recipe_trains_it(name: str) -> None:
-    kind = CLASSES[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
+    kind = KINDS[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
     recipe, model = load_recipe(name, kind), f"package:{name}" if name.endswith("-mini") else f"./models/{name}"
     if isinstance(recipe, EncoderRecipe):
         assert load_preset(name) == recipe.encoder(model)
@@ -93,6 +96,25 @@ def test_overrides_replace_settings(tmp_path: Path) -> None:
     assert dataclasses.replace(load_recipe("xdr-e5-xquad", EncoderRecipe), **own) == recipe
     (tmp_path / "recipe.yaml").write_text("name: a\ndata: b\n")  # names no model
     assert load_recipe(str(tmp_path / "recipe.yaml"), EncoderRecipe, model="some/folder").model == "some/folder"
+
+
+def test_newer_settings_are_recorded_only_where_they_differ_from_their_defaults() -> None:
+    recipe = EncoderRecipe(name="a", data="b")
+    newer = {"schedule": Schedule.CONSTANT, "max_grad_norm": 2.0, "distillation": Distillation()}
+    assert not {*newer} & {*recipe.settings()}
+    changed = dataclasses.replace(recipe, **newer).settings()
+    assert {name: changed.pop(name) for name in newer} == newer | {"distillation": dataclasses.asdict(Distillation())}
+    assert changed == recipe.settings() and changed["weight_decay"] == 0
+
+
+def test_distillation_is_read_from_a_recipes_file(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: a\ndata: b.jsonl\nmodel: c\ndistillation: {teacher_temperature: 0.1, scope: batch}\n")
+    how = load_recipe(str(path), EncoderRecipe).distillation
+    assert how == Distillation(teacher_temperature=0.1, scope=Scope.BATCH)
+    path.write_text("name: a\ndata: b.jsonl\nmodel: c\ndistillation: {temperature: 0.1}\n")
+    with pytest.raises(InputError, match=r"recipe.yaml: .*no key 'temperature'"):
+        load_recipe(str(path), EncoderRecipe)
 
 
 def test_unknown_and_incomplete_recipes_are_refused(tmp_path: Path) -> None:
@@ -121,8 +143,8 @@ def test_shipped_cards_are_what_the_template_makes_of_their_manifests(model: str
     (commit,) = re.findall(r"\| commit \| `(\w+)` \|", card)
     names = re.search(r"\(from CLDR\): ([\d,]+)", card)
     facts = {"names": int(names[1].replace(",", ""))} if names else {}
-    recipe = load_recipe(model, CLASSES[kind])
+    recipe = load_recipe(model, KINDS[kind])
     quality = dict(zip(measures, measured, strict=True))
-    assert json.loads(json.dumps(dataclasses.asdict(recipe))) == manifest.parameters["recipe"]
+    assert json.loads(json.dumps(recipe.settings())) == manifest.parameters["recipe"]
     settings = {"inputs": manifest.inputs, "counts": manifest.counts, "commit": commit, "quality": quality}
     assert model_card(template, recipe, **settings, **facts) == card

@@ -72,3 +72,43 @@ def test_blank_lines_are_skipped_and_offsets_counted_in_bytes(tmp_path: Path) ->
     assert list(numbered_lines(path)) == [(1, 3, b"a\r\n"), (2, 6, b"b\n")]
     with pytest.raises(InputError, match="no such training file"):
         list(numbered_lines(tmp_path / "none.jsonl"))
+
+
+# scores
+
+SCORED = {
+    "query": "missä?",
+    "positive_passages": [{**TURKU, "score": 2}],
+    "negative_passages": [{**TURKU, "docid": "2", "score": -0.5}, {**TURKU, "docid": "2", "score": -0.5}],
+}
+
+
+def test_scores_are_read_by_docid_where_they_are_needed_and_written() -> None:
+    line = parse_line(json.dumps(SCORED).encode(), Path("train.jsonl"), 7, KEYS, scored=True)
+    assert line.scores == {"1": 2.0, "2": -0.5}
+    written = json.loads(line.to_json())
+    assert [passage["score"] for passage in written["positive_passages"] + written["negative_passages"]] == [
+        2.0,
+        -0.5,
+        -0.5,
+    ]
+    assert parse_line(line.to_json().encode(), Path("train.jsonl"), 7, KEYS, scored=True) == line
+    assert parse(SCORED).scores == {} and "score" not in parse(SCORED).to_json()
+    half = line._replace(scores={"2": 1.5})
+    assert [passage.get("score") for passage in json.loads(half.to_json())["positive_passages"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("passage", "problem"),
+    [
+        (TURKU, r"lacks the field 'negative_passages\[0\].score'"),
+        *(({**TURKU, "score": score}, "expected a finite number") for score in (None, "1", True, float("inf"))),
+        ({**TURKU, "score": float("nan")}, r"negative_passages\[0\].score is nan"),
+        ({**TURKU, "score": 1.0}, "scores the passage 1 twice, 2.0 and 1.0"),
+    ],
+)
+def test_missing_and_contradictory_scores_are_named(passage: dict[str, Any], problem: str) -> None:
+    item = {**SCORED, "negative_passages": [passage]}
+    with pytest.raises(InputError, match=problem) as caught:
+        parse_line(json.dumps(item).encode(), Path("train.jsonl"), 7, KEYS, scored=True)
+    assert (caught.value.path, caught.value.line) == (Path("train.jsonl"), 7)

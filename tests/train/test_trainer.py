@@ -20,6 +20,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision
 from xqg_repro.train import checkpoints, contrastive, trainer, xdr, xqg
+from xqg_repro.train.base_recipe import Schedule
 from xqg_repro.train.data import Example, load_split
 from xqg_repro.train.recipe import EncoderRecipe, Recipe
 
@@ -154,6 +155,34 @@ def test_the_best_or_the_last_weights_are_kept_and_measuring_changes_neither(min
     assert total / len(held_out) == pytest.approx(min(measured), rel=1e-3)
 
 
+@pytest.mark.parametrize(("schedule", "shares"), [(Schedule.LINEAR, (0, 1, 0.5)), (Schedule.CONSTANT, (0, 1, 1))])
+def test_the_learning_rate_falls_or_stays_after_the_warm_up(
+    mini_data: Mini, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, schedule: Schedule, shares: tuple[float, ...]
+) -> None:
+    rates: list[float] = []
+
+    def on_step_begin(self: Any, args: Any, state: Any, control: Any, **settings: Any) -> None:
+        rates.append(settings["lr_scheduler"].get_last_lr()[0])
+
+    monkeypatch.setattr(trainer.Progress, "on_step_begin", on_step_begin)
+    train(dataclasses.replace(ENCODER, warmup_steps=1, schedule=schedule), tmp_path / "model")
+    assert rates == pytest.approx([share * ENCODER.learning_rate for share in shares])
+
+
+def test_a_gradient_is_cut_to_the_recipes_length(mini_data: Mini, tmp_path: Path) -> None:
+    short = dataclasses.replace(
+        ENCODER, steps=1, max_grad_norm=1e-12
+    )  # far below what Adam adds to a gradient's length
+    whole = dataclasses.replace(short, max_grad_norm=0)
+    before, *after = (
+        weights(tmp_path / str(number))
+        for number, recipe in enumerate((dataclasses.replace(short, learning_rate=1e-30), short, whole))
+        if train(recipe, tmp_path / str(number))
+    )
+    moved = [max(np.abs(weight - before[name]).max() for name, weight in part.items()) for part in after]
+    assert moved[0] < 0.1 * ENCODER.learning_rate < moved[1]
+
+
 def test_frozen_word_embeddings_are_not_trained(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(ENCODER, model=str(tiny_model), architecture=None, steps=1, frozen_embeddings=True)
     train(recipe, tmp_path / "model")
@@ -239,6 +268,7 @@ def test_a_process_uses_one_of_several_gpus(monkeypatch: pytest.MonkeyPatch) -> 
     recipe = dataclasses.replace(ENCODER, weight_decay=0.5)
     arguments = trainer.training_arguments(recipe, Path("folder"), "questions", steps=1, evaluate=False, **SIZES)
     assert (arguments.train_batch_size, arguments.eval_batch_size, arguments.weight_decay) == (32, 32, 0.5)
+    assert (arguments.lr_scheduler_type, arguments.max_grad_norm) == ("linear", 1.0)
     assert FourGpus("folder", use_cpu=True, **SIZES).train_batch_size == 128  # what transformers would do
 
 

@@ -12,8 +12,8 @@ from train.samples import ENCODER, example, passage, tevatron_items, weights, wr
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.train.architecture import Family
 from xqg_repro.train.mini.scratch import train_tokenizer
-from xqg_repro.train.recipe import Family
 from xqg_repro.train.xdr import ContrastiveCollator, shuffle, train
 
 PREFIXED = dataclasses.replace(ENCODER, query_prefix="ban: ", passage_prefix="kon: ", title_separator=None)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from xqg_repro import __version__
-from xqg_repro.cli import comparison, files, filtering, fusion, reproduction, scoring, stages, training
+from xqg_repro.cli import comparison, files, filtering, fusion, reproduction, reranking, scoring, stages, training
 from xqg_repro.cli.arguments import check_arguments
 from xqg_repro.cli.options import messages_on_stderr
 from xqg_repro.core.streams import exit_status
@@ -48,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         ("index", stages.add_index),
         ("search", stages.add_search),
         ("fuse", fusion.add_fuse),
+        ("rerank", reranking.add_rerank),
         ("read", stages.add_read),
         ("evaluate", scoring.add_evaluate),
         ("chance", scoring.add_chance),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from xqg_repro.cli import late
 from xqg_repro.cli.arguments import InputFile, InputPath
 from xqg_repro.cli.options import (
     COLLECTION,
@@ -160,20 +161,27 @@ def _augment(args: argparse.Namespace) -> None:
 
 def add_index(verbs: Any, name: str) -> None:
     """Declare the verb ``index``."""
-    verb = add_verb(verbs, name, _index, "build an index that Pyserini opens: FAISS, or Lucene for BM25")
+    text = "build an index: FAISS or Lucene (BM25), which Pyserini opens too, or the vectors of all tokens"
+    verb = add_verb(verbs, name, _index, text)
     source = verb.add_mutually_exclusive_group(required=True)
     source.add_argument("--embeddings", type=InputPath, help="folder that encode or augment wrote")
     source.add_argument("--sparse", action="store_true", help="index a collection's words, for BM25")
+    text = "index the vectors of a collection's tokens, for late interaction"
+    source.add_argument("--late", action="store_true", help=text)
     verb.add_argument("--factory", help="FAISS factory string, with --embeddings (default: Flat, exact search)")
-    add_stage_options(verb, device=False)
+    verb.add_argument("--collection", type=InputFile, help=f"with --sparse or --late: {COLLECTION}")
+    verb.add_argument("--shard-size", type=int, help="with --late: passages per shard (default: 2000)")
+    text = "with --late: number format of the files (default: float16)"
+    verb.add_argument("--dtype", choices=["float16", "float32"], help=text)
+    add_stage_options(verb)
     group = verb.add_argument_group("BM25", "options with --sparse")
-    group.add_argument("--collection", help=COLLECTION)
     group.add_argument("--generated", type=InputPath, help=f"append these to the passages; {GENERATED}")
     group.add_argument("--languages", nargs="+", metavar="LANG", help="whose queries, one index each (default: all)")
     group.add_argument("--queries", type=int, help="queries per language (default: 5)")
     group.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries or none")
     text = "Lucene's analyzer (default: en, or that of each language's queries)"
     group.add_argument("--analyzer", metavar="LANG", help=text)
+    late.add_late_options(verb)
 
 
 def _index(args: argparse.Namespace) -> None:
@@ -181,17 +189,28 @@ def _index(args: argparse.Namespace) -> None:
     from xqg_repro.retrieval.sparse import build_sparse_index
 
     of_queries = ("languages", "queries", "allow_missing")
+    kind = "--sparse" if args.sparse else "--late"
     if not args.sparse:
-        refuse_options(args, "without --sparse", "collection", "generated", "analyzer", *of_queries)
-        build_index(args.embeddings, args.output, **given_options(args, "factory"), **stage_settings(args))
+        refuse_options(args, "without --sparse", "generated", "analyzer", *of_queries)
+    if args.embeddings:
+        refuse_options(args, "without --sparse or --late", "collection")
+    else:
+        refuse_options(args, f"with {kind}", "factory")
+        if not args.collection:
+            raise InputError(f"{kind} needs passages to index", hint="add --collection")
+    if args.late:
+        late.index_late(args)
         return
-    refuse_options(args, "with --sparse", "factory")
-    if not args.collection:
-        raise InputError("--sparse needs passages to index", hint="add --collection")
+    refuse_options(args, "without --late", "shard_size", "dtype", "device")
+    late.refuse_late_options(args, "without --late")
+    settings = {"force": args.force}
+    if args.embeddings:
+        build_index(args.embeddings, args.output, **given_options(args, "factory"), **settings)
+        return
     if not args.generated:
         refuse_options(args, "without --generated", *of_queries)
     given = given_options(args, "generated", "analyzer", *of_queries)
-    build_sparse_index(args.collection, args.output, **given, **stage_settings(args))
+    build_sparse_index(args.collection, args.output, **given, **settings)
 
 
 def add_search(verbs: Any, name: str) -> None:
@@ -222,12 +241,16 @@ def _search(args: argparse.Namespace) -> None:
     from xqg_repro.models.settings import EncoderConfig
     from xqg_repro.retrieval.bm25 import is_sparse, search_sparse
     from xqg_repro.retrieval.exact import search_embeddings
+    from xqg_repro.retrieval.late_index import is_late
     from xqg_repro.retrieval.search import search
     from xqg_repro.retrieval.stage import stored_encoder
 
     of_faiss, of_bm25 = ("nprobe", "ef_search"), ("k1", "b", "language")
     if args.index and args.distribute:
         raise InputError("--distribute has no effect with --index", hint="search the --embeddings instead")
+    if args.index and is_late(args.index):
+        late.search_late_index(args)
+        return
     if args.index and is_sparse(args.index):
         if hasattr(args, "preset") or given_settings(args, EncoderConfig):
             raise InputError("an index for BM25 needs no encoder", hint="leave out the encoder's options")

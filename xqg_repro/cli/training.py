@@ -1,4 +1,4 @@
-"""Training: train xdr, train xqg, train reader, and what prepares data and models: train folds, mine and trim."""
+"""Training: train xdr, xqg, decr and reader, and what prepares data and models: folds, mine, twins, score and trim."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
+from xqg_repro.cli.reranking import add_scorer_options, scorer_config
 from xqg_repro.core.errors import InputError
 
 
@@ -17,29 +18,43 @@ def add_train(verbs: Any, name: str) -> None:
     )
     kinds = verb.add_subparsers(metavar="MODEL", required=True)
     for kind, handler, text in (
-        ("xdr", _train_xdr, "train a dual encoder contrastively"),
-        ("xqg", _train_xqg, "train a query generator, from passages to questions"),
+        ("xdr", _train_xdr, "train a dual encoder contrastively, or on the vectors of a teacher"),
+        (
+            "xqg",
+            _train_xqg,
+            "train a query generator, from passages to questions, or to tell passages apart by their questions",
+        ),
+        ("decr", _train_decr, "train a stage of DR.DECR, a late-interaction model"),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
     ):
         model = add_verb(kinds, kind, handler, text)
+        default = "" if kind == "decr" else " (default: %(default)s)"
         model.add_argument(
             "--recipe",
             type=InputFile,
-            default=f"{kind}-mini",
-            help="name of a recipe in resources/recipes, or a YAML file (default: %(default)s)",
+            **({"required": True} if kind == "decr" else {"default": f"{kind}-mini"}),
+            help="name of a recipe in resources/recipes, or a YAML file" + default,
         )
         for option, kind_of_input, metavar, text in (
             ("--model", InputPath, "MODEL", "folder, Hugging Face id or package:NAME to start from"),
-            ("--data", InputFile, "DATA", "ir-datasets id or training file"),
+            ("--data", InputFile, "DATA", "ir-datasets id, training file or folder of parallel questions"),
             ("--held-out-data", InputFile, "DATA", "the same, for held-out measurements"),
         ):
             model.add_argument(option, type=kind_of_input, metavar=metavar, help=f"{text}, instead of the recipe's")
+        if kind == "xdr":
+            text = "of a recipe of parallel questions: encoder whose vectors to learn, instead of the recipe's"
+            model.add_argument("--teacher", type=InputPath, metavar="MODEL", help=text)
         if kind == "xqg":
             for option, text in (
                 ("--translations", "of a causal model: sentences and their translations to learn (.jsonl)"),
                 ("--held-out-translations", "the same, for held-out measurements"),
             ):
                 model.add_argument(option, type=InputFile, metavar="FILE", help=f"{text}, instead of the recipe's")
+        if kind == "decr":
+            text = "model of stage A, for stages C and D, instead of the recipe's"
+            model.add_argument("--teacher", type=InputPath, metavar="MODEL", help=text)
+            text = "for stage D: the lines of --data with English questions, instead of the recipe's"
+            model.add_argument("--twins", type=InputFile, metavar="FILE", help=text)
         model.add_argument("--steps", type=int, help="optimiser steps instead of the recipe's")
         model.add_argument("--seed", type=int, help="seed instead of the recipe's")
         text = "number format of the training, instead of the recipe's; float32 is faster on CPUs without bfloat16"
@@ -47,6 +62,8 @@ def add_train(verbs: Any, name: str) -> None:
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
     _add_mine(kinds)
+    _add_twins(kinds)
+    _add_score(kinds)
     _add_trim(kinds)
 
 
@@ -59,26 +76,46 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _train_xdr(args: argparse.Namespace) -> None:
-    from xqg_repro.train.recipe import EncoderRecipe, load_recipe
-    from xqg_repro.train.xdr import train
+    from xqg_repro.train import parallel, xdr
+    from xqg_repro.train.recipe import EncoderRecipe, ParallelRecipe, encoder_kind, load_recipe
 
-    recipe = load_recipe(args.recipe, EncoderRecipe, **_overrides(args))
-    train(recipe, args.output, **stage_settings(args))
+    if encoder_kind(args.recipe) is ParallelRecipe:
+        recipe = load_recipe(args.recipe, ParallelRecipe, **_overrides(args), teacher=args.teacher)
+        parallel.train(recipe, args.output, **stage_settings(args))
+        return
+    if args.teacher:
+        problem = f"the recipe {args.recipe} has no teacher, which only recipes of parallel questions have"
+        raise InputError(problem, hint="leave out --teacher, or choose a recipe of train: xdr-parallel")
+    xdr.train(load_recipe(args.recipe, EncoderRecipe, **_overrides(args)), args.output, **stage_settings(args))
 
 
 def _train_xqg(args: argparse.Namespace) -> None:
-    from xqg_repro.train import causal, xqg
-    from xqg_repro.train.recipe import CausalRecipe, GeneratorRecipe, generator_kind, load_recipe
+    from xqg_repro.train import causal, xqg, xqg_contrastive
+    from xqg_repro.train.recipe import CausalRecipe, ContrastiveRecipe, GeneratorRecipe, generator_kind, load_recipe
 
     translations = {name: getattr(args, name) for name in ("translations", "held_out_translations")}
-    if generator_kind(args.recipe) is CausalRecipe:
+    kind = generator_kind(args.recipe)
+    if kind is CausalRecipe:
         recipe = load_recipe(args.recipe, CausalRecipe, **_overrides(args), **translations)
         causal.train(recipe, args.output, **stage_settings(args))
         return
     if any(translations.values()):
         problem = f"the recipe {args.recipe} learns no translations, which only causal models do"
         raise InputError(problem, hint="leave out --translations, or choose a recipe of train: xqg-causal")
+    if kind is ContrastiveRecipe:
+        contrastive = load_recipe(args.recipe, ContrastiveRecipe, **_overrides(args))
+        xqg_contrastive.train(contrastive, args.output, **stage_settings(args))
+        return
     xqg.train(load_recipe(args.recipe, GeneratorRecipe, **_overrides(args)), args.output, **stage_settings(args))
+
+
+def _train_decr(args: argparse.Namespace) -> None:
+    from xqg_repro.train.decr import train
+    from xqg_repro.train.decr_recipe import DecrRecipe
+    from xqg_repro.train.recipe import load_recipe
+
+    recipe = load_recipe(args.recipe, DecrRecipe, **_overrides(args), teacher=args.teacher, twins=args.twins)
+    train(recipe, args.output, **stage_settings(args))
 
 
 def _train_reader(args: argparse.Namespace) -> None:
@@ -149,6 +186,35 @@ def _mine(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(mined.table().text(), file=summary_stream(args.output))
+
+
+def _add_twins(kinds: Any) -> None:
+    text = "write a training file's lines with the questions in English, which stage D of DR.DECR reads"
+    verb = add_verb(kinds, "twins", _twins, text)
+    verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    text = "folder of parallel questions, or xor-mini/parallel"
+    verb.add_argument("--parallel", type=InputPath, metavar="FOLDER", required=True, help=text)
+    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True, device=False)
+
+
+def _twins(args: argparse.Namespace) -> None:
+    from xqg_repro.train.twins import write_twins
+
+    write_twins(args.data, args.parallel, args.output, **stage_settings(args))
+
+
+def _add_score(kinds: Any) -> None:
+    text = "give each passage of a training file a score: how likely a generator writes the line's question for it"
+    verb = add_verb(kinds, "score", _score, text)
+    verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
+    add_scorer_options(verb)
+
+
+def _score(args: argparse.Namespace) -> None:
+    from xqg_repro.train.score import score
+
+    score(args.data, scorer_config(args), args.output, tokens_per_batch=args.tokens_per_batch, **stage_settings(args))
 
 
 def _add_trim(kinds: Any) -> None:

@@ -117,7 +117,14 @@ def texts(dataset: Any, docids: Collection[str], run: str | Path | None = None) 
 
     ``run`` is the run's file, for messages.
     """
-    from xqg_repro.collection.documents import lookalike_docid, to_passage
+    from xqg_repro.collection.documents import to_passage
+
+    return {docid: to_passage(doc).text for docid, doc in run_documents(dataset, docids, run).items()}
+
+
+def run_documents(dataset: Any, docids: Collection[str], run: str | Path | None = None) -> dict[str, Any]:
+    """Docid → document of a run's passages; :class:`InputError` if the collection lacks one."""
+    from xqg_repro.collection.documents import lookalike_docid
 
     check_parts(dataset, ["docs"])
     store = dataset.docs_store()
@@ -129,7 +136,7 @@ def texts(dataset: Any, docids: Collection[str], run: str | Path | None = None) 
             path=run,
             hint=lookalike_docid(store, name) or "is this the run of another collection?",
         )
-    return {docid: to_passage(doc).text for docid, doc in docs.items()}
+    return docs
 
 
 def file_path(name: str, file: str) -> Path | None:

@@ -74,6 +74,22 @@ def is_in_script(text: str, language: str) -> bool:
     return 2 * len(in_script) > len(letters)
 
 
+def question_language(text: str, named: str = "") -> str:
+    """The language that a question is ``named`` to have, or else the one of its script.
+
+    Of the seven languages, Finnish must be named, since it shares its script with English and others.
+    :class:`InputError` if the language is unknown.
+
+    >>> question_language("Где Турку?"), question_language("Missä Turku on?", "fi")
+    ('ru', 'fi')
+    """
+    by_script = (code for code in XOR_LANGUAGES if code != "fi" and is_in_script(text, code))
+    language = named or next(by_script, "")
+    if language not in LANGUAGE_NAMES:
+        raise InputError(f"unknown language of the question {text!r}", hint='give each question a "lang"')
+    return language
+
+
 def is_only_in_script(text: str, languages: Iterable[str]) -> bool:
     """Whether all of a text's letters and combining marks belong to scripts of the languages.
 

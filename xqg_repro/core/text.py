@@ -15,6 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import IO, Any
 
@@ -187,6 +188,13 @@ class Record:
         if type(value := self.get(key)) is not int:
             raise self._unexpected(key, value, "a whole number")
         return value
+
+    def finite(self, key: str) -> float:
+        """A number that is neither infinite nor NaN."""
+        value = self.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+            raise self._unexpected(key, value, "a finite number")
+        return float(value)
 
     def mapping(self, key: str, kind: type) -> dict[str, Any]:
         """An object whose values are all of one type."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
         QueryEncoder as QueryEncoder,
         TextEncoder as TextEncoder,
     )
+    from xqg_repro.models.scorer import AskedPassage as AskedPassage, QuestionScorer as QuestionScorer
+    from xqg_repro.models.scorer_settings import ScorerConfig as ScorerConfig, load_scorer as load_scorer
     from xqg_repro.models.settings import (
         EncoderConfig as EncoderConfig,
         GeneratorConfig as GeneratorConfig,
@@ -38,4 +40,6 @@ export(
         "load_translator",
     ],
     encoder=["DocumentEncoder", "QueryEncoder", "TextEncoder"],
+    scorer=["AskedPassage", "QuestionScorer"],
+    scorer_settings=["ScorerConfig", "load_scorer"],
 )

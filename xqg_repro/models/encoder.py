@@ -22,6 +22,8 @@ import numpy as np
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.models.agreement import check_settings, read_layout
 from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
+from xqg_repro.models.folders import TOKEN_PROJECTION
+from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import TOKENS_PER_BATCH, choose_device, model_fingerprint, open_model, token_batches
 from xqg_repro.models.settings import Backend, EncoderConfig, Pooling, torch_precision
 from xqg_repro.models.vocabulary import lower_case
@@ -60,7 +62,7 @@ def pool(
     return torch.nn.functional.normalize(pooled, dim=-1) if config.normalize else pooled
 
 
-def passage_text(title: str | None, text: str, config: EncoderConfig) -> str:
+def passage_text(title: str | None, text: str, config: EncoderConfig | LateConfig) -> str:
     """The text of a passage as the model reads it; ``title`` is ``None`` for a passage without one."""
     if title is not None and config.title_separator is not None:
         text = f"{title}{config.title_separator}{text}"
@@ -89,6 +91,9 @@ class TextEncoder:
             config.model, torch_precision(config), "cpu" if config.backend is Backend.CTRANSLATE2 else device
         )
         self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH["cpu" if self.device == "cpu" else "gpu"]
+        if (folder / TOKEN_PROJECTION).exists():
+            hint = "index it with xqg-repro index --late, or copy the folder without this file"
+            raise InputError("belongs to a late-interaction model", path=folder / TOKEN_PROJECTION, hint=hint)
         layout = read_layout(folder)
         check_settings(config, layout)
         if layout.lower_case:

@@ -19,6 +19,8 @@ CONFIG = "config.json"
 MODULES = "modules.json"
 """Sentence-transformers' list of the modules that make an embedding, some with folders of their own."""
 SAFETENSORS, PYTORCH = "*.safetensors", "pytorch_model*.bin"
+TOKEN_PROJECTION = "projection.safetensors"
+"""The layer after the network of a late-interaction model, see :mod:`xqg_repro.models.token_network`."""
 
 _LONGEST_NAME = 255
 """Bytes in the name of a file or folder, on Linux and macOS."""

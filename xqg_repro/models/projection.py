@@ -15,7 +15,7 @@ import torch
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.text import Record
-from xqg_repro.models.folders import CONFIG, read_config
+from xqg_repro.models.folders import CONFIG, TOKEN_PROJECTION, read_config
 from xqg_repro.models.layout import POOLER, POOLER_CONFIG, Dense, Layout, read_size
 
 _AGAIN = "copy or download the model again"
@@ -57,9 +57,24 @@ def load_projection(layout: Layout, network: Any, hidden_size: int, device: str)
 def refuse_projection(layout: Layout, network: Any, folder: Path) -> None:
     """Raise :class:`InputError` if a folder has such layers, for training, which would neither train nor save them."""
     names = layout.projection or ("encode_proj" if _own_layer(network) else "")
+    names = names or (TOKEN_PROJECTION if (folder / TOKEN_PROJECTION).exists() else "")
     if names:
         problem = f"has layers after the network ({names}), which training leaves out"
         raise InputError(problem, path=folder, hint="to train the network alone, copy the folder without them")
+
+
+def load_token_projection(folder: Path, hidden_size: int) -> torch.nn.Linear:
+    """The layer of a late-interaction model; :class:`InputError` if it is missing, damaged or of another shape."""
+    path = folder / TOKEN_PROJECTION
+    if not path.exists():
+        hint = "train one with xqg-repro train decr"
+        raise InputError(f"is not a late-interaction model: it has no {TOKEN_PROJECTION}", path=folder, hint=hint)
+    weights = _read_weights(path)
+    if "linear.weight" not in weights:
+        raise InputError("has no linear.weight", path=path, hint=_AGAIN)
+    layer = _linear(weights, "linear.", hidden_size, len(weights["linear.weight"]), path, bias=False)
+    _refuse_rest(weights, path)
+    return layer
 
 
 def _own_layer(network: Any) -> Any | None:

@@ -14,6 +14,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.models.architectures import is_causal
 from xqg_repro.models.causal import CausalSampler, pad_left
 from xqg_repro.models.endings import causal_ends, cut_row, decode_first_lines, decode_lines, decoder_ends
+from xqg_repro.models.likelihood import CausalScorer, RowScorer, Seq2SeqScorer
 from xqg_repro.models.loading import open_model, resolve_model
 from xqg_repro.models.prompts import chat_frame, encode_prompt, fill_parts
 from xqg_repro.models.sampling import TokenSampler
@@ -52,8 +53,14 @@ class Writer(Protocol):
     def longest(self, prompt: int, text: int) -> int:
         """The longest sequence that the model reads for a prompt and a text of so many tokens."""
 
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts as the model would write them, each with an end token."""
+
     def sampler(self, model: Any, config: GeneratorConfig) -> Sampler:
         """What samples from the model."""
+
+    def scorer(self, model: Any, tokens_per_batch: int | None) -> RowScorer:
+        """What scores given texts under prompts."""
 
     def generation(self, model: Any) -> dict[str, Any]:
         """The settings of transformers' ``generate`` that come from the model."""
@@ -91,6 +98,11 @@ class Seq2SeqWriter:
             verbose=False,
         )["input_ids"]
 
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts with special tokens; the last one is an end token."""
+        rows = self._tokenizer(list(texts), return_attention_mask=False, verbose=False)["input_ids"]
+        return [row if row and row[-1] in self.ends else [*row, self.ends[0]] for row in rows]
+
     def longest(self, prompt: int, text: int) -> int:
         """The longer of the encoder's and the decoder's sequence."""
         return max(prompt, text)
@@ -98,6 +110,10 @@ class Seq2SeqWriter:
     def sampler(self, model: Any, config: GeneratorConfig) -> Sampler:
         """What samples from the decoder."""
         return TokenSampler(model, self._tokenizer, config, self._start, self.ends)
+
+    def scorer(self, model: Any, tokens_per_batch: int | None) -> RowScorer:
+        """What scores in the decoder."""
+        return Seq2SeqScorer(model, self._tokenizer, self._start, tokens_per_batch)
 
     def generation(self, model: Any) -> dict[str, Any]:
         """The start token, and that padding is never written, as Marian's models would."""
@@ -137,6 +153,14 @@ class CausalWriter:
         longest, starts = max_length or _UNLIMITED, self._frame is None
         return [encode_prompt(self._tokenizer, head, tail, longest, start=starts) for head, tail in parts]
 
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of texts, each on one line, and the end token of a chat or of the tokenizer."""
+        named = (self._frame and self._frame.end, self._tokenizer.eos_token_id, self.ends[0])
+        end = next(token for token in named if token is not None)
+        lines = [" ".join(text.split()) for text in texts]  # a line break would end what the model writes
+        rows = self._tokenizer(lines, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+        return [[*row, end] for row in rows]
+
     def longest(self, prompt: int, text: int) -> int:
         """Prompt and text together."""
         return prompt + text
@@ -144,6 +168,10 @@ class CausalWriter:
     def sampler(self, model: Any, config: GeneratorConfig) -> Sampler:
         """What samples after the prompts."""
         return CausalSampler(model, config, self.ends)
+
+    def scorer(self, model: Any, tokens_per_batch: int | None) -> RowScorer:
+        """What scores after the prompts."""
+        return CausalScorer(model, tokens_per_batch)
 
     def generation(self, model: Any) -> dict[str, Any]:
         """That the first token is not an end."""

@@ -322,24 +322,28 @@ def _short_list(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) < 4 else f"{names[0]} and {len(names) - 1} more files"
 
 
+DATA_SETTINGS = ("data", "held_out_data", "translations", "held_out_translations", "twins")
+"""Settings of recipes that name data."""
+
+
 def _recipes(files: Sequence[FileStatus]) -> Iterator[Readiness]:
     """The recipes that ship with the package, by name."""
     from xqg_repro.train.data import TRAINING
+    from xqg_repro.train.parallel_data import find_folder
     from xqg_repro.train.recipe import KINDS, load_recipe
 
-    recipe_types = {kind: recipe_type for recipe_type, kind in KINDS.items()}
     training_files = {file.name: file for file in files if file.collection == TRAINING}
     install = [] if find_spec("accelerate") else ["pip install 'xqg_repro[train]'"]
     for path in sorted(resource("recipes").glob("*.yaml")):
         kind = read_yaml(path)["train"]
-        recipe = load_recipe(path.stem, recipe_types[kind])
+        recipe = load_recipe(path.stem, KINDS[kind])
         needs = list(install)
-        for data in filter(None, (recipe.data, recipe.held_out_data)):
+        for data in filter(None, (getattr(recipe, name, "") for name in DATA_SETTINGS)):
             if Path(data).exists():
                 continue
             if data in training_files:
                 needs += [] if training_files[data].usable else [f"{data} ({training_files[data].state})"]
-            elif data.endswith((".json", ".jsonl")):
+            elif data.endswith((".json", ".jsonl", ".tsv")) or (kind == "xdr-parallel" and not find_folder(data)):
                 needs.append(f"{data} (missing)")
         if recipe.model and not _local_model(recipe.model, "model").path:
             needs.append(f"{recipe.model} (not cached)")

@@ -36,28 +36,94 @@ _PAIRS = 256
 _STEP = 1e-6  # scores that are equal in a run differ by less
 
 
-class BestPassages:
-    """The best passages of each question among those added so far.
+class Ranking:
+    """The best of the passages that were added, for each question, whatever their scores are.
 
     Memory holds them and about as many candidates, however many passages are added.
 
     Args:
         shards: the folder of embeddings, where docids are looked up.
-        questions: float32, shape (questions, dimension).
+        questions: their number.
         depth: passages to keep for each.
+    """
+
+    def __init__(self, shards: Sequence[Shard], questions: int, depth: int) -> None:
+        self._shards, self._depth = shards, depth
+        self._parts = [np.empty(0, ENTRY)]
+        self._floors = np.full(questions, float(np.finfo(np.float32).min))  # lower scores are not among the best
+
+    def add(self, entries: np.ndarray) -> None:
+        """Take in candidates, :data:`ENTRY`, such as the :meth:`entries` of other passages."""
+        self._parts.append(entries)
+        if sum(map(len, self._parts)) > 2 * len(self._floors) * self._depth:
+            self.entries()
+
+    def entries(self) -> np.ndarray:
+        """The best passages, :data:`ENTRY`, by question; of each question by score, but equal scores in any order."""
+        if len(self._parts) > 1:
+            self._parts = [self._select(np.concatenate(self._parts))]
+        return self._parts[0]
+
+    def hits(self) -> list[list[Hit]]:
+        """The best passages of each question."""
+        entries = self.entries()
+        positions, places = np.unique(entries["position"], return_inverse=True)
+        docids = find_docids(self._shards, positions)
+        hits: list[list[Hit]] = [[] for _ in self._floors]
+        columns = (entries["question"].tolist(), places.tolist(), entries["score"].tolist())
+        for question, place, score in zip(*columns, strict=True):
+            hits[question].append(Hit(docids[place], score))
+        return hits
+
+    def _select(self, entries: np.ndarray) -> np.ndarray:
+        """The best of the entries; raises the floors."""
+        rounded = entries["score"].round(6)
+        order = np.lexsort((-rounded, entries["question"]))
+        entries, rounded = entries[order], rounded[order]
+        bounds = np.searchsorted(entries["question"], np.arange(len(self._floors) + 1))
+        kept = np.arange(len(entries)) - bounds[entries["question"]] < self._depth
+        full = np.flatnonzero(np.diff(bounds) >= self._depth)
+        last = bounds[full] + self._depth - 1  # the last one kept of each question that has enough
+        self._floors[full] = rounded[last] - _STEP
+        more = last + 1 < bounds[full + 1]
+        tied = rounded[last[more]] == rounded[last[more] + 1]
+        groups = []
+        for question, end in zip(full[more][tied], last[more][tied], strict=True):
+            question_scores = rounded[bounds[question] : bounds[question + 1]]
+            groups.append(bounds[question] + np.flatnonzero(question_scores == rounded[end]))
+        if groups:
+            self._keep_first_docids(entries["position"], groups, kept)
+        return entries[kept]
+
+    def _keep_first_docids(self, positions: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray) -> None:
+        """Of each group of equal scores, keep as many entries as before, but those with the first docids."""
+        members = np.concatenate(groups)
+        sought, places = np.unique(positions[members], return_inverse=True)
+        docids = find_docids(self._shards, sought)
+        docid_of = {member: docids[place] for member, place in zip(members.tolist(), places.tolist(), strict=True)}
+        for group in groups:
+            count = int(kept[group].sum())
+            kept[group] = False
+            kept[sorted(group.tolist(), key=docid_of.__getitem__)[:count]] = True
+
+
+class BestPassages(Ranking):
+    """The best passages of each question among those added so far, by the inner product.
+
+    Args:
+        shards, depth: as for :class:`Ranking`.
+        questions: float32, shape (questions, dimension).
         device: torch device for the scores.
     """
 
     def __init__(self, shards: Sequence[Shard], questions: np.ndarray, depth: int, device: str = "cpu") -> None:
         import torch
 
-        self._shards, self._depth = shards, depth
+        super().__init__(shards, len(questions), depth)
         self._questions = np.ascontiguousarray(questions, dtype=np.float32)
         self._queries = torch.from_numpy(self._questions).to(device)
         # a GPU searches faster than passages are read
         self._rounded = self._queries.bfloat16() if device.startswith("cpu") and has_bfloat16(device) else None
-        self._parts = [np.empty(0, ENTRY)]
-        self._floors = np.full(len(questions), float(np.finfo(np.float32).min))  # lower scores are not among the best
         self._norms = _norms(self._queries.double())
         self._lost = _norms(self._queries.bfloat16().double() - self._queries.double())
         size = SCORES_PER_BLOCK // max(1, len(questions)) // _GROUP * _GROUP
@@ -130,60 +196,6 @@ class BestPassages:
         scores[:, count:] = -torch.inf
         floors = scores.new_tensor(self._floors - errors).clamp(min=torch.finfo(scores.dtype).min)
         return scores.view(len(scores), -1, _GROUP), floors[:, None]
-
-    def add(self, entries: np.ndarray) -> None:
-        """Take in candidates, :data:`ENTRY`, such as the :meth:`entries` of other passages."""
-        self._parts.append(entries)
-        if sum(map(len, self._parts)) > 2 * len(self._floors) * self._depth:
-            self.entries()
-
-    def entries(self) -> np.ndarray:
-        """The best passages, :data:`ENTRY`, by question; of each question by score, but equal scores in any order."""
-        if len(self._parts) > 1:
-            self._parts = [self._select(np.concatenate(self._parts))]
-        return self._parts[0]
-
-    def hits(self) -> list[list[Hit]]:
-        """The best passages of each question."""
-        entries = self.entries()
-        positions, places = np.unique(entries["position"], return_inverse=True)
-        docids = find_docids(self._shards, positions)
-        hits: list[list[Hit]] = [[] for _ in self._floors]
-        columns = (entries["question"].tolist(), places.tolist(), entries["score"].tolist())
-        for question, place, score in zip(*columns, strict=True):
-            hits[question].append(Hit(docids[place], score))
-        return hits
-
-    def _select(self, entries: np.ndarray) -> np.ndarray:
-        """The best of the entries; raises the floors."""
-        rounded = entries["score"].round(6)
-        order = np.lexsort((-rounded, entries["question"]))
-        entries, rounded = entries[order], rounded[order]
-        bounds = np.searchsorted(entries["question"], np.arange(len(self._floors) + 1))
-        kept = np.arange(len(entries)) - bounds[entries["question"]] < self._depth
-        full = np.flatnonzero(np.diff(bounds) >= self._depth)
-        last = bounds[full] + self._depth - 1  # the last one kept of each question that has enough
-        self._floors[full] = rounded[last] - _STEP
-        more = last + 1 < bounds[full + 1]
-        tied = rounded[last[more]] == rounded[last[more] + 1]
-        groups = []
-        for question, end in zip(full[more][tied], last[more][tied], strict=True):
-            question_scores = rounded[bounds[question] : bounds[question + 1]]
-            groups.append(bounds[question] + np.flatnonzero(question_scores == rounded[end]))
-        if groups:
-            self._keep_first_docids(entries["position"], groups, kept)
-        return entries[kept]
-
-    def _keep_first_docids(self, positions: np.ndarray, groups: Sequence[np.ndarray], kept: np.ndarray) -> None:
-        """Of each group of equal scores, keep as many entries as before, but those with the first docids."""
-        members = np.concatenate(groups)
-        sought, places = np.unique(positions[members], return_inverse=True)
-        docids = find_docids(self._shards, sought)
-        docid_of = {member: docids[place] for member, place in zip(members.tolist(), places.tolist(), strict=True)}
-        for group in groups:
-            count = int(kept[group].sum())
-            kept[group] = False
-            kept[sorted(group.tolist(), key=docid_of.__getitem__)[:count]] = True
 
 
 def _norms(vectors: torch.Tensor) -> np.ndarray:

@@ -53,6 +53,7 @@ def write_metadata(
     indexing = index.parameters if index else {}
     kept = ("depth", "encoder", "nprobe", "ef_search", "k1", "b", "language")
     name = "bm25" if "k1" in search.parameters else "dense"
+    name = "late interaction" if search.parameters.get("interaction") == "late" else name
     searched = {"name": name, **{key: value for key, value in search.parameters.items() if key in kept}}
     described = {
         "tag": search.parameters["tag"],

@@ -15,6 +15,7 @@ from xqg_repro.core.ids import check_id
 from xqg_repro.core.outputs import is_stream
 from xqg_repro.core.stages import MANIFEST, Manifest, build_file, check_output, fingerprint
 from xqg_repro.models.encoder import QueryEncoder
+from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig, check_same_pooling
 from xqg_repro.representation.encode import encoder_of
@@ -128,7 +129,7 @@ def write_search(
     return output
 
 
-def check_dimension(folder: Path, dimension: int, config: EncoderConfig, size: int) -> None:
+def check_dimension(folder: Path, dimension: int, config: EncoderConfig | LateConfig, size: int) -> None:
     """Raise :class:`InputError` unless a folder's vectors have the ``size`` that an encoder gives."""
     if size != dimension:
         problem = f"has vectors of {dimension} dimensions, but {config.model} gives {size}"

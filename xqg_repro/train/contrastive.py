@@ -2,7 +2,8 @@
 
 For a batch of questions ``q_i`` and passages ``p_j`` (each question's positive and its negatives, shared by the whole
 batch), ``loss = mean_i -log( exp(<q_i, p_i>/τ) / Σ_j exp(<q_i, p_j>/τ) )``, as in Tevatron, which the paper uses.
-A copy of a question's positive elsewhere in the batch is left out of the sum, since it is not a negative.
+A copy of a question's positive elsewhere in the batch is left out of the sum, since it is not a negative. A teacher's
+scores add the loss of :mod:`xqg_repro.train.distil`.
 
 If the graph of a batch does not fit into memory, texts are embedded in chunks (Gao et al., *Scaling Deep Contrastive
 Learning Batch Size under Memory Limited Setup*, 2021): first all of them without a graph; then, once the gradient of
@@ -19,7 +20,8 @@ import torch
 
 from xqg_repro.models.encoder import pool
 from xqg_repro.train import distributed
-from xqg_repro.train.recipe import EncoderRecipe
+from xqg_repro.train.distil import ScoredLists, find_own_copies, list_loss, pad_lists
+from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
 
 Texts = dict[str, torch.Tensor]
 
@@ -31,30 +33,54 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
 
     Args:
         inputs: ``query`` and ``passage``, tokenised texts, (B, T) and (B·(1+negatives), T'), where passage i is the
-            positive of question i; ``docids`` of the passages.
+            positive of question i; ``docids`` of the passages. To distil, also ``lists``, the positions of each
+            question's own passages, and ``teacher_scores``, theirs.
     """
+    queries, passages = (embed_texts(model, inputs[side], recipe) for side in ("query", "passage"))
+    part = (len(queries), inputs["docids"], inputs.get("lists", []), inputs.get("teacher_scores", []))
+    parts = [part]
+    if distributed.world_size() > 1 and torch.is_grad_enabled():
+        parts = distributed.gather(part)
+        queries, passages = distributed.gather_rows(queries), distributed.gather_rows(passages)
+
+    positives: list[int] = []
+    docids: list[str] = []
+    lists: list[list[int]] = []
+    teacher_scores: list[list[float]] = []
+    for count, part_docids, part_lists, part_scores in parts:
+        start = len(docids)
+        positives += range(start, start + count)
+        docids += part_docids
+        lists += [[start + position for position in own] for own in part_lists]
+        teacher_scores += part_scores
+
+    scores, how = queries @ passages.T, recipe.distillation
+    if how is None or not lists:
+        return _contrast(scores, positives, docids, recipe.temperature)
+    scored = ScoredLists(*(tensor.to(scores.device) for tensor in pad_lists(lists, teacher_scores)))
+    loss = how.weight * list_loss(scores, scored, how, find_own_copies(lists, docids).to(scores.device))
+    if how.contrastive_weight:
+        loss = loss + how.contrastive_weight * _contrast(scores, positives, docids, recipe.temperature)
+    return loss
+
+
+def _contrast(
+    scores: torch.Tensor, positives: Sequence[int], docids: Sequence[str], temperature: float
+) -> torch.Tensor:
+    """The contrastive loss of scores, (questions, passages)."""
+    copies = find_copies(positives, docids).to(scores.device)
+    scores = (scores / temperature).masked_fill(copies, float("-inf"))
+    return torch.nn.functional.cross_entropy(scores, torch.tensor(positives, device=scores.device))
+
+
+def embed_texts(model: Any, texts: Texts, recipe: EncoderRecipe | ParallelRecipe) -> torch.Tensor:
+    """The vectors of tokenised texts, (N, T), in chunks if the recipe says so; (N, D)."""
     settings, no_sync = recipe.encoder(""), getattr(model, "no_sync", nullcontext)
 
     def embed(texts: Texts) -> torch.Tensor:
         return pool(model(**texts).last_hidden_state, texts["attention_mask"], settings)
 
-    def embed_all(texts: Texts) -> torch.Tensor:
-        return embed_in_chunks(embed, texts, recipe.chunk_size, no_sync) if recipe.chunk_size else embed(texts)
-
-    queries, passages = embed_all(inputs["query"]), embed_all(inputs["passage"])
-    parts = [(len(queries), inputs["docids"])]
-    if distributed.world_size() > 1 and torch.is_grad_enabled():
-        parts = distributed.gather((len(queries), list(inputs["docids"])))
-        queries, passages = distributed.gather_rows(queries), distributed.gather_rows(passages)
-
-    positives: list[int] = []
-    docids: list[str] = []
-    for count, part_docids in parts:
-        positives += range(len(docids), len(docids) + count)
-        docids += part_docids
-    copies = find_copies(positives, docids).to(queries.device)
-    scores = (queries @ passages.T / recipe.temperature).masked_fill(copies, float("-inf"))
-    return torch.nn.functional.cross_entropy(scores, torch.tensor(positives, device=scores.device))
+    return embed_in_chunks(embed, texts, recipe.chunk_size, no_sync) if recipe.chunk_size else embed(texts)
 
 
 def find_copies(positives: Sequence[int], docids: Sequence[str]) -> torch.Tensor:

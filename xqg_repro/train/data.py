@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,7 @@ class Example(NamedTuple):
         answers: its short answers, if known.
         starts: position of each answer's first character in the positive; -1 if unknown.
         other_positives: further passages that answer the question; only Tevatron's files have them.
+        scores: a teacher's scores of the passages for the question, by docid, if they are needed and read.
     """
 
     query: str
@@ -47,6 +48,7 @@ class Example(NamedTuple):
     starts: tuple[int, ...] = ()
     qid: str = ""
     other_positives: tuple[Passage, ...] = ()
+    scores: Mapping[str, float] | None = None
 
     @property
     def label(self) -> str:
@@ -63,7 +65,7 @@ def question_label(qid: str, text: str) -> str:
     return f"{qid} {quote(text)}".lstrip()
 
 
-def load_examples(data: str) -> tuple[Sequence[Example], str]:
+def load_examples(data: str, *, scored: bool = False) -> tuple[Sequence[Example], str]:
     """Training examples and their fingerprint, from one of
 
     * an ir-datasets id with questions and judgements. The positive is the first passage judged relevant; the negatives
@@ -74,13 +76,20 @@ def load_examples(data: str) -> tuple[Sequence[Example], str]:
 
     Files are looked up by :func:`training_file`.
 
+    Args:
+        scored: whether each passage must have a teacher's score, which only Tevatron's format has.
+
     Raises:
-        InputError: the dataset is unknown or has no judgements, or the file is missing or malformed.
+        InputError: the dataset is unknown or has no judgements, the file is missing or malformed, or ``data`` has no
+            scores although it must.
     """
+    if scored and not data.endswith(".jsonl"):
+        hint = "name a .jsonl file whose passages have a score"
+        raise InputError(f"{data} has no scores of a teacher, which distillation needs", hint=hint)
     if data.endswith((".jsonl", ".json", ".gz")):
         path = training_file(data)
         if path.suffix == ".jsonl":
-            return TevatronFile(path), file_digest(path)
+            return TevatronFile(path, scored=scored), file_digest(path)
         examples = _squad_examples(path)
         confirm_training_file(data, len(examples))
         return examples, file_digest(path)
@@ -177,8 +186,8 @@ class TevatronFile(Sequence[Example]):
     Some negatives are dropped, see :class:`CheckedExample`; :mod:`xqg_repro.train.checks` counts them.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, *, scored: bool = False) -> None:
+        self.path, self.scored = Path(path), scored
         self._lines = [(number, offset) for number, offset, _ in numbered_lines(self.path)]
 
     def __len__(self) -> int:
@@ -190,18 +199,18 @@ class TevatronFile(Sequence[Example]):
         return self.read(i).example
 
     def read(self, i: int) -> CheckedExample:
-        """The example at a position; :class:`InputError` if its line is malformed or has no positive passage."""
+        """The example at a position; :class:`InputError` if its line is malformed, or lacks a positive or a score."""
         number, offset = self._lines[i]
         with open(self.path, "rb") as file:
             file.seek(offset)
-            line = parse_line(file.readline(), self.path, number, _TRAINING_KEYS)
+            line = parse_line(file.readline(), self.path, number, _TRAINING_KEYS, scored=self.scored)
         if not line.positives:
             raise InputError("not a training example: the query has no positive passage", path=self.path, line=number)
 
         negatives, repeated, positive = _clean_negatives(line)
         first, *others = line.positives
-        starts = (-1,) * len(line.answers)
-        example = Example(line.query, first, tuple(negatives), line.lang, line.answers, starts, line.qid, tuple(others))
+        fields = (line.lang, line.answers, (-1,) * len(line.answers), line.qid, tuple(others), line.scores or None)
+        example = Example(line.query, first, tuple(negatives), *fields)
         return CheckedExample(number, example, repeated, positive)
 
 
@@ -300,7 +309,7 @@ def load_split(recipe: Recipe) -> Split:
     if recipe.data == recipe.held_out_data:
         raise InputError(f"{recipe.data} cannot be both training and held-out data", hint="name other held-out data")
 
-    examples, version = load_examples(recipe.data)
+    examples, version = load_examples(recipe.data, scored=recipe.needs_scores)
     if recipe.held_out_data:
         held_out, held_out_version = load_examples(recipe.held_out_data)
         split = Split(examples, held_out, digest([version, held_out_version]), examples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import logging
 import os
@@ -22,7 +21,7 @@ from xqg_repro.retrieval.metadata import commit
 from xqg_repro.train import distributed
 from xqg_repro.train.curve import Point, write_curve
 from xqg_repro.train.data import Split
-from xqg_repro.train.recipe import KINDS, Recipe, model_card
+from xqg_repro.train.recipe import Recipe, model_card
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +100,8 @@ def train_folder(
 def folder_identity(recipe: Recipe, split: Split, **inputs: str) -> Manifest:
     """The identity of the model folder that a recipe makes; ``inputs`` are fingerprints besides data and model."""
     model = model_fingerprint(recipe.model) if recipe.model else ""
-    stage = f"train-{KINDS[type(recipe)]}"
-    return Manifest(stage, {"recipe": dataclasses.asdict(recipe)}, {"data": split.version, "model": model, **inputs})
+    stage = f"train-{recipe.KIND}"
+    return Manifest(stage, {"recipe": recipe.settings()}, {"data": split.version, "model": model, **inputs})
 
 
 def take_batches(recipe: Recipe, batches: Iterable[T], per_epoch: int) -> list[T]:

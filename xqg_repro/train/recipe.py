@@ -5,176 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import parse, read_yaml, resource
+from xqg_repro.core.settings import convert_enums, parse, read_yaml, resource
 from xqg_repro.core.templates import template
-from xqg_repro.models.settings import EncoderConfig, GeneratorConfig, Pooling, Precision, ReaderConfig
-
-
-class Family(StrEnum):
-    """Family of a small encoder trained from scratch: its model class and kind of vocabulary."""
-
-    BERT = "bert"
-    XLM_ROBERTA = "xlm-roberta"
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A small model to train from scratch, with a vocabulary trained on the training texts."""
-
-    vocabulary: int
-    hidden_size: int
-    layers: int
-    heads: int
-    intermediate_size: int
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.heads < 1 or self.hidden_size % self.heads:
-            raise InputError(f"hidden_size {self.hidden_size} is not divisible by {self.heads} heads")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderArchitecture(Architecture):
-    """A small encoder, see :mod:`xqg_repro.train.mini.scratch`."""
-
-    family: Family = Family.BERT
-
-
-@dataclass(frozen=True, kw_only=True)
-class Seq2SeqArchitecture(Architecture):
-    """A small T5 to train from scratch; ``layers`` is for its encoder."""
-
-    decoder_layers: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """The settings that all recipes share.
-
-    Attributes:
-        name: the recipe's name.
-        data: ir-datasets id with questions and judgements, or a training file (see :mod:`xqg_repro.train.data`).
-        model: Hugging Face id or folder to start from; empty to train ``architecture`` from scratch.
-        architecture: of a model from scratch.
-        steps: optimiser steps on ``data``; 0 uses ``epochs``.
-        epochs: passes over ``data``, if ``steps`` is 0.
-        batch_size: questions per batch.
-        accumulation: batches per optimiser step; their gradients are averaged.
-        learning_rate: peak, after a linear warm-up of ``warmup_steps``, followed by linear decay to 0.
-        held_out: share of the passages whose questions are held out of training, to measure on.
-        held_out_data: questions to measure on instead of such a share; same values as ``data``.
-        evaluation_steps: steps between measurements of the held-out loss; 0 disables them.
-        keep_best: end with the weights of the lowest held-out loss instead of the last ones.
-        checkpoint_steps: steps between checkpoints, from which an interrupted training resumes.
-        precision: ``bfloat16`` for mixed precision.
-        frozen_embeddings: do not train the word embeddings, which saves memory and time if there are many.
-        half_precision_weights: save the weights as float16.
-        seed: of all random numbers.
-    """
-
-    name: str
-    data: str
-    model: str = ""
-    architecture: Architecture | None = None
-    steps: int = 0
-    epochs: float = 1.0
-    batch_size: int = 128
-    accumulation: int = 1
-    learning_rate: float
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    held_out: float = 0.0
-    held_out_data: str = ""
-    evaluation_steps: int = 0
-    keep_best: bool = True
-    checkpoint_steps: int = 0
-    precision: Precision = Precision.FLOAT32
-    frozen_embeddings: bool = False
-    half_precision_weights: bool = False
-    seed: int = 42
-
-    def __post_init__(self) -> None:
-        if self.precision not in (Precision.FLOAT32, Precision.BFLOAT16):
-            raise InputError(f"training in {self.precision} is not supported", hint="use bfloat16 or float32")
-        minima = {"batch_size": 1, "accumulation": 1, "steps": 0, "warmup_steps": 0, "weight_decay": 0}
-        minima |= {"evaluation_steps": 0, "checkpoint_steps": 0}
-        for name, minimum in (minima | self._MINIMA).items():
-            if getattr(self, name) < minimum:
-                raise InputError(f"{name} is {getattr(self, name)}", hint=f"it must be at least {minimum}")
-        if not 0 <= self.seed < 2**32:
-            raise InputError(f"seed is {self.seed}", hint="it must be from 0 to 2**32 - 1")
-        for name in ("learning_rate", "epochs"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} is {getattr(self, name)}", hint="it must be above 0")
-        for name in ("held_out", *self._SHARES):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InputError(f"{name} is {getattr(self, name)}", hint="it must be a share from 0 to 1")
-
-    _MINIMA: ClassVar[dict[str, int]] = {}
-    """Further settings of a kind of recipe, with their minima."""
-
-    _SHARES: ClassVar[tuple[str, ...]] = ()
-    """Further settings of a kind of recipe that are shares."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderRecipe(Recipe):
-    """A recipe for an encoder.
-
-    Attributes:
-        pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
-            :class:`~xqg_repro.models.settings.EncoderConfig`.
-        names_steps: optimiser steps of a first stage on multilingual names, before ``data``.
-        negatives: negatives per question, drawn again in each epoch, besides the in-batch ones.
-        temperature: τ.
-        chunk_size: texts embedded at a time, for batches that do not fit into memory; 0 embeds a whole batch at once.
-    """
-
-    architecture: EncoderArchitecture | None = None
-    pooling: Pooling = Pooling.CLS
-    normalize: bool = False
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    title_separator: str | None = " "
-    query_max_length: int = 32
-    passage_max_length: int = 128
-    names_steps: int = 0
-    negatives: int = 7
-    learning_rate: float = 1e-5
-    temperature: float = 1.0
-    chunk_size: int = 0
-
-    _MINIMA: ClassVar[dict[str, int]] = {
-        "query_max_length": 3,
-        "passage_max_length": 3,
-        "names_steps": 0,
-        "negatives": 0,
-        "chunk_size": 0,
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.temperature > 0:
-            raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
-
-    def encoder(self, model: str) -> EncoderConfig:
-        """The settings to use the trained model with."""
-        return EncoderConfig(
-            model,
-            self.pooling,
-            self.normalize,
-            self.query_prefix,
-            self.passage_prefix,
-            title_separator=self.title_separator,
-            query_max_length=self.query_max_length,
-            passage_max_length=self.passage_max_length,
-        )
+from xqg_repro.models.scorer_settings import Normalise, ScorerConfig
+from xqg_repro.models.settings import GeneratorConfig, ReaderConfig
+from xqg_repro.train.architecture import Seq2SeqArchitecture
+from xqg_repro.train.base_recipe import Recipe
+from xqg_repro.train.decr_recipe import DecrRecipe
+from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +35,8 @@ class GeneratorRecipe(Recipe):
             epoch.
     """
 
+    KIND: ClassVar[str] = "xqg"
+
     architecture: Seq2SeqArchitecture | None = None
     prompt: str = GeneratorConfig.prompt
     prompt_max_length: int = 128
@@ -204,6 +49,42 @@ class GeneratorRecipe(Recipe):
 
     _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
     _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContrastiveRecipe(Recipe):
+    """A recipe for a generator that tells a question's passage from others, see :mod:`xqg_repro.train.xqg_contrastive`.
+
+    Attributes:
+        prompt, prompt_max_length, query_max_length, adafactor: as in :class:`GeneratorRecipe`.
+        negatives: passages per question besides its positive, drawn again in each epoch; fewer if it has fewer.
+        temperature: τ, which divides the log-likelihoods.
+        normalise: the log-likelihood of a question is the mean or the sum over its tokens.
+    """
+
+    KIND: ClassVar[str] = "xqg-contrastive"
+
+    prompt: str = GeneratorConfig.prompt
+    prompt_max_length: int = 128
+    query_max_length: int = 128
+    adafactor: bool = False
+    negatives: int = 7
+    temperature: float = 1.0
+    normalise: Normalise = Normalise.MEAN
+    batch_size: int = 8
+    learning_rate: float = 1e-4
+
+    _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "negatives": 1}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        convert_enums(self, normalise=Normalise)
+        if not self.temperature > 0:
+            raise InputError(f"temperature is {self.temperature}", hint="it must be above 0")
+
+    def scorer(self, model: str) -> ScorerConfig:
+        """The settings to score with the trained model."""
+        return ScorerConfig(model, self.prompt, self.prompt_max_length, self.query_max_length, self.normalise)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +105,8 @@ class CausalRecipe(Recipe):
         targets: questions or translations per text and step.
         held_out_texts: passages, and sentences, to measure on: the first ones of a random order.
     """
+
+    KIND: ClassVar[str] = "xqg-causal"
 
     translations: str = ""
     held_out_translations: str = ""
@@ -256,6 +139,8 @@ class ReaderRecipe(Recipe):
         negatives: passages per question without its answer, drawn again in each epoch, which teach to give none.
     """
 
+    KIND: ClassVar[str] = "reader"
+
     max_length: int = 384
     stride: int = 128
     question_max_length: int = 64
@@ -277,14 +162,20 @@ class ReaderRecipe(Recipe):
 
 R = TypeVar("R", bound=Recipe)
 
-KINDS: dict[type[Recipe], str] = {
-    EncoderRecipe: "xdr",
-    GeneratorRecipe: "xqg",
-    CausalRecipe: "xqg-causal",
-    ReaderRecipe: "reader",
+KINDS: dict[str, type[Recipe]] = {
+    recipe.KIND: recipe
+    for recipe in (
+        EncoderRecipe,
+        ParallelRecipe,
+        DecrRecipe,
+        GeneratorRecipe,
+        ContrastiveRecipe,
+        CausalRecipe,
+        ReaderRecipe,
+    )
 }
-"""Kind of recipe → the kind of model, as in ``xqg-repro train KIND`` and under ``train:`` in the recipe's file; ``train
-xqg`` also trains ``xqg-causal``."""
+"""The kinds of recipes by what a recipe's file has under ``train:``; ``xqg-repro train xdr`` also trains a kind
+``xdr-…``, and ``train xqg`` a kind ``xqg-…``."""
 
 
 def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
@@ -297,8 +188,8 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
         InputError: there is no such recipe, it has unknown or invalid settings, or it names nothing to start from.
     """
     path, settings, trains = _read_recipe(name_or_path)
-    if trains and trains != KINDS[kind]:
-        raise InputError(f"is a recipe of train {trains}, not of train {KINDS[kind]}", path=path)
+    if trains and trains != kind.KIND:
+        raise InputError(f"is a recipe of train {trains}, not of train {kind.KIND}", path=path)
     recipe = parse(kind, settings, path)
     recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
@@ -306,10 +197,16 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     return recipe
 
 
-def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[CausalRecipe]:
-    """The kind of a recipe of ``train xqg``; a file that names none has the older one."""
+def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[ContrastiveRecipe] | type[CausalRecipe]:
+    """The kind of a recipe of ``train xqg``; a file that names none has the oldest one."""
+    named: dict[str, Any] = {kind.KIND: kind for kind in (ContrastiveRecipe, CausalRecipe)}
+    return named.get(_read_recipe(name_or_path)[2] or "", GeneratorRecipe)
+
+
+def encoder_kind(name_or_path: str) -> type[EncoderRecipe] | type[ParallelRecipe]:
+    """The kind of a recipe of ``train xdr``; a file that names none has the older one."""
     _, _, trains = _read_recipe(name_or_path)
-    return CausalRecipe if trains == KINDS[CausalRecipe] else GeneratorRecipe
+    return ParallelRecipe if trains == ParallelRecipe.KIND else EncoderRecipe
 
 
 def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
@@ -321,7 +218,9 @@ def _read_recipe(name_or_path: str) -> tuple[Path, Any, str | None]:
             known = sorted(p.stem for p in resource("recipes").glob("*.yaml"))
             raise InputError(f"unknown recipe {name_or_path!r}", hint=f"choose from: {', '.join(known)}")
     settings = read_yaml(path)
-    return path, settings, settings.pop("train", None) if isinstance(settings, dict) else None
+    if not isinstance(settings, dict):
+        return path, settings, None
+    return path, settings, settings.pop("train", None)
 
 
 def model_card(name: str, recipe: Recipe, **facts: Any) -> str:
@@ -329,7 +228,7 @@ def model_card(name: str, recipe: Recipe, **facts: Any) -> str:
 
     ``name`` is the template's. It lists the recipe in full; ``facts`` are its further variables.
     """
-    settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    settings = json.loads(json.dumps(recipe.settings()))
     settings = {key: value for key, value in settings.items() if value != ""}
     share = f"all questions about {recipe.held_out:.0%} of the passages"
     held_out_source = f"`{recipe.held_out_data}`" if recipe.held_out_data else share

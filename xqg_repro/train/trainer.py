@@ -17,6 +17,7 @@ import transformers
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import Precision
 from xqg_repro.train import checkpoints, distributed
+from xqg_repro.train.base_recipe import Schedule
 from xqg_repro.train.curve import Point, curve_points
 from xqg_repro.train.loop import CHECKPOINTS
 from xqg_repro.train.recipe import Recipe
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 QUESTIONS = "questions"
 """Key of a collated batch: labels of its questions, for messages. The model does not get them."""
 
+_SCHEDULERS = {Schedule.LINEAR: "linear", Schedule.CONSTANT: "constant_with_warmup"}
+"""transformers' names of the schedules; its ``constant`` has no warm-up."""
+
 
 class RecipeTrainer(transformers.Trainer):
     """A trainer with a recipe's settings, for one stage of a training.
@@ -34,8 +38,8 @@ class RecipeTrainer(transformers.Trainer):
         folder: the unfinished model folder.
         stage: name of the stage, and of the folder of its checkpoints.
         steps: optimiser steps; 0 uses the recipe's epochs.
-        sizes: batch sizes and accumulation, as arguments of ``TrainingArguments``; ``None`` if each item of the data is
-            a whole batch, used in order.
+        sizes: batch sizes, accumulation and what differs from :func:`training_arguments`, as arguments of
+            ``TrainingArguments``; ``None`` if each item of the data is a whole batch, used in order.
         held_out_collator: for the held-out data; ``None`` uses ``data_collator``.
         settings: ``Trainer``'s arguments: model, datasets, collator, optimizers.
     """
@@ -142,7 +146,7 @@ class RecipeTrainer(transformers.Trainer):
 def training_arguments(
     recipe: Recipe, folder: Path, stage: str, *, steps: int, evaluate: bool, **sizes: Any
 ) -> transformers.TrainingArguments:
-    """transformers' arguments for a stage: a linear schedule, no reports, one device per process.
+    """transformers' arguments for a stage: no reports, one device per process.
 
     Raises:
         InputError: the GPU does not support the recipe's precision.
@@ -153,7 +157,8 @@ def training_arguments(
     settings: dict[str, Any] = {
         "output_dir": str(folder / CHECKPOINTS / stage),
         "learning_rate": recipe.learning_rate,
-        "lr_scheduler_type": "linear",
+        "lr_scheduler_type": _SCHEDULERS[recipe.schedule],
+        "max_grad_norm": recipe.max_grad_norm,
         "warmup_steps": recipe.warmup_steps,
         "weight_decay": recipe.weight_decay,
         "max_steps": steps or -1,
@@ -177,7 +182,7 @@ def training_arguments(
     save_steps = recipe.evaluation_steps if keep_best else recipe.checkpoint_steps
     if save_steps:
         settings |= {"save_strategy": "steps", "save_steps": save_steps, "load_best_model_at_end": keep_best}
-    arguments = transformers.TrainingArguments(**settings, **sizes)
+    arguments = transformers.TrainingArguments(**(settings | sizes))
     # a single process uses one GPU even if there are several: transformers would multiply the batch by their number
     arguments._n_gpu = min(arguments.n_gpu, 1)
     return arguments

@@ -24,10 +24,10 @@ from xqg_repro.train import distributed
 from xqg_repro.train.checks import count_faults
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Selection, Split, TevatronFile, load_split
+from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
 from xqg_repro.train.loop import Trained, folder_identity, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import load_names
-from xqg_repro.train.recipe import EncoderRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
     curve: list[Point] = []
     if recipe.names_steps:
         logger.info(f"train: {recipe.names_steps} steps on multilingual names")
-        first = dataclasses.replace(recipe, steps=recipe.names_steps)
+        first = dataclasses.replace(recipe, steps=recipe.names_steps, distillation=None)
         curve += _train_stage(first, "names", model, tokenizer, load_names(), (), folder)[1]
     logger.info(f"train: {len(split.kept)} questions, {len(split.held_out)} held out")
     steps, points = _train_stage(recipe, "questions", model, tokenizer, split.kept, split.held_out, folder)
@@ -78,28 +78,33 @@ def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
 
 def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
-    import torch
-
-    from xqg_repro.models.projection import refuse_projection
-
-    longest = max(recipe.query_max_length, recipe.passage_max_length)
     if recipe.model:
-        folder = resolve_model(recipe.model)
-        tokenizer, model = load_model(folder, torch.float32)
-        check_length(tokenizer, read_with_encoder(model), longest, folder)
-        check_encoder(tokenizer, model, folder)
-        layout = read_layout(folder)
-        refuse_projection(layout, model, folder)
-        if layout.lower_case:
-            lower_case(tokenizer)
-        return tokenizer, model
-
+        return load_start(recipe)
     assert recipe.architecture is not None
     texts: dict[str, None] = {}
     for example in (*examples, *(load_names() if recipe.names_steps else ())):
         passages = (example.positive, *example.negatives)
         texts |= dict.fromkeys([example.query, *(passage.default_text() for passage in passages)])
+    longest = max(recipe.query_max_length, recipe.passage_max_length)
     return scratch.encoder(recipe.architecture, list(texts), longest)
+
+
+def load_start(recipe: EncoderRecipe | ParallelRecipe) -> tuple[Any, Any]:
+    """Tokenizer and model of a recipe that names one; :class:`InputError` if it cannot be trained."""
+    import torch
+
+    from xqg_repro.models.projection import refuse_projection
+
+    folder = resolve_model(recipe.model)
+    tokenizer, model = load_model(folder, torch.float32)
+    longest = max(recipe.query_max_length, recipe.passage_max_length)
+    check_length(tokenizer, read_with_encoder(model), longest, folder)
+    check_encoder(tokenizer, model, folder)
+    layout = read_layout(folder)
+    refuse_projection(layout, model, folder)
+    if layout.lower_case:
+        lower_case(tokenizer)
+    return tokenizer, model
 
 
 def _train_stage(
@@ -129,7 +134,8 @@ def _train_stage(
         train_dataset=examples,
         eval_dataset=shuffle(held_out, recipe.seed),
         data_collator=collator,
-        held_out_collator=ContrastiveCollator(recipe, tokenizer),  # stays at epoch 0: the same negatives each time
+        # stays at epoch 0: the same negatives each time, and no scores
+        held_out_collator=ContrastiveCollator(dataclasses.replace(recipe, distillation=None), tokenizer),
         steps=recipe.steps,
         sizes={
             "per_device_train_batch_size": size,
@@ -170,16 +176,26 @@ class ContrastiveCollator:
         """Tokenise a batch, as :func:`~xqg_repro.train.contrastive.contrastive_loss` expects it."""
         settings = self.recipe.encoder("")
         passages = [self._positive(example) for example in examples]
-        for example in examples:
-            passages += self._negatives(example)
+        lists = [[position] for position in range(len(examples))]
+        for own, example in zip(lists, examples, strict=True):
+            negatives = self._negatives(example)
+            own += range(len(passages), len(passages) + len(negatives))
+            passages += negatives
         questions = [settings.query_prefix + example.query for example in examples]
         texts = [passage_text(passage.title, passage.text, settings) for passage in passages]
-        return {
-            "query": self._tokenize(questions, settings.query_max_length),
-            "passage": self._tokenize(texts, settings.passage_max_length),
+        batch = {
+            "query": tokenize(self.tokenizer, questions, settings.query_max_length),
+            "passage": tokenize(self.tokenizer, texts, settings.passage_max_length),
             "docids": [passage.doc_id for passage in passages],
             "questions": [example.label for example in examples],
         }
+        if self.recipe.distillation is None:
+            return batch
+        scores = []
+        for own, example in zip(lists, examples, strict=True):
+            assert example.scores is not None  # the data were read with scores
+            scores.append([example.scores[passages[position].doc_id] for position in own])
+        return batch | {"lists": lists, "teacher_scores": scores}
 
     def _positive(self, example: Example) -> Passage:
         positives = (example.positive, *example.other_positives)
@@ -190,16 +206,18 @@ class ContrastiveCollator:
         count = min(self.recipe.negatives, len(example.negatives))
         return random.Random(f"{self.recipe.seed}|{self.epoch()}|{example.query}").sample(example.negatives, count)
 
-    def _tokenize(self, texts: Sequence[str], max_length: int) -> dict[str, torch.Tensor]:
-        tokens = self.tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=max_length,
-            padding=True,
-            return_tensors="pt",
-            return_token_type_ids=False,
-        )
-        return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
+
+def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> dict[str, torch.Tensor]:
+    """Token ids and attention mask of a batch of texts, which are cut; both (N, T)."""
+    tokens = tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=max_length,
+        padding=True,
+        return_tensors="pt",
+        return_token_type_ids=False,
+    )
+    return {"input_ids": tokens["input_ids"], "attention_mask": tokens["attention_mask"]}
 
 
 def held_out_accuracy(recipe: EncoderRecipe, model: str | Path, split: Split) -> float:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xqg_repro.collection.records import Passage
-from xqg_repro.core.errors import InputError
+from xqg_repro.core import languages
 from xqg_repro.core.files import digest
-from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, is_in_script
+from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.architectures import check_length
 from xqg_repro.models.endings import decoder_ends
@@ -30,7 +30,7 @@ from xqg_repro.train.data import Example, Selection, Split, load_passages, load_
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
-from xqg_repro.train.recipe import GeneratorRecipe
+from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe, Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
         eval_dataset=in_parts(held_out_items, recipe.batch_size),
         data_collator=collator,
         steps=steps,
-        optimizers=_adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
+        optimizers=adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
     )
     steps, curve = trainer.train_or_resume()
     return Trained(
@@ -121,15 +121,8 @@ def _start(
     recipe: GeneratorRecipe, examples: Sequence[Example], names: Sequence[tuple[str, str, str]]
 ) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
-    import torch
-
     if recipe.model:
-        folder = resolve_model(recipe.model)
-        tokenizer, model = load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
-        decoder_ends(model, folder)
-        longest, hint = max(recipe.prompt_max_length, recipe.query_max_length), "lower the recipe's maximum lengths"
-        check_length(None, model, longest, folder, hint=hint)
-        return tokenizer, model
+        return load_generator(recipe)
     assert recipe.architecture is not None
     pairs = [question_pair(example, recipe.prompt) for example in examples]
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
@@ -137,7 +130,19 @@ def _start(
     return scratch.generator(recipe.architecture, texts)
 
 
-def _adafactor(model: Any, recipe: GeneratorRecipe, steps: int) -> tuple[Any, Any]:
+def load_generator(recipe: GeneratorRecipe | ContrastiveRecipe) -> tuple[Any, Any]:
+    """The tokenizer and the model that a recipe starts from; :class:`InputError` if it cannot be trained on."""
+    import torch
+
+    folder = resolve_model(recipe.model)
+    tokenizer, model = load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
+    decoder_ends(model, folder)
+    longest, hint = max(recipe.prompt_max_length, recipe.query_max_length), "lower the recipe's maximum lengths"
+    check_length(None, model, longest, folder, hint=hint)
+    return tokenizer, model
+
+
+def adafactor(model: Any, recipe: Recipe, steps: int) -> tuple[Any, Any]:
     """T5's own optimiser. Its steps are relative to a weight's size, as T5's weights start at very different sizes."""
     import transformers
 
@@ -167,13 +172,7 @@ def question_pair(example: Example, prompt: str, counted: str = "") -> Pair:
 
 def question_language(example: Example) -> str:
     """The language that the data names, or else the one of the question's script; :class:`InputError` if unknown."""
-    by_script = (code for code in XOR_LANGUAGES if code != "fi" and is_in_script(example.query, code))
-    language = example.lang or next(by_script, "")
-    if language not in LANGUAGE_NAMES:
-        raise InputError(
-            f"unknown language of the question {example.query!r}", hint='give each training question a "lang"'
-        )
-    return language
+    return languages.question_language(example.query, example.lang)
 
 
 def shorten(example: Example, draw: random.Random) -> Example:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from train.samples import SENTENCES
+from xqg_repro.train.architecture import Family
 from xqg_repro.train.mini.scratch import train_byte_fallback_tokenizer, train_tokenizer
-from xqg_repro.train.recipe import Family
 
 WORDS = [f"{a}{b}{c} {c}{a}" for a in "bdkst" for b in "aeo" for c in ("n", "lo", "mi")]
 SCRIPTS = ["كتاب كبير", "বাংলা ভাষা", "Äiti sanoi: ei!", "東京都は大きい", "서울의 강", "Москва — столица", "తెలుగు భాష"]

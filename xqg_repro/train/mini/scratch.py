@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from xqg_repro.train.recipe import EncoderArchitecture, Family, Seq2SeqArchitecture
+from xqg_repro.train.architecture import EncoderArchitecture, Family, Seq2SeqArchitecture
 
 
 def encoder(shape: EncoderArchitecture, texts: Sequence[str], longest: int) -> tuple[Any, Any]:
