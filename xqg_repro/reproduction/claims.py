@@ -273,7 +273,7 @@ def _four_queries(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
 
 def _research_question(claim: Claim, evidence: Evidence) -> tuple[bool, str]:
     if not (MACHINE / FILE).exists():
-        raise _Missing(f"the study with machine-made texts in {MACHINE}, in a checkout's root")
+        raise _Missing(f"the study in {MACHINE}, in a checkout's root")
     return queries_win(read_summary(MACHINE))
 
 
