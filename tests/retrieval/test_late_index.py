@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import Mini, contents, described_anew
+from interrupts import interrupt_call
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.late import LateEncoder, TokenVectors
+from xqg_repro.models.late import LateEncoder
 from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.retrieval.late_index import build_late_index, is_late, open_late_index
 from xqg_repro.retrieval.late_search import BestTokens, search_token_shards
@@ -49,24 +50,17 @@ def test_an_interrupted_index_resumes_to_the_same_bytes_and_is_then_reused(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    original, encoded = LateEncoder.encode_passages, []
-
-    def stopping(self: LateEncoder, titles: Sequence[str | None], texts: Sequence[str]) -> TokenVectors:
-        encoded.append(len(texts))
-        if len(encoded) == 2:
-            raise KeyboardInterrupt
-        return original(self, titles, texts)
-
     def build() -> None:
         build_late_index(mini_data.docs, late, tmp_path / "index", shard_size=25, device="cpu")
 
-    monkeypatch.setattr(LateEncoder, "encode_passages", stopping)
+    calls = interrupt_call(monkeypatch, LateEncoder, "encode_passages", 2)
     with pytest.raises(KeyboardInterrupt):
         build()
     build()
-    assert encoded == [25, 25, 25, 10] and contents(tmp_path / "index") == contents(late_index)
+    assert [len(texts) for _, _, texts in calls] == [25, 25, 25, 10]
+    assert contents(tmp_path / "index") == contents(late_index)
     build()
-    assert len(encoded) == 4 and caplog.messages[-1].endswith("is up to date")
+    assert len(calls) == 4 and caplog.messages[-1].endswith("is up to date")
 
 
 def test_other_settings_rebuild_an_index(

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Mini, small_tokenizer
+from conftest import Mini
+from model_fixtures import small_tokenizer
 
 from retrieval.conftest import write_short_run
 from xqg_repro import cli
