@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import COUNT, LANGUAGES, Mini, contents, described_anew, made_up, summed, together, write_queries
+from interrupts import interrupt_call
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -198,15 +199,7 @@ def test_an_interrupted_run_resumes_with_the_same_bytes(
 ) -> None:
     module = import_module("xqg_repro.retrieval.filter")
     best_of(2, "whole")
-    score, calls = module.score_queries, []
-
-    def interrupted(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return score(*args)
-
-    monkeypatch.setattr(module, "score_queries", interrupted)
+    calls = interrupt_call(monkeypatch, module, "score_queries", 2)
     with pytest.raises(KeyboardInterrupt):
         best_of(2)
     assert {path.name for path in (tmp_path / "best.partial").glob("0*")} == {"00000.jsonl", "00000.counts.json"}

@@ -16,19 +16,11 @@ from xqg_repro import collection
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
-from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Hit
 from xqg_repro.train.data import load_examples
 from xqg_repro.train.mine import Mined, bm25_index, contains_answer, mine
 
 Mine = Callable[..., tuple[Mined, dict[str, dict[str, Any]]]]
-
-
-@pytest.fixture(scope="module")
-def index(embeddings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("indexed") / "index"
-    build_index(embeddings, folder)
-    return folder
 
 
 @pytest.fixture
@@ -49,11 +41,11 @@ def searched(mini_data: Mini, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def mined(mini_data: Mini, index: Path, searched: list[Path], tmp_path: Path) -> Mine:
+def mined(mini_data: Mini, dense_index: Path, searched: list[Path], tmp_path: Path) -> Mine:
     """``mined(…)``: mine for the small collection's questions; the counts and the lines by qid."""
 
     def run(data: str = mini_data.topics, **settings: Any) -> tuple[Mined, dict[str, dict[str, Any]]]:
-        settings = {"index": index, "depth": 60, "negatives": 60, "device": "cpu"} | settings
+        settings = {"index": dense_index, "depth": 60, "negatives": 60, "device": "cpu"} | settings
         counts = mine(data, tmp_path / "train.jsonl", **settings)
         lines = (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()
         return counts, {item["query_id"]: item for item in map(json.loads, lines)}
@@ -147,13 +139,13 @@ def test_the_first_negatives_are_kept_or_a_sample_in_rank_order(mined: Mine, tmp
 
 
 def test_a_matching_file_is_reused(
-    mined: Mine, searched: list[Path], index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    mined: Mine, searched: list[Path], dense_index: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "train.jsonl"
     first, _ = mined()
     before = path.read_bytes()
     caplog.clear()
-    assert mined()[0] == first and searched == [index] and caplog.messages == [f"mine: {path} is up to date"]
+    assert mined()[0] == first and searched == [dense_index] and caplog.messages == [f"mine: {path} is up to date"]
     mined(force=True)
     assert (len(searched), path.read_bytes()) == (2, before)
     path.write_bytes(before[:-20])

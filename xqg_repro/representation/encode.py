@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from xqg_repro import collection
 from xqg_repro.collection.documents import check_documents, passage_shards
@@ -19,7 +19,7 @@ from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
-from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
+from xqg_repro.representation.shards import ShardWork, WriteShard, vector_size, write_shards
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -51,24 +51,51 @@ def encode(
     """
     check_shard_size(shard_size)
     check_dtype(dtype)
-    dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(config.model)  # before the collection, which may be a large download
-    encoder_settings = dataclasses.asdict(config) | {"model": lasting_name(config.model)}
-    wanted = Manifest(
-        "encode",
-        {"collection": dataset_id, "encoder": encoder_settings, "dtype": dtype, "shard_size": shard_size},
-        {"collection": collection.fingerprint(dataset, "docs"), "model": model},
+    wanted, build = plan_vectors(
+        "encode", dataset_id, EncodeWork(config, dtype), shard_size, device=device, distribute=distribute
     )
+    return build_stage(output, wanted, build, force=force)
+
+
+class VectorWork(ShardWork[PlainDocument], Protocol):
+    """Documents → a shard of vectors, of passages or of their tokens."""
+
+    @property
+    def dtype(self) -> str:
+        """``float32`` or ``float16``, of the files."""
+
+
+def plan_vectors(
+    stage: str,
+    dataset_id: str,
+    work: VectorWork,
+    shard_size: int,
+    *,
+    device: str | None,
+    distribute: Distribution | None = None,
+    **parameters: str,
+) -> tuple[Manifest, Callable[[Path], dict[str, int]]]:
+    """The identity of a stage that embeds a collection, and what builds its folder.
+
+    Args:
+        stage: the stage's name.
+        dataset_id, shard_size, device, distribute: as for :func:`encode`.
+        work: writes a shard; the encoder's settings and the number format are its own.
+        parameters: further parameters of the identity.
+    """
+    dataset = collection.load(dataset_id, needs=["docs"])
+    model = model_fingerprint(work.config.model)  # before the collection, which may be a large download
+    encoder = dataclasses.asdict(work.config) | {"model": lasting_name(work.config.model)}
+    settings = {"collection": dataset_id, "encoder": encoder, "dtype": work.dtype, "shard_size": shard_size}
+    inputs = {"collection": collection.fingerprint(dataset, "docs"), "model": model}
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        work, shards = EncodeWork(config, dtype), passage_shards(dataset, folder, shard_size)
-        counts = write_shards(
-            work, shards, "encode", "passages", total=dataset.docs_count(), device=device, distribute=distribute
-        )
+        shards, total = passage_shards(dataset, folder, shard_size), dataset.docs_count()
+        counts = write_shards(work, shards, stage, "passages", total=total, device=device, distribute=distribute)
         return {**counts, "dimension": vector_size(folder)}
 
-    return build_stage(output, wanted, build, force=force)
+    return Manifest(stage, settings | parameters, inputs), build
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.files import digest
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.agreement import read_layout
-from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
+from xqg_repro.models.agreement import apply_layout
+from xqg_repro.models.architectures import check_text_encoder
 from xqg_repro.models.encoder import TextEncoder, passage_text
+from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import load_model, resolve_model
-from xqg_repro.models.vocabulary import lower_case
+from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.train import distributed
+from xqg_repro.train.base_recipe import Recipe
 from xqg_repro.train.checks import count_faults
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Selection, Split, TevatronFile, load_split
@@ -50,13 +52,7 @@ def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
 
 def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
     tokenizer, model = _start(recipe, split.kept)
-    settings = recipe.encoder("")
-
-    def texts(example: Example) -> tuple[str, str]:
-        passage = passage_text(example.positive.title, example.positive.text, settings)
-        return settings.query_prefix + example.query, passage
-
-    faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.passage_max_length))
+    faults = count_text_faults(recipe, split, tokenizer, recipe.encoder(""))
     curve: list[Point] = []
     if recipe.names_steps:
         logger.info(f"train: {recipe.names_steps} steps on multilingual names")
@@ -89,6 +85,18 @@ def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any
     return scratch.encoder(recipe.architecture, list(texts), longest)
 
 
+def count_text_faults(
+    recipe: Recipe, split: Split, tokenizer: Any, settings: EncoderConfig | LateConfig
+) -> dict[str, int]:
+    """What :func:`~xqg_repro.train.checks.count_faults` counts in the questions and passages that an encoder reads."""
+
+    def texts(example: Example) -> tuple[str, str]:
+        passage = passage_text(example.positive.title, example.positive.text, settings)
+        return settings.query_prefix + example.query, passage
+
+    return count_faults(recipe, split, tokenizer, texts, (settings.query_max_length, settings.passage_max_length))
+
+
 def load_start(recipe: EncoderRecipe | ParallelRecipe) -> tuple[Any, Any]:
     """Tokenizer and model of a recipe that names one; :class:`InputError` if it cannot be trained."""
     import torch
@@ -98,12 +106,8 @@ def load_start(recipe: EncoderRecipe | ParallelRecipe) -> tuple[Any, Any]:
     folder = resolve_model(recipe.model)
     tokenizer, model = load_model(folder, torch.float32)
     longest = max(recipe.query_max_length, recipe.passage_max_length)
-    check_length(tokenizer, read_with_encoder(model), longest, folder)
-    check_encoder(tokenizer, model, folder)
-    layout = read_layout(folder)
-    refuse_projection(layout, model, folder)
-    if layout.lower_case:
-        lower_case(tokenizer)
+    check_text_encoder(tokenizer, model, longest, folder)
+    refuse_projection(apply_layout(folder, tokenizer), model, folder)
     return tokenizer, model
 
 
@@ -125,7 +129,6 @@ def _train_stage(
             return contrastive_loss(model, inputs, recipe)
 
     collator = ContrastiveCollator(recipe, tokenizer)
-    size = distributed.per_process(recipe.batch_size, "batch_size")
     trainer = ContrastiveTrainer(
         recipe,
         folder,
@@ -137,15 +140,21 @@ def _train_stage(
         # stays at epoch 0: the same negatives each time, and no scores
         held_out_collator=ContrastiveCollator(dataclasses.replace(recipe, distillation=None), tokenizer),
         steps=recipe.steps,
-        sizes={
-            "per_device_train_batch_size": size,
-            "per_device_eval_batch_size": size,
-            "gradient_accumulation_steps": recipe.accumulation,
-            "dataloader_drop_last": len(examples) >= recipe.batch_size,
-        },
+        sizes=batch_sizes(recipe, examples),
     )
     collator.epoch = lambda: int(trainer.state.epoch or 0)
     return trainer.train_or_resume()
+
+
+def batch_sizes(recipe: Recipe, examples: Sequence[Example]) -> dict[str, Any]:
+    """How a trainer draws batches: an epoch's last part, if it does not fill a batch, is dropped unless it is all."""
+    size = distributed.per_process(recipe.batch_size, "batch_size")
+    return {
+        "per_device_train_batch_size": size,
+        "per_device_eval_batch_size": size,
+        "gradient_accumulation_steps": recipe.accumulation,
+        "dataloader_drop_last": len(examples) >= recipe.batch_size,
+    }
 
 
 def shuffle(examples: Sequence[Example], seed: int) -> Sequence[Example]:
@@ -175,7 +184,7 @@ class ContrastiveCollator:
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Tokenise a batch, as :func:`~xqg_repro.train.contrastive.contrastive_loss` expects it."""
         settings = self.recipe.encoder("")
-        passages = [self._positive(example) for example in examples]
+        passages = [draw_positive(example, self.recipe.seed, self.epoch()) for example in examples]
         lists = [[position] for position in range(len(examples))]
         for own, example in zip(lists, examples, strict=True):
             negatives = self._negatives(example)
@@ -197,14 +206,16 @@ class ContrastiveCollator:
             scores.append([example.scores[passages[position].doc_id] for position in own])
         return batch | {"lists": lists, "teacher_scores": scores}
 
-    def _positive(self, example: Example) -> Passage:
-        positives = (example.positive, *example.other_positives)
-        first = random.Random(f"{self.recipe.seed}|{example.query}").randrange(len(positives))
-        return positives[(first + self.epoch()) % len(positives)]
-
     def _negatives(self, example: Example) -> Sequence[Passage]:
         count = min(self.recipe.negatives, len(example.negatives))
         return random.Random(f"{self.recipe.seed}|{self.epoch()}|{example.query}").sample(example.negatives, count)
+
+
+def draw_positive(example: Example, seed: int, epoch: int) -> Passage:
+    """The positive of an epoch: the next one in each, from one that the seed decides, as in Tevatron."""
+    positives = (example.positive, *example.other_positives)
+    first = random.Random(f"{seed}|{example.query}").randrange(len(positives))
+    return positives[(first + epoch) % len(positives)]
 
 
 def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int) -> dict[str, torch.Tensor]:

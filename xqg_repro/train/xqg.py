@@ -30,7 +30,7 @@ from xqg_repro.train.data import Example, Selection, Split, load_passages, load_
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
-from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe, Recipe
+from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -77,12 +77,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
     names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
     pairs = names.pairs if names else []
     tokenizer, model = _start(recipe, kept, pairs)
-
-    def texts(example: Example) -> tuple[str, str]:
-        pair = question_pair(example, recipe.prompt)
-        return pair.target, pair.source
-
-    faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
+    faults = count_pair_faults(recipe, split, tokenizer)
     examples = Selection([(part, position) for part in (kept, held_out) for position in range(len(part))])
     collator = PairCollator(recipe, tokenizer, examples, names, decoder_ends(model, folder)[0])
     logger.info(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
@@ -101,7 +96,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
         eval_dataset=in_parts(held_out_items, recipe.batch_size),
         data_collator=collator,
         steps=steps,
-        optimizers=adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
+        optimizers=open_optimizers(model, recipe, steps),
     )
     steps, curve = trainer.train_or_resume()
     return Trained(
@@ -142,9 +137,25 @@ def load_generator(recipe: GeneratorRecipe | ContrastiveRecipe) -> tuple[Any, An
     return tokenizer, model
 
 
-def adafactor(model: Any, recipe: Recipe, steps: int) -> tuple[Any, Any]:
-    """T5's own optimiser. Its steps are relative to a weight's size, as T5's weights start at very different sizes."""
+def count_pair_faults(recipe: GeneratorRecipe | ContrastiveRecipe, split: Split, tokenizer: Any) -> dict[str, int]:
+    """What :func:`~xqg_repro.train.checks.count_faults` counts in the questions of a split and in their prompts."""
+
+    def texts(example: Example) -> tuple[str, str]:
+        pair = question_pair(example, recipe.prompt)
+        return pair.target, pair.source
+
+    return count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
+
+
+def open_optimizers(model: Any, recipe: GeneratorRecipe | ContrastiveRecipe, steps: int) -> tuple[Any, Any]:
+    """Adafactor, T5's own optimiser, and its schedule; two ``None``, which stand for AdamW, if the recipe has none.
+
+    Its steps are relative to a weight's size, as T5's weights start at very different sizes.
+    """
     import transformers
+
+    if not recipe.adafactor:
+        return None, None
 
     optimizer = transformers.Adafactor(
         model.parameters(),
@@ -219,6 +230,11 @@ def draw_batches(
         yield from draw.sample(batches, len(batches))
 
 
+def tokenize(tokenizer: Any, texts: list[str], max_length: int) -> Any:
+    """A batch of texts, which are cut, and padded to the longest."""
+    return tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
+
+
 class PairCollator:
     """Collates a batch into ``input_ids``, ``attention_mask``, ``decoder_input_ids``, ``labels`` and ``questions``.
 
@@ -246,8 +262,8 @@ class PairCollator:
 
         items = [item for batch in batches for item in batch]
         pairs = [self.pair(item) for item in items]
-        sources = self._tokenize([pair.source for pair in pairs], self.recipe.prompt_max_length)
-        targets = self._tokenize([pair.target for pair in pairs], self.recipe.query_max_length)
+        sources = tokenize(self.tokenizer, [pair.source for pair in pairs], self.recipe.prompt_max_length)
+        targets = tokenize(self.tokenizer, [pair.target for pair in pairs], self.recipe.query_max_length)
         ids, counted = targets["input_ids"], targets["attention_mask"].bool()
         for row, pair in enumerate(pairs):
             if pair.counted:
@@ -287,9 +303,6 @@ class PairCollator:
         """Sort key by length: the target's in steps of 8 characters, then the source's."""
         pair = self.pair(item)
         return len(pair.target) // 8, len(pair.source)
-
-    def _tokenize(self, texts: list[str], max_length: int) -> Any:
-        return self.tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
 
 
 # quality
