@@ -7,7 +7,7 @@ from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
-from xqg_repro.cli.reranking import add_scorer_options, scorer_config
+from xqg_repro.cli.reranking import add_scorer_options, refuse_scorer_options, scorer_config
 from xqg_repro.core.errors import InputError
 
 
@@ -204,16 +204,35 @@ def _twins(args: argparse.Namespace) -> None:
 
 
 def _add_score(kinds: Any) -> None:
-    text = "give each passage of a training file a score: how likely a generator writes the line's question for it"
+    text = (
+        "give each passage of a training file a teacher's score: how likely a generator writes the line's question for "
+        "it, or the inner product of an encoder's vectors"
+    )
     verb = add_verb(kinds, "score", _score, text)
     verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    text = "score with the encoder of this folder, which encode or index wrote, instead of a generator"
+    verb.add_argument("--embeddings", type=InputPath, metavar="FOLDER", help=text)
+    text = "with --embeddings: the same lines with English questions, which the encoder reads instead"
+    verb.add_argument("--twins", type=InputFile, metavar="FILE", help=text)
     add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
     add_scorer_options(verb)
 
 
 def _score(args: argparse.Namespace) -> None:
+    from xqg_repro.retrieval.stage import stored_encoder
     from xqg_repro.train.score import score
+    from xqg_repro.train.score_dense import score_by_encoder
 
+    if args.embeddings:
+        refuse_scorer_options(args, "with --embeddings")
+        encoder = stored_encoder(args.embeddings)
+        if encoder is None:
+            hint = "name a folder that xqg-repro encode or index wrote"
+            raise InputError("has no manifest, so its encoder is unknown", path=args.embeddings, hint=hint)
+        score_by_encoder(args.data, encoder, args.output, twins=args.twins, **stage_settings(args))
+        return
+    if args.twins:
+        raise InputError("--twins needs --embeddings", hint="a generator reads each question in its own language")
     score(args.data, scorer_config(args), args.output, tokens_per_batch=args.tokens_per_batch, **stage_settings(args))
 
 

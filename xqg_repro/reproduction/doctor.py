@@ -15,6 +15,7 @@ from enum import StrEnum
 from importlib import metadata as installed
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from xqg_repro import collection
 from xqg_repro.collection.home import describe_home
@@ -22,6 +23,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
+from xqg_repro.models.late_settings import load_late
 from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
 from xqg_repro.representation.queries import query_files
@@ -273,10 +275,8 @@ def _models_of(benchmark: Benchmark, condition: Condition) -> list[tuple[str, st
     """Name and kind (``model`` or ``dataset``) of the models and query sets that a condition needs."""
     names = []
     for part in benchmark.parts(condition):
-        if part.encoder:
-            names.append((load_preset(part.encoder).model, "model"))
-        if part.generator:
-            names.append((load_generator(part.generator).model, "model"))
+        presets: Any = ((load_preset, part.encoder), (load_late, part.late), (load_generator, part.generator))
+        names += [(load(name).model, "model") for load, name in presets if name]
         if part.corpus:
             names.append((part.corpus, "dataset"))
     if benchmark.reading:
