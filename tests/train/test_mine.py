@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 import json
 import random
 import shutil
@@ -18,8 +17,12 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Hit
+from xqg_repro.train import retrieved
+from xqg_repro.train.answers import contains_answer
 from xqg_repro.train.data import load_examples
-from xqg_repro.train.mine import Mined, bm25_index, contains_answer, mine
+from xqg_repro.train.gold import Gold
+from xqg_repro.train.mine import Mined, mine
+from xqg_repro.train.retrieved import bm25_index
 
 Mine = Callable[..., tuple[Mined, dict[str, dict[str, Any]]]]
 
@@ -44,7 +47,7 @@ def searched(mini_data: Mini, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             run[qid] = [Hit(docid, -float(place)) for place, docid in enumerate(docids)]
         return run
 
-    monkeypatch.setattr(importlib.import_module("xqg_repro.train.mine"), "_dense_run", search)
+    monkeypatch.setattr(retrieved, "_dense_run", search)
     return opened
 
 
