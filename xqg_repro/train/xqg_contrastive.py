@@ -24,8 +24,9 @@ from xqg_repro.models.scorer import AskedPassage, QuestionScorer
 from xqg_repro.train.checks import count_faults
 from xqg_repro.train.data import Example, Selection, Split, load_split
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
+from xqg_repro.train.pairs import adafactor, load_generator
 from xqg_repro.train.recipe import ContrastiveRecipe
-from xqg_repro.train.xqg import adafactor, load_generator, question_language, question_pair
+from xqg_repro.train.xqg import question_language, question_pair
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +61,7 @@ def _train(recipe: ContrastiveRecipe, split: Split, folder: Path) -> Trained:
         def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
             return generator_loss(model, inputs, recipe)
 
-    tokenizer, model = load_generator(recipe)
+    tokenizer, model = load_generator(recipe.model, max(recipe.prompt_max_length, recipe.query_max_length))
 
     def texts(example: Example) -> tuple[str, str]:
         pair = question_pair(example, recipe.prompt)
