@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import importlib
 import json
 import random
 import shutil
@@ -16,9 +15,13 @@ from xqg_repro import collection
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
-from xqg_repro.retrieval.runfile import Hit
+from xqg_repro.retrieval.runfile import Hit, write_run
+from xqg_repro.train import retrieved
+from xqg_repro.train.answers import contains_answer
 from xqg_repro.train.data import load_examples
-from xqg_repro.train.mine import Mined, bm25_index, contains_answer, mine
+from xqg_repro.train.gold import Gold
+from xqg_repro.train.mine import Mined, mine
+from xqg_repro.train.retrieved import bm25_index
 
 Mine = Callable[..., tuple[Mined, dict[str, dict[str, Any]]]]
 
@@ -36,7 +39,7 @@ def searched(mini_data: Mini, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             run[qid] = [Hit(docid, -float(place)) for place, docid in enumerate(docids)]
         return run
 
-    monkeypatch.setattr(importlib.import_module("xqg_repro.train.mine"), "_dense_run", search)
+    monkeypatch.setattr(retrieved, "_dense_run", search)
     return opened
 
 
@@ -45,7 +48,8 @@ def mined(mini_data: Mini, dense_index: Path, searched: list[Path], tmp_path: Pa
     """``mined(…)``: mine for the small collection's questions; the counts and the lines by qid."""
 
     def run(data: str = mini_data.topics, **settings: Any) -> tuple[Mined, dict[str, dict[str, Any]]]:
-        settings = {"index": dense_index, "depth": 60, "negatives": 60, "device": "cpu"} | settings
+        settings = {"index": dense_index, "depth": 60, "device": "cpu"} | settings
+        settings = {"negatives": settings["depth"]} | settings
         counts = mine(data, tmp_path / "train.jsonl", **settings)
         lines = (tmp_path / "train.jsonl").read_text(encoding="utf-8").splitlines()
         return counts, {item["query_id"]: item for item in map(json.loads, lines)}
@@ -136,6 +140,24 @@ def test_the_first_negatives_are_kept_or_a_sample_in_rank_order(mined: Mine, tmp
     assert any(found != list(range(5)) for found in places.values())
     note = json.loads((tmp_path / "train.jsonl.json").read_text())
     assert (note["parameters"]["sample"], note["parameters"]["negatives"]) == (2, 5)
+
+
+def test_the_passages_of_a_run_and_questions_without_gold(mini_data: Mini, mined: Mine, tmp_path: Path) -> None:
+    docids = [docid for docid, _, _ in mini_data.passages[:20]]
+    run = {
+        item["id"]: [Hit(docid, -float(place)) for place, docid in enumerate(docids)] for item in mini_data.questions
+    }
+    write_run(run, tmp_path / "run.txt", "first")
+    _, lines = mined(index=None, run=tmp_path / "run.txt", depth=10)
+    assert len(lines) == 14 and all({*ids(item)} <= {*docids[:10]} for item in lines.values())
+    counts, half = mined(index=None, run=tmp_path / "run.txt", depth=10, gold=Gold(0.5, ("te",)))
+    assert (counts.questions, counts.without_positives) == (6, 8)
+    assert "te" not in {item["lang"] for item in half.values()} and half.items() <= lines.items()
+    note = json.loads((tmp_path / "train.jsonl.json").read_text())
+    assert (note["parameters"]["labelled"], note["parameters"]["hidden_languages"]) == (0.5, ["te"])
+    mined()
+    note = json.loads((tmp_path / "train.jsonl.json").read_text())
+    assert not {"labelled", "hidden_languages"} & {*note["parameters"]}  # as older files
 
 
 def test_a_matching_file_is_reused(

@@ -19,6 +19,7 @@ from xqg_repro.train.encoder_recipe import Distillation, Scope
 from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
+SHIPPED = sorted(path.parent.name for path in resource("models").glob("*/manifest.json"))
 ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
 
@@ -68,12 +69,10 @@ def test_recipes_have_the_references_settings_and_published_data(name: str) -> N
         assert recipe.held_out > 0 and recipe.prompt_max_length == recipe.query_max_length == 128
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in RECIPES if name.endswith("-mini") or name in ("xdr-xlmr", "zs-mbert")]
-)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name in (*SHIPPED, "xdr-xlmr", "zs-mbert")])
 def test_presets_use_a_model_as_its_recipe_trains_it(name: str) -> None:
     kind = KINDS[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
-    recipe, model = load_recipe(name, kind), f"package:{name}" if name.endswith("-mini") else f"./models/{name}"
+    recipe, model = load_recipe(name, kind), f"package:{name}" if name in SHIPPED else f"./models/{name}"
     if isinstance(recipe, EncoderRecipe):
         assert load_preset(name) == recipe.encoder(model)
     elif isinstance(recipe, ReaderRecipe):
@@ -129,7 +128,7 @@ def test_unknown_and_incomplete_recipes_are_refused(tmp_path: Path) -> None:
         load_recipe(str(path), EncoderRecipe)
 
 
-@pytest.mark.parametrize("model", sorted(path.parent.name for path in resource("models").glob("*/manifest.json")))
+@pytest.mark.parametrize("model", SHIPPED)
 def test_shipped_cards_are_what_the_template_makes_of_their_manifests(model: str) -> None:
     folder = resource("models", model)
     card, manifest = (folder / "README.md").read_text(encoding="utf-8"), Manifest.read(folder)

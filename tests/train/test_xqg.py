@@ -28,9 +28,10 @@ from xqg_repro.train import xqg
 from xqg_repro.train.data import Example, load_examples, load_passages, load_split
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
+from xqg_repro.train.pairs import Item, Pair, draw_batches
 from xqg_repro.train.recipe import GeneratorRecipe, load_recipe
 from xqg_repro.train.trainer import RecipeTrainer
-from xqg_repro.train.xqg import Item, Pair, PairCollator, draw_batches, measure_queries, question_pair, shorten, train
+from xqg_repro.train.xqg import PairCollator, measure_queries, question_pair, shorten, train
 
 PROMPT = GeneratorConfig.prompt
 TURKU = Passage("1", "Turku", "Turku is a city.")
@@ -123,7 +124,7 @@ PER_EPOCH = 3 + 2 * 2  # batches of 10 questions and, twice, of 7 names
 
 def draw_epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[Item]]]:
     """The batches of the first epochs; the length of an item is its position modulo four."""
-    batches = draw_batches(10, 7, recipe, lambda item: item.position % 4)
+    batches = draw_batches(10, 7, recipe, lambda item: item.position % 4, recipe.names_epochs)
     drawn = [list(batch) for batch in islice(batches, count * PER_EPOCH)]
     return [drawn[at : at + PER_EPOCH] for at in range(0, len(drawn), PER_EPOCH)]
 

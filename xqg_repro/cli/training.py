@@ -1,11 +1,15 @@
-"""Training: train xdr, xqg, decr and reader, and what prepares data and models: folds, mine, twins, score and trim."""
+"""Training: train xdr, xqg, decr, reader and answerer, and what prepares data and models.
+
+That is folds, twins, score and trim here; mine and label are in :mod:`xqg_repro.cli.labelling`.
+"""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
+from xqg_repro.cli.arguments import InputFile, InputPath
+from xqg_repro.cli.labelling import add_label, add_mine
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
 from xqg_repro.cli.reranking import add_scorer_options, refuse_scorer_options, scorer_config
 from xqg_repro.core.errors import InputError
@@ -26,6 +30,7 @@ def add_train(verbs: Any, name: str) -> None:
         ),
         ("decr", _train_decr, "train a stage of DR.DECR, a late-interaction model"),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
+        ("answerer", _train_answerer, "train an answer generator, from a question and passages to the answer"),
     ):
         model = add_verb(kinds, kind, handler, text)
         default = "" if kind == "decr" else " (default: %(default)s)"
@@ -61,7 +66,8 @@ def add_train(verbs: Any, name: str) -> None:
         model.add_argument("--precision", choices=["float32", "bfloat16"], help=text)
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
-    _add_mine(kinds)
+    add_mine(kinds)
+    add_label(kinds)
     _add_twins(kinds)
     _add_score(kinds)
     _add_trim(kinds)
@@ -126,6 +132,13 @@ def _train_reader(args: argparse.Namespace) -> None:
     train(recipe, args.output, **stage_settings(args))
 
 
+def _train_answerer(args: argparse.Namespace) -> None:
+    from xqg_repro.train.answerer import train
+    from xqg_repro.train.recipe import AnswererRecipe, load_recipe
+
+    train(load_recipe(args.recipe, AnswererRecipe, **_overrides(args)), args.output, **stage_settings(args))
+
+
 def _add_folds(kinds: Any) -> None:
     text = (
         "write XQuAD as training files: split its articles into folds and, for each fold, write the questions about "
@@ -146,46 +159,6 @@ def _folds(args: argparse.Namespace) -> None:
 
     settings = {"passages": args.passages, "folds": args.folds, "seed": args.seed, "parallel": args.parallel}
     write_folds(args.output, args.languages, **settings, **stage_settings(args))
-
-
-def _add_mine(kinds: Any) -> None:
-    text = (
-        "mine hard negatives for training questions, with an encoder or BM25. BM25 only matches words: across "
-        "languages it finds passages with the same names and numbers, which is often none"
-    )
-    verb = kinds.add_parser("mine", help="mine hard negatives for training questions", description=text)
-    verb.set_defaults(run=_mine)
-    data = "ir-datasets id with judgements, such as xor-mini/train, or a .jsonl file in Tevatron's format"
-    verb.add_argument("--data", type=InputFile, required=True, help=data)
-    text = "with a .jsonl file: the passages, by ir-datasets id or path"
-    verb.add_argument("--collection", type=InputFile, metavar="ID", default="", help=text)
-    source = verb.add_mutually_exclusive_group(required=True)
-    text = "retrieve with the encoder of this index folder"
-    source.add_argument("--index", type=InputPath, metavar="FOLDER", help=text)
-    source.add_argument("--bm25", type=OutputFolder, metavar="FOLDER", help="with this BM25 index, built if missing")
-    verb.add_argument("--depth", type=int, default=100, help="passages to retrieve per question (default: %(default)s)")
-    verb.add_argument("--negatives", type=int, default=30, help="negatives to keep per question (default: %(default)s)")
-    verb.add_argument(
-        "--sample", type=int, metavar="SEED", help="sample them at random with this seed (default: take the first)"
-    )
-    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
-
-
-def _mine(args: argparse.Namespace) -> None:
-    from xqg_repro.train.mine import mine
-
-    mined = mine(
-        args.data,
-        args.output,
-        index=args.index,
-        bm25=args.bm25,
-        passages=args.collection,
-        depth=args.depth,
-        negatives=args.negatives,
-        sample=args.sample,
-        **stage_settings(args),
-    )
-    print(mined.table().text(), file=summary_stream(args.output))
 
 
 def _add_twins(kinds: Any) -> None:

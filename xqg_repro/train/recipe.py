@@ -11,9 +11,12 @@ from typing import Any, ClassVar, TypeVar
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import convert_enums, parse, read_yaml, resource
+from xqg_repro.core.stages import MANIFEST, open_stage
 from xqg_repro.core.templates import template
+from xqg_repro.models.loading import resolve_model
 from xqg_repro.models.scorer_settings import Normalise, ScorerConfig
 from xqg_repro.models.settings import GeneratorConfig, ReaderConfig
+from xqg_repro.train.answerer_recipe import AnswererRecipe
 from xqg_repro.train.architecture import Seq2SeqArchitecture
 from xqg_repro.train.base_recipe import Recipe
 from xqg_repro.train.decr_recipe import DecrRecipe
@@ -171,6 +174,7 @@ KINDS: dict[str, type[Recipe]] = {
         GeneratorRecipe,
         ContrastiveRecipe,
         CausalRecipe,
+        AnswererRecipe,
         ReaderRecipe,
     )
 }
@@ -195,6 +199,16 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     if not recipe.model and recipe.architecture is None:
         raise InputError("needs a model to start from or an architecture", path=path)
     return recipe
+
+
+def trained_recipe(model: str | Path, kind: type[R]) -> R:
+    """The recipe in the manifest of a model folder that a training wrote.
+
+    :class:`InputError` if there is no such folder, no manifest, or another kind of model in it.
+    """
+    folder = resolve_model(str(model))
+    manifest = open_stage(folder, f"train-{kind.KIND}")
+    return parse(kind, manifest.parameters["recipe"], folder / MANIFEST)
 
 
 def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[ContrastiveRecipe] | type[CausalRecipe]:

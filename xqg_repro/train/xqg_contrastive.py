@@ -23,15 +23,9 @@ from xqg_repro.models.likelihood import IGNORED, shift_right
 from xqg_repro.models.scorer import AskedPassage, QuestionScorer
 from xqg_repro.train.data import Example, Selection, Split, load_split
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
+from xqg_repro.train.pairs import load_generator, open_optimizers, tokenize
 from xqg_repro.train.recipe import ContrastiveRecipe
-from xqg_repro.train.xqg import (
-    count_pair_faults,
-    load_generator,
-    open_optimizers,
-    question_language,
-    question_pair,
-    tokenize,
-)
+from xqg_repro.train.xqg import count_pair_faults, question_language, question_pair
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +60,7 @@ def _train(recipe: ContrastiveRecipe, split: Split, folder: Path) -> Trained:
         def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
             return generator_loss(model, inputs, recipe)
 
-    tokenizer, model = load_generator(recipe)
+    tokenizer, model = load_generator(recipe.model, max(recipe.prompt_max_length, recipe.query_max_length))
     faults = count_pair_faults(recipe, split, tokenizer)
     kept, held_out = _with_negatives(split.kept), _with_negatives(split.held_out)
     if not kept:
