@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -10,18 +11,24 @@ from typing import Any
 import pytest
 from conftest import Mini, contents
 
-from train.samples import tevatron_item, write_lines
+from train.samples import ENCODER, tevatron_item, write_lines
 from xqg_repro import collection
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
+from xqg_repro.models.scorer_settings import ScorerConfig
 from xqg_repro.retrieval.runfile import Hit, write_run
 from xqg_repro.train import retrieved
 from xqg_repro.train.answers import contains_answer
+from xqg_repro.train.architecture import Family
 from xqg_repro.train.data import load_examples
+from xqg_repro.train.encoder_recipe import Distillation
 from xqg_repro.train.gold import Gold
 from xqg_repro.train.mine import Mined, mine
+from xqg_repro.train.mini.scratch import train_tokenizer
 from xqg_repro.train.retrieved import bm25_index
+from xqg_repro.train.score import score
+from xqg_repro.train.xdr import ContrastiveCollator
 
 Mine = Callable[..., tuple[Mined, dict[str, dict[str, Any]]]]
 
@@ -122,6 +129,44 @@ def test_answers_copies_and_questions_of_a_file(mini_data: Mini, mined: Mine, tm
         without_positives=1,
     )
     assert docid not in ids(lines["t1"]) + ids(lines["t2"]) and ids(lines["t3"]) == []
+
+
+def test_the_candidates_of_a_distillation_are_the_gold_once_and_no_other_answer_holder(
+    mini_data: Mini, mined: Mine, tiny_generator: Path, tmp_path: Path
+) -> None:
+    passages = {docid: {"docid": docid, "title": title, "text": text} for docid, title, text in mini_data.passages}
+    gold = dict(mini_data.qrels)
+    lines = [
+        {
+            "query_id": item["id"],
+            "query": item["question"],
+            "lang": item["lang"],
+            "answers": item["answers"],
+            # two passages answer every other question
+            "positive_passages": [passages[gold[item["id"]]], *([passages["60"]] if number % 2 else [])],
+        }
+        for number, item in enumerate(mini_data.questions)
+    ]
+    data, scored = write_lines(tmp_path / "given.jsonl", *lines), tmp_path / "scored.jsonl"
+    assert mined(str(data), passages=mini_data.docs)[0].answering > 0
+    score(str(tmp_path / "train.jsonl"), ScorerConfig(str(tiny_generator)), scored, device="cpu")
+    examples = list(load_examples(str(scored), scored=True)[0])
+    recipe = dataclasses.replace(ENCODER, distillation=Distillation(), negatives=8)
+    tokenizer = train_tokenizer(["ban der kon"], 60, Family.BERT)
+    used = set()
+    for epoch in range(4):
+        collator = ContrastiveCollator(recipe, tokenizer)
+        collator.epoch = lambda epoch=epoch: epoch  # type: ignore[misc]
+        batch = collator(examples)
+        for example, own, scores in zip(examples, batch["lists"], batch["teacher_scores"], strict=True):
+            docids = [batch["docids"][position] for position in own]
+            positives = {passage.doc_id for passage in (example.positive, *example.other_positives)}
+            assert docids[0] in positives and not positives & {*docids[1:]} and len({*docids}) == len(docids) > 1
+            others = [Passage(d, passages[d]["title"], passages[d]["text"]) for d in docids[1:]]
+            assert not any(contains_answer(passage, example.answers) for passage in others)
+            assert example.scores and scores == [example.scores[docid] for docid in docids]
+            used.add((example.qid, docids[0]))
+    assert len(used) == 14 + 7  # each positive has its turn
 
 
 # what is kept

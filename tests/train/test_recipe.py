@@ -15,7 +15,7 @@ from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
 from xqg_repro.train.base_recipe import Schedule
-from xqg_repro.train.encoder_recipe import Distillation, Scope
+from xqg_repro.train.encoder_recipe import Alignment, Distillation, Scope
 from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
@@ -99,11 +99,16 @@ def test_overrides_replace_settings(tmp_path: Path) -> None:
 
 def test_newer_settings_are_recorded_only_where_they_differ_from_their_defaults() -> None:
     recipe = EncoderRecipe(name="a", data="b")
-    newer = {"schedule": Schedule.CONSTANT, "max_grad_norm": 2.0, "distillation": Distillation()}
+    nested = {"distillation": Distillation(), "alignment": Alignment(queries="c")}
+    newer = {"schedule": Schedule.CONSTANT, "max_grad_norm": 2.0, **nested}
     assert not {*newer} & {*recipe.settings()}
     changed = dataclasses.replace(recipe, **newer).settings()
-    assert {name: changed.pop(name) for name in newer} == newer | {"distillation": dataclasses.asdict(Distillation())}
+    expected = newer | {name: dataclasses.asdict(value) for name, value in nested.items()}
+    assert {name: changed.pop(name) for name in newer} == expected
     assert changed == recipe.settings() and changed["weight_decay"] == 0
+    generator = GeneratorRecipe(name="a", data="b")
+    assert "unseen_names" not in generator.settings()
+    assert dataclasses.replace(generator, unseen_names=False).settings()["unseen_names"] is False
 
 
 def test_distillation_is_read_from_a_recipes_file(tmp_path: Path) -> None:
@@ -114,6 +119,19 @@ def test_distillation_is_read_from_a_recipes_file(tmp_path: Path) -> None:
     path.write_text("name: a\ndata: b.jsonl\nmodel: c\ndistillation: {temperature: 0.1}\n")
     with pytest.raises(InputError, match=r"recipe.yaml: .*no key 'temperature'"):
         load_recipe(str(path), EncoderRecipe)
+
+
+def test_the_control_of_quick_mini_lacks_only_the_teacher_and_the_generated_queries() -> None:
+    quick, control = (load_recipe(name, EncoderRecipe) for name in ("quick-mini", "quick-mini-control"))
+    assert quick.distillation and quick.alignment
+    assert {"xor-mini/held-out", "xor-mini/dev"} == {*quick.alignment.unseen}
+    assert dataclasses.replace(quick, name=control.name, distillation=None, alignment=None) == control
+
+
+def test_the_generator_with_training_names_differs_from_xqg_mini_in_its_names_alone() -> None:
+    whole, train = (load_recipe(name, GeneratorRecipe) for name in ("xqg-mini", "xqg-mini-train-names"))
+    assert whole.unseen_names and not train.unseen_names
+    assert dataclasses.replace(whole, name=train.name, unseen_names=False) == train
 
 
 def test_unknown_and_incomplete_recipes_are_refused(tmp_path: Path) -> None:

@@ -104,9 +104,10 @@ def test_the_seed_of_an_item_is_that_of_the_shipped_models() -> None:
 
 
 @pytest.mark.integration
-def test_no_question_that_xqg_mini_trains_on_is_one_of_dev_or_held_out() -> None:
-    recipe = load_recipe("xqg-mini", GeneratorRecipe)
-    names = Names(load_names(held_out=True), load_passages(recipe.data))
+@pytest.mark.parametrize("name", ["xqg-mini", "xqg-mini-train-names"])
+def test_no_question_that_a_mini_generator_trains_on_is_one_of_dev_or_held_out(name: str) -> None:
+    recipe = load_recipe(name, GeneratorRecipe)
+    names = Names(load_names(held_out=recipe.unseen_names), load_passages(recipe.data))
     examples = load_split(recipe).kept
     collator = PairCollator(recipe, None, examples, names)
     epochs = ceil(recipe.epochs)
@@ -276,6 +277,26 @@ def test_names_are_mixed_with_the_questions_and_part_of_the_identity(
     assert inputs[0]["names"] == "" != inputs[1]["names"]
     monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES[:1])
     assert xqg.plan(plain)[1].inputs == inputs[0] and xqg.plan(named)[1].inputs != inputs[1]
+
+
+def test_a_recipe_may_leave_out_the_names_that_no_training_question_is_about(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES if held_out else NAMES[:1])
+    turku = {"positive_passages": [{"docid": "1", "title": "Turku", "text": "Fact."}]}
+    data = write_lines(tmp_path / "turku.jsonl", *[tevatron_item(f"Турку {number}?", **turku) for number in range(6)])
+    every = dataclasses.replace(GENERATOR, data=str(data), names_epochs=1, steps=1)
+    assert (
+        xqg.plan(every)[1].inputs["names"]
+        != xqg.plan(dataclasses.replace(every, unseen_names=False))[1].inputs["names"]
+    )
+    for recipe, names, which in (
+        (every, 2, "including"),
+        (dataclasses.replace(every, unseen_names=False), 1, "without"),
+    ):
+        train(recipe, tmp_path / "model")
+        card = " ".join((tmp_path / "model" / "README.md").read_text().split())
+        assert f"(from CLDR): {names} names" in card and f"{which} those that no training question is about" in card
 
 
 # quality

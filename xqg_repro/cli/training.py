@@ -6,6 +6,7 @@ That is folds, twins, score and trim here; mine and label are in :mod:`xqg_repro
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath
@@ -49,6 +50,8 @@ def add_train(verbs: Any, name: str) -> None:
         if kind == "xdr":
             text = "of a recipe of parallel questions: encoder whose vectors to learn, instead of the recipe's"
             model.add_argument("--teacher", type=InputPath, metavar="MODEL", help=text)
+            text = "of a recipe with an alignment: generated queries in other languages, instead of the recipe's"
+            model.add_argument("--queries", "--generated", type=InputPath, metavar="FOLDER", help=text)
         if kind == "xqg":
             for option, text in (
                 ("--translations", "of a causal model: sentences and their translations to learn (.jsonl)"),
@@ -86,13 +89,26 @@ def _train_xdr(args: argparse.Namespace) -> None:
     from xqg_repro.train.recipe import EncoderRecipe, ParallelRecipe, encoder_kind, load_recipe
 
     if encoder_kind(args.recipe) is ParallelRecipe:
+        if args.queries:
+            raise _no_alignment(args.recipe)
         recipe = load_recipe(args.recipe, ParallelRecipe, **_overrides(args), teacher=args.teacher)
         parallel.train(recipe, args.output, **stage_settings(args))
         return
     if args.teacher:
         problem = f"the recipe {args.recipe} has no teacher, which only recipes of parallel questions have"
         raise InputError(problem, hint="leave out --teacher, or choose a recipe of train: xdr-parallel")
-    xdr.train(load_recipe(args.recipe, EncoderRecipe, **_overrides(args)), args.output, **stage_settings(args))
+    encoder = load_recipe(args.recipe, EncoderRecipe, **_overrides(args))
+    if args.queries:
+        if encoder.alignment is None:
+            raise _no_alignment(args.recipe)
+        alignment = dataclasses.replace(encoder.alignment, queries=args.queries)
+        encoder = dataclasses.replace(encoder, alignment=alignment)
+    xdr.train(encoder, args.output, **stage_settings(args))
+
+
+def _no_alignment(recipe: str) -> InputError:
+    problem = f"the recipe {recipe} aligns no generated queries with its questions"
+    return InputError(problem, hint="leave out --queries, or choose a recipe with an alignment")
 
 
 def _train_xqg(args: argparse.Namespace) -> None:

@@ -54,15 +54,23 @@ def score_queries(
     return scores
 
 
-def select_best(passage: PassageQueries, scores: Mapping[str, RoundTrip], keep: int) -> PassageQueries:
+def select_best(
+    passage: PassageQueries, scores: Mapping[str, RoundTrip], keep: int, rank: int | None = None
+) -> PassageQueries:
     """The passage with its best queries in each language, best first; ``scores`` are by text, without empty ones.
+
+    With ``rank``, only queries whose rank is at most this.
 
     >>> scores = {"a": RoundTrip(2, -0.5), "b": RoundTrip(1, 0.5), "c": RoundTrip(1, 2.0)}
     >>> select_best(PassageQueries("1", {"fi": ("", "a", "b", "b", "c")}), scores, 4).queries
     {'fi': ('c', 'b', 'a', 'b')}
+    >>> select_best(PassageQueries("1", {"fi": ("", "a", "b", "b", "c")}), scores, 4, rank=1).queries
+    {'fi': ('c', 'b', 'b')}
     """
     best = {}
     for language, queries in passage.queries.items():
+        if rank is not None:
+            queries = tuple(text for text in queries if text in scores and scores[text].rank <= rank)
         keys, seen = [], set()
         for position, text in enumerate(queries):
             trip = scores.get(text)

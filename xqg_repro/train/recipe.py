@@ -34,6 +34,7 @@ class GeneratorRecipe(Recipe):
         names_epochs: passes over the names, mixed into each pass over ``data``.
         exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.mini.names`; drawn again
             in each epoch.
+        unseen_names: whether names of entities that no training question is about are learnt and exchanged, too.
         shortened: share of the questions whose passage is cut to a few sentences, to save time; drawn again in each
             epoch.
     """
@@ -47,10 +48,12 @@ class GeneratorRecipe(Recipe):
     adafactor: bool = False
     names_epochs: int = 0
     exchanged: float = 0.0
+    unseen_names: bool = True
     shortened: float = 0.0
     learning_rate: float = 1e-4
 
     _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
+    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "unseen_names")
     _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened")
 
 

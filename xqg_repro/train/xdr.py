@@ -1,6 +1,9 @@
 """Trains a dual encoder (xDR) contrastively: one shared encoder for questions and passages.
 
-The loss is in :mod:`xqg_repro.train.contrastive`.
+The loss is in :mod:`xqg_repro.train.contrastive`. A question may be joined by a generated query of its positive in
+another language (see :mod:`xqg_repro.train.generated`). The seed, the epoch and the question decide which query that
+is, and at which share of the questions it starts to count. The share grows with the steps. The loss applies it, since
+batches are collated ahead of their step.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.files import digest
-from xqg_repro.core.stages import Manifest
+from xqg_repro.core.languages import question_language
+from xqg_repro.core.stages import Manifest, check_output
 from xqg_repro.models.agreement import apply_layout
 from xqg_repro.models.architectures import check_text_encoder
 from xqg_repro.models.encoder import TextEncoder, passage_text
@@ -27,6 +31,7 @@ from xqg_repro.train.checks import count_faults
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Selection, Split, TevatronFile, load_split
 from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
+from xqg_repro.train.generated import QueryPool, alignment_fingerprint, load_pool
 from xqg_repro.train.loop import Trained, folder_identity, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import load_names
@@ -38,7 +43,13 @@ logger = logging.getLogger(__name__)
 
 
 def train(recipe: EncoderRecipe, output: str | Path, *, force: bool = False) -> Manifest:
-    """Train an encoder and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does."""
+    """Train an encoder and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does.
+
+    Raises:
+        InputError: also as :func:`~xqg_repro.train.generated.load_pool`, if the recipe aligns.
+    """
+    if recipe.alignment:
+        check_output(output, recipe.alignment.queries, folder=True)
     return train_folder(recipe, plan, _train, "encoder_card.md", output, force=force)
 
 
@@ -47,19 +58,23 @@ def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
     split = load_split(recipe)
     # the pairs' languages do not matter here, so they are left out
     names = digest([name[:3] for name in load_names()]) if recipe.names_steps else ""
-    return split, folder_identity(recipe, split, names=names)
+    queries = {"queries": alignment_fingerprint(recipe.alignment)} if recipe.alignment else {}
+    return split, folder_identity(recipe, split, names=names, **queries)
 
 
 def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
     tokenizer, model = _start(recipe, split.kept)
     faults = count_text_faults(recipe, split, tokenizer, recipe.encoder(""))
+    pool = load_pool(recipe.alignment, split) if recipe.alignment else None
     curve: list[Point] = []
     if recipe.names_steps:
         logger.info(f"train: {recipe.names_steps} steps on multilingual names")
-        first = dataclasses.replace(recipe, steps=recipe.names_steps, distillation=None)
+        first = dataclasses.replace(_plain(recipe), steps=recipe.names_steps)
         curve += _train_stage(first, "names", model, tokenizer, load_names(), (), folder)[1]
     logger.info(f"train: {len(split.kept)} questions, {len(split.held_out)} held out")
-    steps, points = _train_stage(recipe, "questions", model, tokenizer, split.kept, split.held_out, folder)
+    if pool:
+        logger.info(f"train: {', '.join(f'{name} {number:,}' for name, number in pool.counts.items())}")
+    steps, points = _train_stage(recipe, "questions", model, tokenizer, split.kept, split.held_out, folder, pool)
     return Trained(
         tokenizer,
         model,
@@ -68,8 +83,13 @@ def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
         questions=len(split.kept),
         held_out=len(split.held_out),
         measure=lambda saved: {"rank their own passage first": held_out_accuracy(recipe, saved, split)},
-        counts=faults,
+        counts={**faults, **(pool.counts if pool else {})},
     )
+
+
+def _plain(recipe: EncoderRecipe) -> EncoderRecipe:
+    """The recipe with the contrastive loss alone."""
+    return dataclasses.replace(recipe, distillation=None, alignment=None)
 
 
 def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
@@ -119,6 +139,7 @@ def _train_stage(
     examples: Sequence[Example],
     held_out: Sequence[Example],
     folder: Path,
+    pool: QueryPool | None = None,
 ) -> tuple[int, list[Point]]:
     """Train ``model`` in place; return optimiser steps and losses."""
     from xqg_repro.train.contrastive import contrastive_loss
@@ -126,9 +147,12 @@ def _train_stage(
 
     class ContrastiveTrainer(RecipeTrainer):
         def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
-            return contrastive_loss(model, inputs, recipe)
+            if recipe.alignment is None:
+                return contrastive_loss(model, inputs, recipe)
+            share = recipe.alignment.share_at(self.state.global_step, self.state.max_steps)
+            return contrastive_loss(model, inputs, recipe, share)
 
-    collator = ContrastiveCollator(recipe, tokenizer)
+    collator = ContrastiveCollator(recipe, tokenizer, pool)
     trainer = ContrastiveTrainer(
         recipe,
         folder,
@@ -137,8 +161,8 @@ def _train_stage(
         train_dataset=examples,
         eval_dataset=shuffle(held_out, recipe.seed),
         data_collator=collator,
-        # stays at epoch 0: the same negatives each time, and no scores
-        held_out_collator=ContrastiveCollator(dataclasses.replace(recipe, distillation=None), tokenizer),
+        # stays at epoch 0: the same negatives each time, and neither scores nor generated queries
+        held_out_collator=ContrastiveCollator(_plain(recipe), tokenizer),
         steps=recipe.steps,
         sizes=batch_sizes(recipe, examples),
     )
@@ -173,12 +197,15 @@ class ContrastiveCollator:
     If a training file has several positives for a question, each epoch uses the next one, starting from one that the
     seed decides, as in Tevatron.
 
+    Args:
+        pool: the generated queries of a recipe that aligns.
+
     Attributes:
         epoch: returns the current epoch.
     """
 
-    def __init__(self, recipe: EncoderRecipe, tokenizer: Any) -> None:
-        self.recipe, self.tokenizer = recipe, tokenizer
+    def __init__(self, recipe: EncoderRecipe, tokenizer: Any, pool: QueryPool | None = None) -> None:
+        self.recipe, self.tokenizer, self.pool = recipe, tokenizer, pool
         self.epoch: Callable[[], int] = lambda: 0
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Any]:
@@ -192,19 +219,35 @@ class ContrastiveCollator:
             passages += negatives
         questions = [settings.query_prefix + example.query for example in examples]
         texts = [passage_text(passage.title, passage.text, settings) for passage in passages]
-        batch = {
+        batch: dict[str, Any] = {
             "query": tokenize(self.tokenizer, questions, settings.query_max_length),
             "passage": tokenize(self.tokenizer, texts, settings.passage_max_length),
             "docids": [passage.doc_id for passage in passages],
             "questions": [example.label for example in examples],
         }
-        if self.recipe.distillation is None:
-            return batch
-        scores = []
-        for own, example in zip(lists, examples, strict=True):
-            assert example.scores is not None  # the data were read with scores
-            scores.append([example.scores[passages[position].doc_id] for position in own])
-        return batch | {"lists": lists, "teacher_scores": scores}
+        if self.recipe.distillation or self.pool:
+            batch["lists"] = lists
+        if self.recipe.distillation:
+            batch["teacher_scores"] = []
+            for own, example in zip(lists, examples, strict=True):
+                assert example.scores is not None  # the data were read with scores
+                batch["teacher_scores"].append([example.scores[passages[position].doc_id] for position in own])
+        if self.pool:
+            drawn = [self._generated(self.pool, *pair) for pair in zip(examples, passages, strict=False)]
+            texts = [settings.query_prefix + text for text, _ in drawn]
+            batch["generated"] = tokenize(self.tokenizer, texts, settings.query_max_length)
+            batch["draws"] = [number for _, number in drawn]
+        return batch
+
+    def _generated(self, pool: QueryPool, example: Example, positive: Passage) -> tuple[str, float]:
+        """A generated query of a question's positive, and a number in [0, 1); without a query the question, and 1.
+
+        The query counts once the share of the questions that have one is above the number.
+        """
+        draw = random.Random(f"{self.recipe.seed}|{self.epoch()}|{example.query}|generated")
+        number = draw.random()
+        text = pool.draw(positive.doc_id, question_language(example.query, example.lang), draw)
+        return (text, number) if text else (example.query, 1.0)
 
     def _negatives(self, example: Example) -> Sequence[Passage]:
         count = min(self.recipe.negatives, len(example.negatives))

@@ -52,7 +52,7 @@ def train(recipe: GeneratorRecipe, output: str | Path, *, force: bool = False) -
 def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
     """The questions of a recipe, and the identity of the model folder that it makes from them."""
     split = load_split(recipe)
-    names = digest([name[:5] for name in load_names(held_out=True)]) if _needs_names(recipe) else ""
+    names = digest([name[:5] for name in load_names(held_out=recipe.unseen_names)]) if _needs_names(recipe) else ""
     return split, folder_identity(recipe, split, names=names)
 
 
@@ -64,7 +64,9 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
     from xqg_repro.train.trainer import RecipeTrainer
 
     kept, held_out = split.kept, split.held_out
-    names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
+    names = (
+        Names(load_names(held_out=recipe.unseen_names), load_passages(recipe.data)) if _needs_names(recipe) else None
+    )
     pairs = names.pairs if names else []
     tokenizer, model = _start(recipe, kept, pairs)
     faults = count_pair_faults(recipe, split, tokenizer)
