@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, contents, interrupted_at
+from conftest import Mini, contents
+from interrupts import interrupted_at
 
 from train.processes import start, train_until_killed
 from train.samples import ENCODER, example, tevatron_items, weights, write_lines, write_recipe

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Mini, contents, interrupted_at
+from conftest import Mini, contents
+from interrupts import interrupted_at
 
 from train.samples import GENERATOR, example, passage, tevatron_item, tevatron_items, write_lines, write_recipe
 from xqg_repro import cli
