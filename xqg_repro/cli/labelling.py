@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
-
-if TYPE_CHECKING:
-    from xqg_repro.train.judge_settings import JudgeConfig
 
 _OUTPUT = "training file (.jsonl) to write; - for standard output"
 
@@ -70,11 +67,12 @@ def add_label(kinds: Any) -> None:
 
 
 def _label(args: argparse.Namespace) -> None:
+    from xqg_repro.train.judge_settings import choose_judge
     from xqg_repro.train.label import label
 
     labelled = label(
         args.data,
-        _judge(args),
+        choose_judge(args.judge, args.reader, args.answerer),
         args.output,
         positives=args.positives,
         negatives=args.negatives,
@@ -82,23 +80,6 @@ def _label(args: argparse.Namespace) -> None:
         **stage_settings(args),
     )
     print(labelled.table().text(), file=summary_stream(args.output))
-
-
-def _judge(args: argparse.Namespace) -> JudgeConfig:
-    """The judge that the options describe; a model's settings are those that it was trained with."""
-    from xqg_repro.core.settings import read_yaml, resource
-    from xqg_repro.models.settings import load_reader
-    from xqg_repro.train.judge_settings import JudgeConfig, JudgeKind
-    from xqg_repro.train.recipe import AnswererRecipe, ReaderRecipe, trained_recipe
-
-    kind, reader, answerer = JudgeKind(args.judge), None, None
-    if args.reader and args.reader in read_yaml(resource("readers.yaml")):
-        reader = load_reader(args.reader)
-    elif args.reader:
-        reader = trained_recipe(args.reader, ReaderRecipe).reader(args.reader)
-    if args.answerer:
-        answerer = trained_recipe(args.answerer, AnswererRecipe).answerer(args.answerer)
-    return JudgeConfig(kind, reader, answerer)
 
 
 def _add_questions(verb: argparse.ArgumentParser, passages: str, depth: int) -> None:

@@ -1,6 +1,7 @@
 """Training: train xdr, xqg, decr, reader and answerer, and what prepares data and models.
 
-That is folds, twins, score and trim here; mine and label are in :mod:`xqg_repro.cli.labelling`.
+That is folds, twins, score and trim here; mine and label are in :mod:`xqg_repro.cli.labelling`, and the trainings that
+label their own data in :mod:`xqg_repro.cli.rounds`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from xqg_repro.cli.arguments import InputFile, InputPath
 from xqg_repro.cli.labelling import add_label, add_mine
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
 from xqg_repro.cli.reranking import add_scorer_options, refuse_scorer_options, scorer_config
+from xqg_repro.cli.rounds import add_rounds
 from xqg_repro.core.errors import InputError
 
 
@@ -68,6 +70,7 @@ def add_train(verbs: Any, name: str) -> None:
         text = "number format of the training, instead of the recipe's; float32 is faster on CPUs without bfloat16"
         model.add_argument("--precision", choices=["float32", "bfloat16"], help=text)
         add_stage_options(model, "model folder to write", device=False)
+    add_rounds(kinds)
     _add_folds(kinds)
     add_mine(kinds)
     add_label(kinds)

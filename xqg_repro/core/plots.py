@@ -178,21 +178,29 @@ def scatter(panels: Sequence[tuple[str, str, Mapping[str, tuple[float, float]]]]
 
 
 def curves(
-    x: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]], *, logarithmic: bool = False
+    x: str,
+    panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    *,
+    logarithmic: bool = False,
+    whole: bool = False,
 ) -> str:
     """Lines through points (x, y), as SVG text; the panels are side by side, each with its own scales.
 
     ``panels`` has, for the label of each y axis and the name of each line, the points; ``x`` labels the x axes.
-    ``logarithmic`` is for both axes.
+    ``logarithmic`` is for both axes; ``whole`` shows whole numbers alone on the x axes.
     """
 
     def draw(figure: Figure) -> None:
+        from matplotlib.ticker import MaxNLocator
+
         for axes, (label, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
             for (name, points), colour in zip(lines.items(), cycle(_COLOURS), strict=False):
                 axes.plot(*zip(*points, strict=True), color=colour, marker="o", markersize=2.5, label=_short(name))
             axes.set(xlabel=x, ylabel=label)
             if logarithmic:
                 _set_log_scales(axes)
+            if whole:
+                axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             _style(axes)
             axes.legend(frameon=False)
 

@@ -330,21 +330,21 @@ def _recipes(files: Sequence[FileStatus]) -> Iterator[Readiness]:
     """The recipes that ship with the package, by name."""
     from xqg_repro.train.data import TRAINING
     from xqg_repro.train.parallel_data import find_folder
-    from xqg_repro.train.recipe import KINDS, load_recipe
+    from xqg_repro.train.rounds_recipe import trainings
 
     training_files = {file.name: file for file in files if file.collection == TRAINING}
     install = [] if find_spec("accelerate") else ["pip install 'xqg_repro[train]'"]
     for path in sorted(resource("recipes").glob("*.yaml")):
         kind = read_yaml(path)["train"]
-        recipe = load_recipe(path.stem, KINDS[kind])
+        recipes = trainings(path.stem, kind)
         needs = list(install)
-        for data in filter(None, (getattr(recipe, name, "") for name in DATA_SETTINGS)):
+        for data in filter(None, (getattr(recipe, name, "") for recipe in recipes for name in DATA_SETTINGS)):
             if Path(data).exists():
                 continue
             if data in training_files:
                 needs += [] if training_files[data].usable else [f"{data} ({training_files[data].state})"]
             elif data.endswith((".json", ".jsonl", ".tsv")) or (kind == "xdr-parallel" and not find_folder(data)):
                 needs.append(f"{data} (missing)")
-        if recipe.model and not _local_model(recipe.model, "model").path:
-            needs.append(f"{recipe.model} (not cached)")
-        yield Readiness(kind, recipe.name, tuple(needs))
+        models = (recipe.model for recipe in recipes)
+        needs += [f"{model} (not cached)" for model in models if model and not _local_model(model, "model").path]
+        yield Readiness(kind, path.stem, tuple(dict.fromkeys(needs)))

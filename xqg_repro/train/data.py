@@ -296,6 +296,13 @@ class Split(NamedTuple):
     examples: Sequence[Example]
 
 
+def refuse_comparison_data(*names: str) -> None:
+    """Raise :class:`InputError` if one of these is a dev or test set, on which systems are compared."""
+    for name in names:
+        if _COMPARISON_DATA.match(name):
+            raise InputError(f"systems are compared on {name}", hint="train and measure on other questions")
+
+
 def load_split(recipe: Recipe) -> Split:
     """The questions of a recipe's ``data``; a share of them, or ``held_out_data``, is held out.
 
@@ -303,9 +310,7 @@ def load_split(recipe: Recipe) -> Split:
         InputError: as for :func:`load_examples`; no question is left to train on; the held-out data is the training
             data; or the data is a dev or test set, on which systems are compared.
     """
-    for name in (recipe.data, recipe.held_out_data):
-        if _COMPARISON_DATA.match(name):
-            raise InputError(f"systems are compared on {name}", hint="train and measure on other questions")
+    refuse_comparison_data(recipe.data, recipe.held_out_data)
     if recipe.data == recipe.held_out_data:
         raise InputError(f"{recipe.data} cannot be both training and held-out data", hint="name other held-out data")
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.settings import convert_enums
+from xqg_repro.core.settings import convert_enums, read_yaml, resource
 from xqg_repro.models.answerer_settings import AnswererConfig
 from xqg_repro.models.settings import ReaderConfig
 
@@ -58,3 +58,27 @@ class JudgeConfig:
         if config is None:
             return {"kind": self.kind}, {}
         return {"kind": self.kind, **dataclasses.asdict(config)}, {"model": model_fingerprint(config.model)}
+
+
+def choose_judge(kind: str, reader: str | None = None, answerer: str | None = None) -> JudgeConfig:
+    """A judge by the names of its model, which is used with the settings that it was trained with.
+
+    Args:
+        kind: which judge.
+        reader: a preset of ``resources/readers.yaml``, or a folder that ``train reader`` wrote.
+        answerer: a folder that ``train answerer`` wrote.
+
+    Raises:
+        InputError: there is no such folder, a judge lacks its model, or it has one that it does not use.
+    """
+    from xqg_repro.models.settings import load_reader
+    from xqg_repro.train.recipe import AnswererRecipe, ReaderRecipe, trained_recipe
+
+    reads, answers = None, None
+    if reader and reader in read_yaml(resource("readers.yaml")):
+        reads = load_reader(reader)
+    elif reader:
+        reads = trained_recipe(reader, ReaderRecipe).reader(reader)
+    if answerer:
+        answers = trained_recipe(answerer, AnswererRecipe).answerer(answerer)
+    return JudgeConfig(JudgeKind(kind), reads, answers)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 from xqg_repro import __version__
@@ -168,6 +170,8 @@ class ReaderRecipe(Recipe):
 
 R = TypeVar("R", bound=Recipe)
 
+NO_CHANGES: Mapping[str, object] = MappingProxyType({})
+
 KINDS: dict[str, type[Recipe]] = {
     recipe.KIND: recipe
     for recipe in (
@@ -185,23 +189,30 @@ KINDS: dict[str, type[Recipe]] = {
 ``xdr-…``, and ``train xqg`` a kind ``xqg-…``."""
 
 
-def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
+def load_recipe(name_or_path: str, kind: type[R], changes: Mapping[str, object] = NO_CHANGES, **overrides: Any) -> R:
     """Load a packaged recipe by name, or a recipe from a YAML file.
 
     Args:
-        overrides: settings to replace, such as ``steps``; those that are ``None`` are ignored.
+        changes: settings to replace, as a file has them.
+        overrides: further ones, such as ``steps``; those that are ``None`` are ignored.
 
     Raises:
         InputError: there is no such recipe, it has unknown or invalid settings, or it names nothing to start from.
     """
-    path, settings, trains = _read_recipe(name_or_path)
-    if trains and trains != kind.KIND:
-        raise InputError(f"is a recipe of train {trains}, not of train {kind.KIND}", path=path)
-    recipe = parse(kind, settings, path)
+    path, settings = read_recipe(name_or_path, kind.KIND)
+    recipe = parse(kind, {**settings, **changes} if isinstance(settings, dict) else settings, path)
     recipe = dataclasses.replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
     if not recipe.model and recipe.architecture is None:
         raise InputError("needs a model to start from or an architecture", path=path)
     return recipe
+
+
+def read_recipe(name_or_path: str, kind: str) -> tuple[Path, Any]:
+    """The file of a recipe, and its settings; :class:`InputError` if it is missing, or names another kind of model."""
+    path, settings, trains = _read_recipe(name_or_path)
+    if trains and trains != kind:
+        raise InputError(f"is a recipe of train {trains}, not of train {kind}", path=path)
+    return path, settings
 
 
 def trained_recipe(model: str | Path, kind: type[R]) -> R:
