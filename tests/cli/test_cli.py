@@ -60,6 +60,8 @@ def test_nothing_heavy_is_imported_before_a_verb_is_chosen() -> None:
         ("topics --topics good.tsv --output folder", "folder"),
         ("topics --topics good.tsv --output good.tsv/out", "good.tsv"),
         ("train xqg --recipe xdr-mini --output out", "train xdr"),
+        ("train rounds --recipe xdr-mini --output out", "not of train rounds"),
+        ("train rounds --recipe sentri-mini --judge generator --output out", "needs an answerer"),
         ("train trim --model ./nope --texts good.tsv --output out", "nope"),
         ("train score --data good.tsv --preset xqg-mini --output out.jsonl", "good.tsv: "),
         ("train score --data good.jsonl --output out.jsonl", "--preset or --generator"),

@@ -16,9 +16,22 @@ from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
 from xqg_repro.train.base_recipe import Schedule
 from xqg_repro.train.encoder_recipe import Alignment, Distillation, Scope
-from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
+from xqg_repro.train.judge_settings import JudgeKind
+from xqg_repro.train.recipe import (
+    KINDS,
+    AnswererRecipe,
+    EncoderRecipe,
+    GeneratorRecipe,
+    ReaderRecipe,
+    Recipe,
+    load_recipe,
+    model_card,
+)
+from xqg_repro.train.rounds_recipe import RoundsRecipe, Start, load_rounds, trainings
 
-RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
+FILES = sorted(resource("recipes").glob("*.yaml"))
+ROUNDS = [path.stem for path in FILES if yaml.safe_load(path.read_text())["train"] == RoundsRecipe.KIND]
+RECIPES = [path.stem for path in FILES if path.stem not in ROUNDS]
 SHIPPED = sorted(path.parent.name for path in resource("models").glob("*/manifest.json"))
 ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
@@ -51,6 +64,34 @@ def test_packaged_recipes_are_of_the_kind_that_they_name(name: str) -> None:
     other = ReaderRecipe if kind is EncoderRecipe else EncoderRecipe
     with pytest.raises(InputError, match=f"{name}.yaml: .*train {kind.KIND}, not"):
         load_recipe(name, other)
+
+
+@pytest.mark.parametrize("name", ROUNDS)
+def test_packaged_recipes_of_rounds_name_recipes_of_their_models(name: str) -> None:
+    recipe = load_rounds(name)
+    assert recipe.name == name and recipe.rounds == 3
+    encoder = recipe.encoder_recipe("data.jsonl")
+    assert (encoder.data, encoder.seed, encoder.held_out_data) == ("data.jsonl", recipe.seed, recipe.held_out_data)
+    assert encoder.architecture is None and encoder.negatives == 1
+    assert recipe.encoder_recipe("data.jsonl", "some/folder").model == "some/folder"
+    kinds = [type(training) for training in trainings(name, RoundsRecipe.KIND)]
+    assert kinds.count(AnswererRecipe) == (recipe.judge.kind is JudgeKind.GENERATOR) == bool(recipe.answerer)
+    with pytest.raises(InputError, match=f"{name}.yaml: .*train rounds, not"):
+        load_recipe(name, EncoderRecipe)
+    with pytest.raises(InputError, match=r"xdr-mini.yaml: .*train xdr, not of train rounds"):
+        load_rounds("xdr-mini")
+
+
+def test_full_size_rounds_have_the_published_values() -> None:
+    recipe = load_rounds("cora-mbert")
+    encoder, answerer = recipe.encoder_recipe(""), recipe.answerer_recipe("")
+    assert (encoder.learning_rate, encoder.epochs, encoder.batch_size * encoder.accumulation) == (2e-5, 40, 128)
+    assert (encoder.warmup_steps, encoder.max_grad_norm, encoder.seed, encoder.weight_decay) == (300, 2.0, 12345, 0)
+    assert (encoder.query_max_length, encoder.passage_max_length, encoder.negatives) == (256, 256, 1)
+    assert encoder.model == "bert-base-multilingual-uncased"
+    assert (answerer.passages, answerer.holders, answerer.batch_size * answerer.accumulation) == (10, 3, 32)
+    assert (answerer.label_smoothing, answerer.max_grad_norm, answerer.learning_rate) == (0.1, 0.1, 3e-5)
+    assert (recipe.judge.kind, recipe.judge.depth, recipe.start) == (JudgeKind.GENERATOR, 100, Start.FRESH)
 
 
 @pytest.mark.parametrize("name", [*ENCODERS, *GENERATORS])

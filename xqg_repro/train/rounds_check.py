@@ -40,6 +40,8 @@ def check_data(recipe: RoundsRecipe, output: Path) -> RoundsData:
             trained on and held out; no question has answers to measure; or there is nothing to train on or to label by.
     """
     names = (recipe.questions, *recipe.gold)
+    if len({*names}) < len(names):
+        raise InputError("data is named twice among questions and gold", hint="name it once")
     refuse_comparison_data(*names, recipe.held_out_data)
     encoder = recipe.encoder_recipe("")
     if recipe.answerer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,7 +33,7 @@ class Part:
     """
 
     recipe: str
-    settings: Mapping[str, object] = NO_CHANGES
+    settings: Mapping[str, object] = field(default_factory=dict)
 
     _OWN: ClassVar[tuple[str, ...]] = ("data", "held_out_data", "seed")
 
@@ -158,7 +158,7 @@ class RoundsRecipe:
     def settings(self) -> dict[str, Any]:
         """The settings as ``rounds.json`` records them."""
         parts = {"encoder": self.encoder, "answerer": self.answerer}
-        settings = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        settings = {own.name: getattr(self, own.name) for own in dataclasses.fields(self)}
         named = {
             name: {"recipe": part.recipe, "settings": dict(part.settings)} if part else None
             for name, part in parts.items()

@@ -94,7 +94,7 @@ class Round:
 
 def _describe_data(data: Manifest) -> dict[str, Any]:
     (file,) = data.files.values()
-    by_language = {name.partition(".")[2]: number for name, number in data.counts.items() if "." in name}
+    by_language = {name.partition(".")[2]: number for name, number in sorted(data.counts.items()) if "." in name}
     return {"sha256": file["sha256"], "questions": data.counts["questions"], "by_language": by_language}
 
 
