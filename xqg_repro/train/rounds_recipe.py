@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from xqg_repro import collection
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import convert_enums, parse
 from xqg_repro.train.gold import Gold
@@ -83,7 +84,8 @@ class RoundsRecipe:
         collection: id of the passages to search.
         gold: further training questions, all of which keep their relevant passages; same values as ``questions``.
         labelled, hidden_languages: which of the ``questions`` keep them, see :class:`~xqg_repro.train.gold.Gold`.
-        held_out_data: ir-datasets id of questions to measure on in each round; empty for none.
+        held_out_data: questions with answers to search for in each round, an ir-datasets id or a path; empty for none.
+            The loss is measured on them, too, if their relevant passages are known.
         start: what the encoder starts from in each round but the first.
         answerer_start: the same of the answer generator.
         stop_early: stop once the held-out R2kt does not rise, and end with the encoder of the round before.
@@ -115,9 +117,6 @@ class RoundsRecipe:
         convert_enums(self, start=Start, answerer_start=Start)
         if self.rounds < 1:
             raise InputError(f"rounds is {self.rounds}", hint="it must be at least 1")
-        if self.held_out_data.endswith((".jsonl", ".json", ".gz")):
-            hint = "name an ir-datasets id, whose questions have answers and relevant passages"
-            raise InputError(f"held_out_data is the file {self.held_out_data}, which cannot be searched", hint=hint)
         if self.stop_early and not self.held_out_data:
             raise InputError("stop_early needs held_out_data")
         if (self.answerer is not None) != (self.judge.kind is JudgeKind.GENERATOR):
@@ -153,7 +152,10 @@ class RoundsRecipe:
         return load_recipe(self.answerer.recipe, AnswererRecipe, changes, **self._own(data))
 
     def _own(self, data: str | Path) -> dict[str, Any]:
-        return {"data": str(data), "held_out_data": self.held_out_data, "seed": self.seed}
+        held_out = self.held_out_data
+        if held_out and not collection.load(held_out, needs=["queries"]).has_qrels():
+            held_out = ""
+        return {"data": str(data), "held_out_data": held_out, "seed": self.seed}
 
     def settings(self) -> dict[str, Any]:
         """The settings as ``rounds.json`` records them."""
