@@ -216,9 +216,7 @@ def test_a_fresh_start_is_the_pre_trained_model_in_each_round(strings: Path, tin
     assert [own["encoder"]["start"] for own in report(strings)["rounds"]] == [model_fingerprint(str(tiny_model))] * 3
 
 
-def test_a_continued_start_is_the_encoder_of_the_round_before(
-    make: Make, tmp_path: Path, tiny_model: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_continued_start_is_the_encoder_of_the_round_before(make: Make, tmp_path: Path, tiny_model: Path) -> None:
     train(make(rounds=2, start=Start.CONTINUED), tmp_path / "out", device="cpu")
     first, second = report(tmp_path / "out")["rounds"]
     assert first["encoder"]["start"] == model_fingerprint(str(tiny_model))
@@ -266,8 +264,10 @@ def test_without_gold_the_first_encoder_is_the_starting_model(
 # what is reported
 
 
-def test_labels_by_the_judgements_are_all_right(data: Data, make: Make, tmp_path: Path) -> None:
-    train(make(JudgeKind.QRELS, rounds=2), tmp_path / "out", device="cpu")
+@pytest.mark.parametrize("depth", [20, 60])
+def test_labels_by_the_judgements_are_all_right(data: Data, make: Make, tmp_path: Path, depth: int) -> None:
+    judge = Judging(kind=JudgeKind.QRELS, depth=depth, negatives=5)
+    train(make(JudgeKind.QRELS, judge=judge, rounds=2), tmp_path / "out", device="cpu")
     labels, run = (
         report(tmp_path / "out")["rounds"][1]["labels"],
         read_run(tmp_path / "out" / "round-0" / "questions.txt"),
@@ -275,7 +275,7 @@ def test_labels_by_the_judgements_are_all_right(data: Data, make: Make, tmp_path
     hidden = data.of("train").keys() - lines(tmp_path / "out" / "round-0" / "data.jsonl").keys()
     found = {qid for qid in hidden if data.gold[qid] in {hit.docid for hit in run[qid]}}
     assert labels["precision"] == labels["first_precision"] == 1 and found
-    assert labels["recall"] == len(found) / len(hidden)
+    assert labels["recall"] == len(found) / len(hidden) and (len(found) == len(hidden)) == (depth == 60)
     assert {own["precision"] for own in labels["by_language"].values()} <= {1, None}
     items = lines(tmp_path / "out" / "round-1" / "data.jsonl")
     assert {qid for qid in items if qid in hidden} == found
@@ -435,6 +435,18 @@ def test_other_output_is_not_replaced(make: Make, tmp_path: Path) -> None:
     (tmp_path / "encoder").mkdir()
     with pytest.raises(InputError, match="other output than rounds"):
         train(make(), tmp_path)
+
+
+def test_forced_rounds_do_every_step_again(make: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recipe = make(rounds=1)
+    train(recipe, tmp_path / "out", device="cpu")
+    before, messages = results(tmp_path / "out"), []
+    for force in (False, True):
+        caplog.clear()
+        train(recipe, tmp_path / "out", device="cpu", force=force)
+        messages.append([m.partition(":")[0] for m in caplog.messages if ": wrote " in m])
+    assert messages == [[], ["mine", "mine", "join", "train-xdr", "encode", "index", "search"]]
+    assert results(tmp_path / "out") == before
 
 
 def test_rounds_need_one_process(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

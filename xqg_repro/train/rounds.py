@@ -5,7 +5,8 @@ it finds into the data of the next round. The judge ``generator`` is trained in 
 on the questions that keep their relevant passages, with BM25's negatives. If there are none, its encoder is the model
 to start from, as it is. Questions of the recipe's ``gold`` keep their positives, and get new negatives in each round.
 
-Every step is a stage of its own, so an interrupted run resumes at the step where it stopped, and inside it. The folder:
+Every step is a stage of its own, so an interrupted run resumes at the step where it stopped, and inside one that is
+resumed by itself, such as a training. The folder:
 
 * ``first``: the data of the first round before they are joined. All further rounds take theirs from the one before;
 * ``round-N/data.jsonl``, ``encoder``, ``embeddings`` and ``index``;
