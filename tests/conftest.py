@@ -223,6 +223,15 @@ def tiny_xlmr(model_folder: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_untied(model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two random BERTs, of questions and of passages. Never to be written to."""
+    folder = tmp_path_factory.mktemp("untied") / "model"
+    for seed, side in ((1, "passage"), (2, "query")):
+        shutil.copytree(model_folder("bert", seed), folder / side)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def late_folder(model_folder: Callable[..., Path]) -> Callable[..., Path]:
     """``late_folder("bert" or "xlmr", dimension=…)``: a folder with a tiny random late-interaction model."""
     import torch

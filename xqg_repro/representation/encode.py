@@ -17,8 +17,10 @@ from xqg_repro.core.settings import parse
 from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, write_shard
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.folders import Side
+from xqg_repro.models.loading import find_model, lasting_name
+from xqg_repro.models.settings import EncoderConfig, encoder_settings
+from xqg_repro.models.untied import check_side, pair_fingerprints, side_config, untied_pair
 from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
 
 if TYPE_CHECKING:
@@ -42,27 +44,33 @@ def encode(
 
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
-        config: the encoder.
+        config: the encoder; of untied encoders, the folder of both or that of the passages'.
         shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
         dtype: ``float32`` or ``float16``; applies to the files only.
         device: a torch device; ``None`` takes a GPU if available.
         distribute: let the workers of a Ray cluster write the shards, on their devices; the bytes stay the same.
         force: encode again even if the folder matches.
+
+    Returns:
+        the manifest. Of untied encoders, its inputs name the fingerprints of both.
     """
     check_shard_size(shard_size)
     check_dtype(dtype)
     dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(config.model)  # before the collection, which may be a large download
-    encoder_settings = dataclasses.asdict(config) | {"model": lasting_name(config.model)}
+    check_side(config.model, Side.PASSAGE)
+    config = dataclasses.replace(config, model=untied_pair(config.model) or config.model)
+    models = pair_fingerprints(config.model)  # before the collection, which may be a large download
+    encoder = encoder_settings(config) | {"model": lasting_name(config.model)}
     wanted = Manifest(
         "encode",
-        {"collection": dataset_id, "encoder": encoder_settings, "dtype": dtype, "shard_size": shard_size},
-        {"collection": collection.fingerprint(dataset, "docs"), "model": model},
+        {"collection": dataset_id, "encoder": encoder, "dtype": dtype, "shard_size": shard_size},
+        {"collection": collection.fingerprint(dataset, "docs"), **models},
     )
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        work, shards = EncodeWork(config, dtype), passage_shards(dataset, folder, shard_size)
+        work = EncodeWork(side_config(config, Side.PASSAGE), dtype)
+        shards = passage_shards(dataset, folder, shard_size)
         counts = write_shards(
             work, shards, "encode", "passages", total=dataset.docs_count(), device=device, distribute=distribute
         )

@@ -14,6 +14,7 @@ from xqg_repro.core.stages import check_output
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
 from xqg_repro.models.loading import PACKAGED, resolve_model
 from xqg_repro.models.settings import load_generator, load_preset, load_reader
+from xqg_repro.models.untied import resolve_encoder
 from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Step, Task
@@ -41,7 +42,7 @@ def check_plan(
         collection.load(benchmark.collection, needs=["docs"])
         for part in (part for condition in conditions for part in benchmark.parts(condition)):
             if part.encoder:
-                check_model(model or load_preset(part.encoder).model)
+                check_encoder(model or load_preset(part.encoder).model)
             if part.generator:
                 check_model(load_generator(part.generator).model)
             if part.corpus:
@@ -53,6 +54,11 @@ def check_plan(
         _check_languages(topics, asked)
     for task in tasks:
         check_output(task.options["output"], folder=task.verb not in _FILES)
+
+
+def check_encoder(name: str) -> None:
+    """Like :func:`check_model`, for an encoder, or a folder of two."""
+    _check_local(name, resolve_encoder)
 
 
 def check_model(name: str) -> None:

@@ -22,8 +22,9 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
-from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
+from xqg_repro.models.loading import PACKAGED, choose_device
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
+from xqg_repro.models.untied import resolve_encoder
 from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.needs import PresetNeeds, needs_table, preset_needs
@@ -32,8 +33,7 @@ from xqg_repro.retrieval.metadata import PACKAGES
 
 EMBEDDED = "xor-mini"
 """The benchmark that must be ready: it needs nothing but the package."""
-LARGEST_CHECKED = 1_000_000_000
-HUB_SECONDS = 5.0
+LARGEST_CHECKED, HUB_SECONDS = 1_000_000_000, 5.0
 
 
 @dataclass(frozen=True)
@@ -291,7 +291,7 @@ def _local_model(name: str, kind: str) -> ModelStatus:
     try:
         local = name.startswith(PACKAGED) or Path(name).is_dir()
         folder = name if local else snapshot_download(name, repo_type=kind, local_files_only=True)
-        return ModelStatus(name, str(resolve_model(folder) if kind == "model" else query_files(folder)[0].parent))
+        return ModelStatus(name, str(resolve_encoder(folder) if kind == "model" else query_files(folder)[0].parent))
     except Exception:  # not cached, or only in part: unusable for whatever reason
         return ModelStatus(name)
 

@@ -12,13 +12,14 @@ the loss with respect to their vectors is known, each chunk again with a graph, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 
 from xqg_repro.models.encoder import pool
+from xqg_repro.models.folders import Side
 from xqg_repro.train import distributed
 from xqg_repro.train.distil import ScoredLists, find_own_copies, list_loss, pad_lists
 from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
@@ -36,7 +37,7 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe) 
             positive of question i; ``docids`` of the passages. To distil, also ``lists``, the positions of each
             question's own passages, and ``teacher_scores``, theirs.
     """
-    queries, passages = (embed_texts(model, inputs[side], recipe) for side in ("query", "passage"))
+    queries, passages = embed_sides(model, inputs, recipe)
     part = (len(queries), inputs["docids"], inputs.get("lists", []), inputs.get("teacher_scores", []))
     parts = [part]
     if distributed.world_size() > 1 and torch.is_grad_enabled():
@@ -73,12 +74,30 @@ def _contrast(
     return torch.nn.functional.cross_entropy(scores, torch.tensor(positives, device=scores.device))
 
 
-def embed_texts(model: Any, texts: Texts, recipe: EncoderRecipe | ParallelRecipe) -> torch.Tensor:
-    """The vectors of tokenised texts, (N, T), in chunks if the recipe says so; (N, D)."""
+def embed_sides(model: Any, inputs: Mapping[str, Texts], recipe: EncoderRecipe) -> tuple[torch.Tensor, torch.Tensor]:
+    """The vectors of a batch's questions and passages, by one encoder or by one each."""
+    if recipe.tied:
+        return embed_texts(model, inputs[Side.QUERY], recipe), embed_texts(model, inputs[Side.PASSAGE], recipe)
+    if recipe.chunk_size:
+        query, passage = (embed_texts(model, inputs[side], recipe, side) for side in Side)
+        return query, passage
+    states, settings = model(**{side: inputs[side] for side in Side}), recipe.encoder("")
+    query, passage = (pool(states[side], inputs[side]["attention_mask"], settings) for side in Side)
+    return query, passage
+
+
+def embed_texts(
+    model: Any, texts: Texts, recipe: EncoderRecipe | ParallelRecipe, side: Side | None = None
+) -> torch.Tensor:
+    """The vectors of tokenised texts, (N, T), in chunks if the recipe says so; (N, D).
+
+    ``side`` chooses one of the two encoders of an :class:`~xqg_repro.train.untied.UntiedNetwork`.
+    """
     settings, no_sync = recipe.encoder(""), getattr(model, "no_sync", nullcontext)
 
     def embed(texts: Texts) -> torch.Tensor:
-        return pool(model(**texts).last_hidden_state, texts["attention_mask"], settings)
+        states = model(**{side: texts})[side] if side else model(**texts).last_hidden_state
+        return pool(states, texts["attention_mask"], settings)
 
     return embed_in_chunks(embed, texts, recipe.chunk_size, no_sync) if recipe.chunk_size else embed(texts)
 

@@ -34,10 +34,12 @@ from xqg_repro.core.progress import track
 from xqg_repro.core.stages import Manifest, build_file, build_stage, check_output, fingerprint
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.measures.recall import scorable
+from xqg_repro.models.questions import add_suffix
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.lucene import java_path
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run
 from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
+from xqg_repro.retrieval.stage import stored_encoder
 from xqg_repro.train.data import confirm_training_file, relevant_passages, training_file
 from xqg_repro.train.loop import in_parts
 from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
@@ -130,7 +132,12 @@ def mine(
     inputs = {"questions": questions_version, "collection": version, "index": index_version}
 
     def write(path: Path) -> dict[str, int]:
-        texts = {question.qid: question.query for question in questions if question.positives}
+        encoder = stored_encoder(index) if index is not None else None
+        texts = {}
+        for question in questions:
+            if question.positives:
+                text = add_suffix(question.query, question.lang, encoder) if encoder else question.query
+                texts[question.qid] = text
         if not texts:
             raise InputError(f"{data} has no question with a positive passage")
         if bm25 is not None:
@@ -216,12 +223,15 @@ def _check_index(index: Path, version: str, passages: str) -> tuple[dict[str, An
 
 
 def _dense_run(index: str | Path, questions: dict[str, str], depth: int, device: str | None) -> Run:
-    """The run of the stage ``search``; its file is not kept."""
+    """The run of the stage ``search`` of questions that have their suffixes; its file is not kept."""
+    encoder = stored_encoder(index)
+    plain = encoder and dataclasses.replace(encoder, query_suffix="")
     with tempfile.TemporaryDirectory() as folder:
         topics = Path(folder, "topics.tsv")
         write_topics(questions, topics)
         logger.info(f"mine: searching {index} with {len(questions):,} questions")
-        return read_run(search(index, str(topics), Path(folder, "run.txt"), depth=depth, device=device))
+        how: dict[str, Any] = {"depth": depth, "encoder": plain, "device": device}
+        return read_run(search(index, str(topics), Path(folder, "run.txt"), **how))
 
 
 def bm25_index(docs: Any, output: str | Path) -> Path:

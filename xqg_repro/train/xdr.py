@@ -1,10 +1,11 @@
-"""Trains a dual encoder (xDR) contrastively: one shared encoder for questions and passages.
+"""Trains a dual encoder (xDR) contrastively: one shared encoder for questions and passages, or one for each.
 
 The loss is in :mod:`xqg_repro.train.contrastive`.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import random
@@ -13,12 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.collection.records import Passage
+from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.agreement import read_layout
 from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
-from xqg_repro.models.encoder import TextEncoder, passage_text
+from xqg_repro.models.encoder import open_encoders, passage_text
+from xqg_repro.models.folders import Side
 from xqg_repro.models.loading import load_model, resolve_model
+from xqg_repro.models.questions import question_text
+from xqg_repro.models.settings import LANGUAGE
+from xqg_repro.models.untied import is_untied, pair_fingerprints, side_model
 from xqg_repro.models.vocabulary import lower_case
 from xqg_repro.train import distributed
 from xqg_repro.train.checks import count_faults
@@ -45,7 +51,13 @@ def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
     split = load_split(recipe)
     # the pairs' languages do not matter here, so they are left out
     names = digest([name[:3] for name in load_names()]) if recipe.names_steps else ""
-    return split, folder_identity(recipe, split, names=names)
+    starts = _start_fingerprints(recipe)
+    return split, folder_identity(recipe, split, names=names, **starts)
+
+
+def _start_fingerprints(recipe: EncoderRecipe) -> dict[str, str]:
+    """Those of the two encoders that an untied one starts from, if there are two."""
+    return pair_fingerprints(recipe.model) if not recipe.tied and is_untied(recipe.model) else {}
 
 
 def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
@@ -54,8 +66,9 @@ def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
 
     def texts(example: Example) -> tuple[str, str]:
         passage = passage_text(example.positive.title, example.positive.text, settings)
-        return settings.query_prefix + example.query, passage
+        return question_text(example.query, example.lang, settings), passage
 
+    check_known_languages(recipe, split)
     faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.passage_max_length))
     curve: list[Point] = []
     if recipe.names_steps:
@@ -76,8 +89,35 @@ def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
     )
 
 
+def check_known_languages(recipe: EncoderRecipe, split: Split) -> None:
+    """Raise :class:`InputError` for a question of unknown language, if the recipe's suffix names it."""
+    if not recipe.encoder("").needs_language:
+        return
+    for data, examples in ((recipe.data, split.kept), (recipe.held_out_data or recipe.data, split.held_out)):
+        for example in examples:
+            if not example.lang:
+                problem = f"{data} does not say the language of the question {example.label}"
+                hint = f'query_suffix names it: give each question a "lang", or replace {LANGUAGE} by the only language'
+                raise InputError(problem, hint=hint)
+
+
 def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
+    if recipe.tied:
+        return _start_tied(recipe, examples)
+    from xqg_repro.train.untied import UntiedNetwork, check_same_vocabulary
+
+    if not is_untied(recipe.model):
+        tokenizer, network = _start_tied(recipe, examples)
+        return tokenizer, UntiedNetwork(network, copy.deepcopy(network))
+    sides = [load_start(dataclasses.replace(recipe, model=side_model(recipe.model, side))) for side in Side]
+    (tokenizer, query), (other, passage) = sides
+    check_same_vocabulary(tokenizer, other, recipe.model)
+    return tokenizer, UntiedNetwork(query, passage)
+
+
+def _start_tied(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
+    """The same for one encoder."""
     if recipe.model:
         return load_start(recipe)
     assert recipe.architecture is not None
@@ -181,7 +221,7 @@ class ContrastiveCollator:
             negatives = self._negatives(example)
             own += range(len(passages), len(passages) + len(negatives))
             passages += negatives
-        questions = [settings.query_prefix + example.query for example in examples]
+        questions = [question_text(example.query, example.lang, settings) for example in examples]
         texts = [passage_text(passage.title, passage.text, settings) for passage in passages]
         batch = {
             "query": tokenize(self.tokenizer, questions, settings.query_max_length),
@@ -228,10 +268,11 @@ def held_out_accuracy(recipe: EncoderRecipe, model: str | Path, split: Split) ->
     """
     import numpy as np
 
-    encoder = TextEncoder(recipe.encoder(str(model)))
+    of_questions, of_passages = open_encoders(recipe.encoder(str(model)))
     examples = split.held_out if isinstance(split.examples, TevatronFile) else (*split.kept, *split.held_out)
     passages = {p.doc_id: p for example in examples for p in (example.positive, *example.negatives)}
-    vectors = encoder.encode_passages([p.title for p in passages.values()], [p.text for p in passages.values()])
-    scores = encoder.encode_queries([example.query for example in split.held_out]) @ vectors.T
+    vectors = of_passages.encode_passages([p.title for p in passages.values()], [p.text for p in passages.values()])
+    texts, languages = ([getattr(example, name) for example in split.held_out] for name in ("query", "lang"))
+    scores = of_questions.encode_queries(texts, languages) @ vectors.T
     best = np.array(list(passages))[scores.argmax(1)]
     return float(np.mean(best == np.array([example.positive.doc_id for example in split.held_out])))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.core import languages
@@ -31,6 +31,9 @@ from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batche
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
 from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe, Recipe
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,12 @@ def _needs_names(recipe: GeneratorRecipe) -> bool:
 
 
 def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
+    from xqg_repro.train.smoothing import smoothed_loss
     from xqg_repro.train.trainer import RecipeTrainer
+
+    class SmoothingTrainer(RecipeTrainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+            return smoothed_loss(model, inputs, recipe.label_smoothing)
 
     kept, held_out = split.kept, split.held_out
     names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
@@ -92,7 +100,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
     batches = take_batches(recipe, draw_batches(len(kept), len(pairs), recipe, collator.length), per_epoch)
     steps = len(batches) // recipe.accumulation
     held_out_items = [Item(position, None) for position in range(len(kept), len(kept) + len(held_out))]
-    trainer = RecipeTrainer(
+    trainer = (SmoothingTrainer if recipe.label_smoothing else RecipeTrainer)(
         recipe,
         folder,
         "questions",
