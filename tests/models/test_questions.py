@@ -23,7 +23,7 @@ def test_a_suffix_names_the_language_of_each_question() -> None:
 
 
 def test_unknown_languages_and_placeholders_are_refused() -> None:
-    with pytest.raises(InputError, match="the language of the question 'a' is unknown.*give the question a \"lang\""):
+    with pytest.raises(InputError, match=r"the language of the question 'a' is unknown.*give the question a \"lang\""):
         add_suffix("a", "", CORA)
     with pytest.raises(InputError, match=r"the suffix ' \[\{lang\}\]' needs the language of each question"):
         question_texts(["a"], None, CORA)

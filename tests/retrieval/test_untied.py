@@ -75,7 +75,9 @@ def test_passages_are_encoded_by_theirs_and_the_manifest_names_both(
     encode(mini_data.docs, part(pair, "passage"), encoded, shard_size=16, **CPU)
     assert caplog.messages == [f"encode: {encoded} is up to date"]
     manifest = Manifest.read(encoded)
-    versions = {name: model_fingerprint(part(pair, side).model) for name, side in (("model", "passage"), ("q", "query"))}
+    versions = {
+        name: model_fingerprint(part(pair, side).model) for name, side in (("model", "passage"), ("q", "query"))
+    }
     assert (manifest.inputs["model"], manifest.inputs["query_model"]) == (versions["model"], versions["q"])
     assert manifest.parameters["encoder"]["model"] == pair.model
     titles, texts = ([row[column] for row in mini_data.passages] for column in (1, 2))
@@ -109,7 +111,9 @@ def test_another_encoder_of_questions_is_refused(
 ) -> None:
     for source, model in ((encoded, f"{pair.model}/passage"), (encoded, str(tiny_xlmr)), (embeddings, pair.model)):
         encoder = EncoderConfig(model)
-        with pytest.raises(InputError, match=r"was made with another model than .* \(search with the model that encoded"):
+        with pytest.raises(
+            InputError, match=r"was made with another model than .* \(search with the model that encoded"
+        ):
             search_embeddings(source, mini_data.topics, tmp_path / "run", encoder=encoder, **CPU)
     assert not (tmp_path / "run").exists()
 
@@ -188,7 +192,9 @@ def test_the_filter_takes_the_encoder_of_questions(
     filter_queries(queries, encoded, tmp_path / "best", 1, **CPU)
     docids, vectors = together(encoded)
     encoder = TextEncoder(part(pair, "query"), "cpu")
-    for before, kept in zip(read_queries(queries, None, None), read_queries(tmp_path / "best", None, None), strict=True):
+    for before, kept in zip(
+        read_queries(queries, None, None), read_queries(tmp_path / "best", None, None), strict=True
+    ):
         for code in LANGUAGES:
             scores = encoder.encode_queries(before.queries[code]).astype(np.float64) @ vectors.T
             own = scores[:, docids.index(before.docid)]
