@@ -14,10 +14,13 @@ from conftest import Mini, contents
 from train.samples import tevatron_item, write_lines
 from xqg_repro import collection
 from xqg_repro.collection.records import Passage
+from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
+from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.representation.encode import encode
 from xqg_repro.retrieval.index import build_index
-from xqg_repro.retrieval.runfile import Hit
+from xqg_repro.retrieval.runfile import Hit, write_run
 from xqg_repro.train.data import load_examples
 from xqg_repro.train.mine import Mined, bm25_index, contains_answer, mine
 
@@ -235,3 +238,23 @@ def test_bm25_ranks_by_words_and_reuses_its_index(
     assert set(contents(tmp_path / "other")) == set(contents(folder))
     bm25_index(collection.load(mini_data.docs), folder)
     assert caplog.messages[-1] == f"bm25: {folder} is up to date"
+
+
+def test_questions_are_searched_with_the_suffix_of_the_indexs_encoder(
+    mini_data: Mini, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = EncoderConfig(str(tiny_model), query_suffix=" [{lang}]")
+    encode(mini_data.docs, config, tmp_path / "embeddings", device="cpu")
+    build_index(tmp_path / "embeddings", tmp_path / "index")
+    found: list[Any] = []
+
+    def search(index: Path, topics: str, run: Path, *, encoder: EncoderConfig, **_: Any) -> Path:
+        found.append((read_topics(topics)[0], encoder))
+        write_run({qid: [Hit("60", 1.0)] for qid in found[0][0]}, run, "tag")
+        return run
+
+    monkeypatch.setattr(importlib.import_module("xqg_repro.train.mine"), "search", search)
+    mine(mini_data.topics, tmp_path / "mined.jsonl", index=tmp_path / "index", negatives=1, depth=1, device="cpu")
+    ((texts, encoder),) = found
+    assert texts == {q["id"]: f"{' '.join(q['question'].split())} [{q['lang']}]" for q in mini_data.questions}
+    assert encoder == EncoderConfig(str(tiny_model))  # the texts have the suffix already

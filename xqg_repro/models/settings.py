@@ -62,8 +62,8 @@ class EncoderConfig:
     """All settings of an encoder that affect an embedding. The defaults are the paper's (Tevatron's).
 
     Attributes:
-        model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or ``package:NAME`` for a
-            model that ships with this package.
+        model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or a folder of two such,
+            ``query`` and ``passage``, or ``package:NAME`` for a model that ships with this package.
         pooling: first token (``cls``), ``last`` token or ``mean``.
         normalize: divide each embedding by its L2 norm, so that the inner product is the cosine.
         query_prefix, passage_prefix: text put before each query or passage, with its final space if it needs one.
