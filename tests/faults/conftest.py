@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from conftest import Mini, together
+from train.samples import tevatron_items, write_lines
 
 from xqg_repro.cli import main
 from xqg_repro.core import settings
+
+UNLIMITED = ("T5", "mT5", "UMT5")
+"""Kinds of models whose positions are relative, which read texts of any length."""
 
 
 class Outcome(NamedTuple):
@@ -99,3 +104,19 @@ def edit(path: Path, **changes: Any) -> None:
     """Change a JSON object; ``None`` removes a key."""
     value = json.loads(path.read_text()) | changes
     path.write_text(json.dumps({key: item for key, item in value.items() if item is not None}))
+
+
+def two_step_recipe(trains: str, model: Path, mini: Mini, **settings: Any) -> Path:
+    """A recipe of two steps from a model, for long texts."""
+    folder = model.parent
+    items = [item | {"query": item["query"] + " ban" * 200, "lang": "fi"} for item in tevatron_items(mini, 4)]
+    data = write_lines(folder / "train.jsonl", *items)
+    if trains == "reader":
+        answer = {"text": "ban", "answer_start": 0}
+        paragraph = {"context": "ban der " * 300, "qas": [{"id": "q", "question": "ban", "answers": [answer]}]}
+        data = folder / "train.json"
+        data.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [paragraph]}]}))
+        settings = {"stride": 16, **settings}
+    values = {"name": "tiny", "data": str(data), "model": str(model), "steps": 2, "batch_size": 2, "held_out": 0}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(values | settings))
+    return folder / "recipe.yaml"

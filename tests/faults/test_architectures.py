@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from conftest import Mini
-from tiny_models import CODES, KINDS, POSITIONS, SIZE, TEXTS, write_model
-from train.samples import tevatron_items, write_lines
+from tiny_models import KINDS, POSITIONS, TEXTS, write_model
 
-from faults.conftest import Encode, Outcome, Verb, edit
+from faults.conftest import UNLIMITED, Encode, Verb, edit, two_step_recipe
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.settings import EncoderConfig
@@ -33,9 +27,6 @@ OFTEN = (
     "Qwen 3",
     "Gemma 3 (text)",
 )
-UNLIMITED = ("T5", "mT5", "UMT5")
-USABLE = {"RoBERTa": 2, "XLM-R": 2, "MPNet": 2, "Longformer": 2}
-"""Kinds that never use the first positions of their table, and how many."""
 
 
 def states_alone(kind: str, folder: Path, texts: list[str]) -> list[np.ndarray]:
@@ -123,17 +114,6 @@ def test_a_dpr_reader_is_no_encoder(encode: Encode, tmp_path: Path) -> None:
     encode(folder).refused("is a DPRReader, not an encoder of questions or passages")
 
 
-@pytest.fixture(scope="session")
-def examples(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders that the script of failed inputs writes."""
-    folder = tmp_path_factory.mktemp("examples") / "m"
-    older = "import sys, runpy, xqg_repro.core.settings as s; sys.modules['xqg_repro.config'] = s; "
-    script = faults / "make_models.py"
-    code = f"{older}sys.argv = ['', {str(folder)!r}]; runpy.run_path({str(script)!r})"
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    return folder
-
-
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
@@ -156,8 +136,8 @@ def examples(faults: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("package:xqg-mini", "--pooling mean --passage-max-length 700", 192),
     ],
 )
-def test_folders_that_failed_once(encode: Encode, examples: Path, name: str, options: str, expected: Any) -> None:
-    result = encode(name if ":" in name else examples / name, *options.split())
+def test_folders_that_failed_once(encode: Encode, faulty_models: Path, name: str, options: str, expected: Any) -> None:
+    result = encode(name if ":" in name else faulty_models / name, *options.split())
     result.refused(expected) if isinstance(expected, str) else np.testing.assert_equal(result.shape[1], expected)
 
 
@@ -218,126 +198,7 @@ def test_a_text_without_tokens_is_named(tmp_path: Path, texts: list[str]) -> Non
         encoder.encode_queries(texts)
 
 
-# lengths
-
-
-def advice(outcome: Outcome) -> str:
-    """The number of tokens that a message says a model can read."""
-    outcome.refused(r"reads at most \d+ tokens, but the maximum length is")
-    return re.findall(r"reads at most (\d+) tokens", outcome.stderr)[0]
-
-
-@pytest.mark.parametrize(
-    ("kind", "limit"),
-    [
-        *((kind, None) for kind in (*USABLE, "BERT", "BART", "GPT-2", "Marian", "DPR context encoder")),
-        *(("XLM-R", limit) for limit in (10**30, 512, "null")),
-    ],
-)
-def test_the_longest_text_that_encode_names_can_be_encoded(
-    encode: Encode, tmp_path: Path, kind: str, limit: Any
-) -> None:
-    folder = write_model(kind, tmp_path / "model")
-    path = folder / "tokenizer_config.json"
-    edit(path, model_max_length=limit)
-    path.write_text(path.read_text().replace('"null"', "null"))
-    options = ("--pooling", "cls", "--passage-prefix", "Turku " * 300, "--passage-max-length")
-    usable = advice(encode(folder, *options, 1000))
-    assert int(usable) == POSITIONS - USABLE.get(kind, 0)
-    assert len(encode(folder, *options, usable))
-
-
-@pytest.mark.parametrize("kind", UNLIMITED)
-def test_relative_positions_have_no_limit(encode: Encode, tmp_path: Path, kind: str) -> None:
-    folder = write_model(kind, tmp_path / "model")
-    options = ("--pooling", "mean", "--passage-prefix", "Turku " * 300, "--passage-max-length", 700)
-    assert encode(folder, *options).shape[1] == SIZE
-
-
-@pytest.mark.parametrize(
-    ("kind", "made_by", "options", "length"),
-    [
-        ("XLM-R", "ForQuestionAnswering", "read --topics TOPICS --run RUN --stride 16 --reader", "--max-length"),
-        ("MPNet", "ForQuestionAnswering", "read --topics TOPICS --run RUN --stride 16 --reader", "--max-length"),
-        ("BART", "ForQuestionAnswering", "read --topics TOPICS --run RUN --stride 16 --reader", "--max-length"),
-        (
-            "BART",
-            "ForSeq2SeqLM",
-            "generate --collection DOCS --languages fi --queries 1 --generator",
-            "--prompt-max-length",
-        ),
-        (
-            "Marian",
-            "ForSeq2SeqLM",
-            "generate --collection DOCS --languages fi --queries 1 --generator",
-            "--prompt-max-length",
-        ),
-        ("Marian", "ForSeq2SeqLM", "translate --collection DOCS --languages fi --translator", "--text-max-length"),
-        (
-            "M2M100, NLLB",
-            "ForSeq2SeqLM",
-            "translate --collection DOCS --languages fi --translator",
-            "--text-max-length",
-        ),
-    ],
-)
-def test_the_longest_text_that_other_verbs_name_can_be_read(
-    verb: Verb, mini_data: Mini, tmp_path: Path, kind: str, made_by: str, options: str, length: str
-) -> None:
-    folder = write_model(kind, tmp_path / "model", f"AutoModel{made_by}")
-    (tmp_path / "run.txt").write_text("q0 Q0 1 1 1.0 tag\n")
-    words = {"TOPICS": mini_data.topics, "DOCS": mini_data.docs, "RUN": tmp_path / "run.txt"}
-    command = [*(words.get(word, word) for word in options.split()), folder, "--output", tmp_path / "output.json"]
-    if "NLLB" in kind:
-        command += ["--codes", *(f"{language}={code}" for language, code in CODES.items())]
-    command += {"generate": ["--query-max-length", 4], "translate": ["--translation-max-length", 4]}.get(command[0], [])
-    usable = advice(verb(*command, length, 1000))
-    assert int(usable) == POSITIONS - USABLE.get(kind, 0)
-    assert verb(*command, length, usable).status == 0
-
-
 # training
-
-
-@pytest.mark.parametrize(
-    ("trains", "kind", "lengths"),
-    [
-        ("xdr", "XLM-R", ["passage_max_length"]),
-        ("xdr", "BART", ["passage_max_length"]),
-        ("xqg", "BART", ["prompt_max_length"]),
-        ("reader", "MPNet", ["max_length"]),
-    ],
-)
-def test_the_longest_text_that_training_names_can_be_trained(
-    verb: Verb, mini_data: Mini, tmp_path: Path, trains: str, kind: str, lengths: list[str]
-) -> None:
-    made_by = "AutoModelForSeq2SeqLM" if trains == "xqg" else "AutoModel"
-    folder = write_model(kind, tmp_path / "model", made_by)
-
-    def train(**settings: Any) -> Outcome:
-        return verb(
-            "train", trains, "--recipe", recipe(trains, folder, mini_data, **settings), "--output", tmp_path / "t"
-        )
-
-    usable = advice(train(**dict.fromkeys(lengths, 1000)))
-    assert int(usable) == POSITIONS - USABLE.get(kind, 0)
-    assert train(**dict.fromkeys(lengths, int(usable))).status == 0
-
-
-def recipe(trains: str, model: Path, mini: Mini, **settings: Any) -> Path:
-    """A recipe of two steps from a model, for long texts."""
-    folder = model.parent
-    items = [item | {"query": item["query"] + " ban" * 200, "lang": "fi"} for item in tevatron_items(mini, 4)]
-    data = write_lines(folder / "train.jsonl", *items)
-    if trains == "reader":
-        answer = {"text": "ban", "answer_start": 0}
-        paragraph = {"context": "ban der " * 300, "qas": [{"id": "q", "question": "ban", "answers": [answer]}]}
-        data = folder / "train.json"
-        data.write_text(json.dumps({"data": [{"title": "t", "paragraphs": [paragraph]}]}))
-        settings = {"stride": 16, **settings}
-    values = {"name": "tiny", "data": str(data), "model": str(model), "steps": 2, "batch_size": 2, "held_out": 0}
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(values | settings))
-    return folder / "recipe.yaml"
 
 
 @pytest.mark.parametrize("kind", ["T5", "BART", "M2M100, NLLB", "DPR context encoder", "GPT-2", "ELECTRA"])
@@ -347,7 +208,7 @@ def test_a_trained_encoder_is_of_the_kind_that_it_started_from(
     folder = write_model(kind, tmp_path / "model")
     options = [] if "DPR" in kind else ["--pooling", "cls"]
     before = encode(folder, *options)
-    path = recipe("xdr", folder, mini_data, learning_rate=1e-3, held_out=0.5)
+    path = two_step_recipe("xdr", folder, mini_data, learning_rate=1e-3, held_out=0.5)
     outcome = verb("train", "xdr", "--recipe", path, "--output", tmp_path / "trained")
     assert outcome.status == 0, outcome
     after = encode(tmp_path / "trained", *options)
@@ -357,5 +218,7 @@ def test_a_trained_encoder_is_of_the_kind_that_it_started_from(
 def test_a_projection_is_not_lost_in_training(verb: Verb, mini_data: Mini, tmp_path: Path) -> None:
     for kind, named in (("sentence-transformers, Dense", "2_Dense"), ("Tevatron, pooler", "pooler.pt")):
         folder = write_model(kind, tmp_path / named)
-        outcome = verb("train", "xdr", "--recipe", recipe("xdr", folder, mini_data), "--output", tmp_path / "trained")
+        outcome = verb(
+            "train", "xdr", "--recipe", two_step_recipe("xdr", folder, mini_data), "--output", tmp_path / "trained"
+        )
         outcome.refused(rf"has layers after the network \({named}\), which training leaves out")

@@ -61,6 +61,7 @@ FILE_VERBS = {
     "search": ("search", "--index", "index", "--topics", TOPICS),
     "read": ("read", "--run", "run.txt", "--topics", TOPICS, "--preset", "reader-mini"),
     "mine": ("train", "mine", "--data", "xor-mini/train", "--index", "index"),
+    "label": ("train", "label", "--data", "xor-mini/train", "--index", "index", "--judge", "string"),
 }
 QUICK = ("evaluate", "compare", "topics", "convert")
 

@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Mini, small_tokenizer, together
+from conftest import Mini, together
+from model_fixtures import small_tokenizer
 from train.samples import ENCODER, GENERATOR, write_recipe
 
 from faults.conftest import Verb, run_script

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Mini, contents
+from interrupts import interrupt_call
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
@@ -173,15 +174,7 @@ def test_an_interrupted_run_resumes_with_the_same_bytes(
 ) -> None:
     config, options = settings(folder, queries=1, query_max_length=4), {"shard_size": 25, "device": "cpu"}
     generate(mini_data.docs, config, tmp_path / "whole", **options)  # type: ignore[arg-type]
-    write, calls = QueryGenerator.generate, []
-
-    def interrupt(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return write(*args)
-
-    monkeypatch.setattr(QueryGenerator, "generate", interrupt)
+    calls = interrupt_call(monkeypatch, QueryGenerator, "generate", 2)
     with pytest.raises(KeyboardInterrupt):
         generate(mini_data.docs, config, tmp_path / "again", **options)  # type: ignore[arg-type]
     generate(mini_data.docs, config, tmp_path / "again", **options)  # type: ignore[arg-type]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, small_tokenizer
+from conftest import Mini
+from model_fixtures import small_tokenizer
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.reader import FIRST, Span, SpanReader, Window, best_spans, cut, pad_windows, windows

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import small_tokenizer
+from model_fixtures import small_tokenizer
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.tokenizers import SAMPLES, check_tokenizer

@@ -26,6 +26,7 @@ FUSED = (
     + """
   - {name: mixed, title: Mixed, fuses: [plain, words], fusion: {method: rrf, k: 9}}"""
 )
+LATE = f"{OTHER}\n  - {{name: late, title: Late, late: decr-mini, reranks: other}}"
 READING = "reading: {reader: reader-mini, depth: 3, weight: 0.5}\n"
 TOY = f"""\
 name: toy
@@ -96,9 +97,13 @@ def test_a_filter_says_how_many_queries_are_generated_and_added(tmp_path: Path) 
         (READING, "", "EM .*reading: {"),
         ("  EM: {scale: 100, digits: 1}\n", "", "add EM or F1"),
         ("depth: 3", "depth: 0", "depth is 0"),
-        (OTHER, SPARSE.replace("sparse: true", "sparse: false"), "other: expected an encoder, sparse: true, "),
-        (OTHER, SPARSE.replace("sparse", "encoder: mbert, sparse"), "other: expected an encoder, sparse: true, "),
-        (OTHER, SPARSE.replace("}", ", random: 2}"), "other: expected an encoder, sparse: true, .*random rankings"),
+        (OTHER, SPARSE.replace("sparse: true", "sparse: false"), "other: expected an encoder, late, sparse: true, "),
+        (OTHER, SPARSE.replace("sparse", "encoder: mbert, sparse"), "other: expected an encoder, late, sparse: true, "),
+        (
+            OTHER,
+            SPARSE.replace("}", ", random: 2}"),
+            "other: expected an encoder.*random rankings",
+        ),
         (OTHER, SPARSE.replace("sparse: true", "random: 2, corpus: c"), "other: random rankings have no queries"),
         (OTHER, SPARSE.replace("sparse: true", "random: -1"), "random is -1"),
         (OTHER, SPARSE.replace("}", ", augmentation: {}}"), "other: only embeddings are augmented"),
@@ -109,7 +114,16 @@ def test_a_filter_says_how_many_queries_are_generated_and_added(tmp_path: Path) 
         (OTHER, FUSED.replace(", fusion: {method: rrf, k: 9}", ""), "both fuses and fusion"),
         (OTHER, SPARSE.replace("}", ", fusion: {method: rrf}}"), "both fuses and fusion"),
         (OTHER, FUSED.replace("words]", "nope]"), "mixed: .*unknown condition 'nope'.*plain, words, mixed"),
-        (OTHER, FUSED.replace("words]", "mixed]"), "mixed: fuses 'mixed', which is a fusion itself"),
+        (OTHER, FUSED.replace("words]", "mixed]"), "mixed: fuses 'mixed', which does not search.*plain"),
+        (
+            OTHER,
+            f"{FUSED}\n  - {{name: t, title: T, late: decr-mini, reranks: mixed}}\n",
+            "t: reranks 'mixed', which does",
+        ),
+        (OTHER, LATE.replace("other}", "nope}"), "late: .*unknown condition 'nope'"),
+        (OTHER, LATE.replace("late: decr-mini", "encoder: mbert"), "late: only late interaction reranks"),
+        (OTHER, LATE.replace("decr-mini", "nope"), "late: unknown late-interaction preset 'nope'"),
+        (OTHER, LATE.replace("reranks: other}", "generator: xqg-mini}"), "late: late interaction has no queries"),
         (OTHER, FUSED.replace(", fusion", ", generator: xqg-mini, fusion"), "mixed: a fusion has no queries"),
         ("weight: 0.5", "weight: -1", "-1.0"),
         ("weight: 0.5", "weight: .nan", "weight is .*not a number"),

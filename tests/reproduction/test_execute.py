@@ -19,7 +19,7 @@ from xqg_repro.reproduction.benchmark import Benchmark, load_benchmark
 from xqg_repro.reproduction.execute import EXECUTORS, execute
 from xqg_repro.reproduction.regress import load_regression, regression_names, whole_command
 from xqg_repro.reproduction.tasks import Step, Task, plan, study_task, two_click_tasks
-from xqg_repro.retrieval import bm25
+from xqg_repro.retrieval import bm25, late_index
 
 STAGES = ["generate.generate", "encode.encode", "sums.sum_queries", "augment.augment", "augment.augment_streaming"]
 STAGES = [f"representation.{name}" for name in STAGES]
@@ -29,6 +29,9 @@ STAGES += [
     "retrieval.search.search",
     "retrieval.exact.search_embeddings",
     "retrieval.sparse.build_sparse_index",
+    "retrieval.late_index.build_late_index",
+    "retrieval.late_search.search_late",
+    "retrieval.late_rerank.rerank_late",
     "retrieval.bm25.search_sparse",
     "retrieval.fusion.fuse",
     "retrieval.read.read",
@@ -45,6 +48,8 @@ AUGMENTED = """\
   - {name: drawn, title: I, random: 3}
   - {name: bm25, title: E, sparse: true}
   - {name: bm25-more, title: F, sparse: true, generator: xqg-mini}
+  - {name: tokens, title: K, late: decr-mini}
+  - {name: again, title: L, late: decr-mini, reranks: unit}
   - {name: rank, title: G, fuses: [unit, bm25], fusion: {method: rrf, k: 7}}
   - name: score
     title: H
@@ -86,6 +91,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         )
     monkeypatch.setattr(Scores, "write", lambda scores, path: calls.append(("write", path)))
     monkeypatch.setattr(bm25, "is_sparse", lambda index: ".bm25" in str(index))
+    monkeypatch.setattr(late_index, "is_late", lambda index: ".tokens" in str(index))
     # search() then takes the encoder of the index itself
     monkeypatch.setattr(sys.modules["xqg_repro.retrieval.stage"], "stored_encoder", lambda index: None)
     return calls
@@ -109,9 +115,9 @@ def test_every_executor_and_option_is_tried(tasks: list[Task]) -> None:
     for verb, executor in EXECUTORS.items():
         options = {name for task in tasks if task.verb == verb for name in task.options}
         known = inspect.signature(executor).parameters.values()
-        assert options == {option.name for option in known if option.kind is not option.VAR_POSITIONAL} - {"force"}, (
-            verb
-        )
+        named = {option.name for option in known if option.kind is option.POSITIONAL_OR_KEYWORD}
+        named |= {option.name for option in known if option.kind is option.KEYWORD_ONLY}
+        assert options == named - {"force"}, verb
 
 
 def test_copied_commands_are_understood() -> None:

@@ -73,6 +73,30 @@ def test_a_sparse_condition_indexes_words_and_appends_queries() -> None:
         assert [str(task) for task in tasks] == [f"xqg-repro {line}" for line in lines]
 
 
+LATE = """\
+  - {name: tokens, title: Tokens, late: decr-mini}
+  - {name: again, title: Again, late: decr-mini, reranks: made}
+"""
+
+
+def test_late_interaction_searches_its_own_index_or_reranks_the_run_of_another_condition() -> None:
+    benchmark = toy(TOY + AUGMENTED + LATE)
+    tasks = plan(benchmark, benchmark.condition("tokens"), "out", ("ar",), "some/model")
+    index, run = "out/indexes/toy.tokens", "out/runs/run.toy.tokens.ar.txt"
+    assert [str(task) for task in tasks][:2] == [
+        f"xqg-repro index --late --collection toy --preset decr-mini --encoder some/model --output {index}",
+        f"xqg-repro search --index {index} --topics toy/ar --depth 100 --tag tokens --output {run}",
+    ]
+    made = plan(benchmark, benchmark.condition("made"), "out", ("ar",))
+    tasks = plan(benchmark, benchmark.condition("again"), "out", ("ar",))
+    found = made[-2].options["output"]
+    output = "out/runs/run.toy.again.ar.txt"
+    how = f"--topics toy/ar --preset decr-mini --depth 100 --tag again --output {output}"
+    assert tasks[:-2] == made[:-1]
+    assert str(tasks[-2]) == f"xqg-repro rerank late --run {found} {how}"
+    assert tasks[-2].step is Step.SEARCH and tasks[-1].options["run"] == output
+
+
 def test_a_fusion_runs_what_it_fuses() -> None:
     benchmark = toy(TOY_WITH_ANSWERS + SPARSE)
     parts = [plan(benchmark, benchmark.condition(name), "out", ("ar",), "some/model") for name in ("plain", "more")]

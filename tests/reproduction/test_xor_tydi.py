@@ -17,7 +17,8 @@ import huggingface_hub
 import ir_datasets
 import numpy as np
 import pytest
-from conftest import PASSAGES_FILE, small_tokenizer, write_passages
+from conftest import PASSAGES_FILE, write_passages
+from model_fixtures import small_tokenizer
 
 from xqg_repro.cli import two_click
 from xqg_repro.collection import xor_tydi

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import COUNT, LANGUAGES, Mini, contents, described_anew, made_up, summed, together, write_queries
+from interrupts import interrupt_call
 
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -117,6 +118,32 @@ def test_empty_and_repeated_queries_come_last_and_ties_stay_in_order() -> None:
         assert passage == PassageQueries("1", {"fi": ordered[:keep], "ru": ("tied",)})
 
 
+@pytest.mark.parametrize("rank", [1, 5])
+def test_queries_below_a_rank_are_dropped_even_if_none_is_left(
+    best_of: Filter, generated: list[PassageQueries], embeddings: Path, config: EncoderConfig, tmp_path: Path, rank: int
+) -> None:
+    manifest = best_of(COUNT, rank=rank)
+    docids, vectors = together(embeddings)
+    encoder = TextEncoder(config, "cpu")
+
+    def is_found(text: str, docid: str) -> bool:
+        scores = vectors @ encoder.encode_queries([text])[0]
+        return bool(text) and 1 + (scores > scores[docids.index(docid)] + 1e-6).sum() <= rank
+
+    kept, ordered = read_all(tmp_path / "best"), by_hand(generated, embeddings, config)
+    expected = [
+        {code: found for code, texts in passage.queries.items() if (found := tuple(t for t in texts if is_found(t, d)))}
+        for passage in ordered
+        for d in [passage.docid]
+    ]
+    assert [passage.queries for passage in kept] == expected
+    assert 0 < sum(len(texts) for queries in expected for texts in queries.values()) < manifest.counts["queries"]
+    assert any("fi" not in queries for queries in expected)
+    assert manifest.parameters["rank"] == rank and "rank" not in best_of(2, "all").parameters
+    with pytest.raises(InputError, match="no passage has the rank 0"):
+        best_of(2, rank=0)
+
+
 def test_a_language_and_a_number_limit_what_is_compared(
     best_of: Filter, generated: list[PassageQueries], tmp_path: Path
 ) -> None:
@@ -199,15 +226,7 @@ def test_an_interrupted_run_resumes_with_the_same_bytes(
 ) -> None:
     module = import_module("xqg_repro.retrieval.filter")
     best_of(2, "whole")
-    score, calls = module.score_queries, []
-
-    def interrupted(*args: Any) -> Any:
-        calls.append(args)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return score(*args)
-
-    monkeypatch.setattr(module, "score_queries", interrupted)
+    calls = interrupt_call(monkeypatch, module, "score_queries", 2)
     with pytest.raises(KeyboardInterrupt):
         best_of(2)
     assert {path.name for path in (tmp_path / "best.partial").glob("0*")} == {"00000.jsonl", "00000.counts.json"}

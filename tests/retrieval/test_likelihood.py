@@ -8,6 +8,7 @@ import pytest
 import yaml
 from conftest import Mini
 
+from retrieval.conftest import write_short_run
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.scorer import AskedPassage, QuestionScorer
@@ -23,14 +24,7 @@ def config(tiny_generator: Path) -> ScorerConfig:
 
 @pytest.fixture
 def run_file(mini_data: Mini, tmp_path: Path) -> Path:
-    """Six passages for every question except the last."""
-    docids = [docid for docid, *_ in mini_data.passages]
-    run = {
-        question["id"]: [Hit(docids[(4 * i + j) % 60], 6.0 - j) for j in range(6)]
-        for i, question in enumerate(mini_data.questions[:-1])
-    }
-    write_run(run, tmp_path / "run.txt", "test")
-    return tmp_path / "run.txt"
+    return write_short_run(mini_data, tmp_path / "run.txt", depth=6)
 
 
 def test_the_first_passages_are_ordered_by_likelihood(

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Mini, small_tokenizer
+from conftest import Mini
+from model_fixtures import small_tokenizer
 
+from retrieval.conftest import write_short_run
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import manifest_path
@@ -51,13 +53,7 @@ def reader_folder(mini_data: Mini, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def run_file(mini_data: Mini, tmp_path: Path) -> Path:
-    """Three passages for every question except the last; retrieval scores the first highest."""
-    docids = [docid for docid, *_ in mini_data.passages]
-    run = {}
-    for i, question in enumerate(mini_data.questions[:-1]):
-        run[question["id"]] = [Hit(docids[(4 * i + j) % 60], 3.0 - j) for j in range(3)]
-    write_run(run, tmp_path / "run.txt", "test")
-    return tmp_path / "run.txt"
+    return write_short_run(mini_data, tmp_path / "run.txt", depth=3)
 
 
 def answers_in(path: Path) -> dict[str, str]:

@@ -27,18 +27,10 @@ from xqg_repro.retrieval.search import open_searcher, search
 Search = Callable[..., Path]
 
 
-@pytest.fixture(scope="module")
-def index(embeddings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of the mini collection. Never to be written to."""
-    folder = tmp_path_factory.mktemp("indexed") / "index"
-    build_index(embeddings, folder)
-    return folder
-
-
 @pytest.fixture
-def own_index(index: Path, tmp_path: Path) -> Path:
+def own_index(dense_index: Path, tmp_path: Path) -> Path:
     """A copy of the index that a test may change."""
-    return shutil.copytree(index, tmp_path / "index")
+    return shutil.copytree(dense_index, tmp_path / "index")
 
 
 class FakeSearcher:
@@ -78,7 +70,7 @@ def run(mini_data: Mini, tmp_path: Path) -> Search:
 
 @pytest.mark.integration
 def test_pyserinis_run_is_the_exact_ranking(
-    mini_data: Mini, index: Path, embeddings: Path, config: EncoderConfig, run: Search
+    mini_data: Mini, dense_index: Path, embeddings: Path, config: EncoderConfig, run: Search
 ) -> None:
     docids, vectors = together(embeddings)
     encoder = TextEncoder(config, "cpu")
@@ -88,51 +80,53 @@ def test_pyserinis_run_is_the_exact_ranking(
         exact[question["id"]] = rank(Hit(docid, score) for docid, score in zip(docids, scores, strict=True))
 
     for depth, threads in ((5, 1), (100, 2)):
-        found = read_run(run(index, depth=depth, threads=threads))
+        found = read_run(run(dense_index, depth=depth, threads=threads))
         assert list(found) == list(exact)
         for qid, hits in found.items():
             assert [hit.docid for hit in hits] == [hit.docid for hit in exact[qid][:depth]]
             expected = [hit.score for hit in exact[qid][:depth]]
             np.testing.assert_allclose([hit.score for hit in hits], expected, atol=1e-4)
 
-    searcher = open_searcher(index, QueryEncoder(config, "cpu"))  # one query, through Pyserini's own interface
+    searcher = open_searcher(dense_index, QueryEncoder(config, "cpu"))  # one query, through Pyserini's own interface
     hits = searcher.search(mini_data.questions[0]["question"], k=10)
     assert [hit.docid for hit in hits] == [hit.docid for hit in exact[mini_data.questions[0]["id"]][:10]]
 
 
-def test_later_stages_have_all_threads_again(index: Path, run: Search, searches: list[Path]) -> None:
+def test_later_stages_have_all_threads_again(dense_index: Path, run: Search, searches: list[Path]) -> None:
     torch.set_num_threads(2)
-    run(index, threads=1)
+    run(dense_index, threads=1)
     assert searches and torch.get_num_threads() == 2
 
 
 # reuse
 
 
-def test_a_matching_run_is_reused(index: Path, run: Search, searches: list[Path]) -> None:
-    path = run(index)
+def test_a_matching_run_is_reused(dense_index: Path, run: Search, searches: list[Path]) -> None:
+    path = run(dense_index)
     before = path.stat().st_mtime_ns
-    assert run(index).stat().st_mtime_ns == before and len(searches) == 1
+    assert run(dense_index).stat().st_mtime_ns == before and len(searches) == 1
     manifest = json.loads(path.with_name("run.txt.json").read_text())
     assert manifest["parameters"]["topics"] == "test-mini/dev" and manifest["counts"] == {"questions": 14}
 
 
 @pytest.mark.parametrize("options", [{"depth": 6}, {"tag": "other"}, {"force": True}])
-def test_other_options_search_again(index: Path, run: Search, searches: list[Path], options: dict[str, Any]) -> None:
-    run(index)
-    run(index, **options)
+def test_other_options_search_again(
+    dense_index: Path, run: Search, searches: list[Path], options: dict[str, Any]
+) -> None:
+    run(dense_index)
+    run(dense_index, **options)
     assert len(searches) == 2
 
 
 @pytest.mark.parametrize("name", ["run.txt", "run.txt.json"])
-def test_a_damaged_run_is_made_again(index: Path, run: Search, searches: list[Path], name: str) -> None:
-    path = run(index)
+def test_a_damaged_run_is_made_again(dense_index: Path, run: Search, searches: list[Path], name: str) -> None:
+    path = run(dense_index)
     whole = path.read_bytes()
     if name == "run.txt":
         path.write_bytes(whole[: len(whole) // 2])
     else:
         path.with_name(name).unlink()
-    assert run(index).read_bytes() == whole
+    assert run(dense_index).read_bytes() == whole
     assert len(searches) == 2
 
 
@@ -146,33 +140,35 @@ def test_a_changed_index_is_searched_again(
     assert len(searches) == 2
 
 
-def test_changed_topics_are_searched_again(index: Path, tmp_path: Path, searches: list[Path]) -> None:
+def test_changed_topics_are_searched_again(dense_index: Path, tmp_path: Path, searches: list[Path]) -> None:
     for text in ("ban", "der"):
         (tmp_path / "topics.tsv").write_text(f"1\t{text}\n")
-        search(index, str(tmp_path / "topics.tsv"), tmp_path / "run.txt", depth=5, device="cpu")
+        search(dense_index, str(tmp_path / "topics.tsv"), tmp_path / "run.txt", depth=5, device="cpu")
     assert len(searches) == 2
 
 
-def test_metadata_lie_beside_a_run_and_stay_while_it_is_reused(index: Path, run: Search, searches: list[Path]) -> None:
-    path = metadata_path(run(index, tag="mine"))
+def test_metadata_lie_beside_a_run_and_stay_while_it_is_reused(
+    dense_index: Path, run: Search, searches: list[Path]
+) -> None:
+    path = metadata_path(run(dense_index, tag="mine"))
     described = yaml.safe_load(path.read_text())
     assert (described["tag"], described["method"]["retrieval"][0]["depth"]) == ("mine", 5)
     changed = path.read_text().replace("date: '", "date: '1")
     path.write_text(changed)
-    run(index, tag="mine")
+    run(dense_index, tag="mine")
     assert path.read_text() == changed
-    run(index, tag="mine", force=True)
+    run(dense_index, tag="mine", force=True)
     assert path.read_text() != changed
     path.write_text("another: program's\n")
     with pytest.raises(InputError, match="not a run's metadata"):
-        run(index, tag="mine", force=True)
+        run(dense_index, tag="mine", force=True)
 
 
 # the encoder
 
 
 def test_the_encoder_must_be_that_of_the_index(
-    index: Path,
+    dense_index: Path,
     config: EncoderConfig,
     model_folder: Callable[..., Path],
     tmp_path: Path,
@@ -180,13 +176,13 @@ def test_the_encoder_must_be_that_of_the_index(
     searches: list[Path],
 ) -> None:
     with pytest.raises(InputError, match="another model"):
-        run(index, encoder=EncoderConfig(str(model_folder("bert", seed=2))))
+        run(dense_index, encoder=EncoderConfig(str(model_folder("bert", seed=2))))
     for change in ({"pooling": "mean"}, {"normalize": True}):
         with pytest.raises(InputError, match="cls pooling, not normalised"):
-            run(index, encoder=dataclasses.replace(config, **change))
+            run(dense_index, encoder=dataclasses.replace(config, **change))
     assert searches == []
     moved = shutil.copytree(config.model, tmp_path / "moved")
-    assert run(index, encoder=EncoderConfig(str(moved))).exists()
+    assert run(dense_index, encoder=EncoderConfig(str(moved))).exists()
 
 
 def test_an_index_without_a_manifest_needs_a_named_encoder(

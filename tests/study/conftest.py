@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import small_tokenizer
+from model_fixtures import small_tokenizer
 
 from xqg_repro import collection
 from xqg_repro.collection import local, xquad

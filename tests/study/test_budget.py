@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import small_tokenizer
+from model_fixtures import small_tokenizer
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.study.budget import count_tokens, cut_translations, sum_counted, text_costs

@@ -104,33 +104,39 @@ def gradients(rank: int, port: str) -> tuple[Any, Any]:
 
     from xqg_repro.models.settings import Pooling
     from xqg_repro.train.contrastive import contrastive_loss
-    from xqg_repro.train.encoder_recipe import Distillation, EncoderRecipe, Scope
+    from xqg_repro.train.encoder_recipe import Alignment, Distillation, EncoderRecipe, Scope
 
     how = Distillation(scope=Scope.BATCH, contrastive_weight=0.5)
-    recipe = EncoderRecipe(name="a", data="b", pooling=Pooling.MEAN, distillation=how)
+    alignment = Alignment(queries="c", weight=3.0)
+    recipe = EncoderRecipe(name="a", data="b", pooling=Pooling.MEAN, distillation=how, alignment=alignment)
     table = torch.nn.Embedding(20, 4, _weight=torch.arange(80.0).reshape(20, 4).sin())
 
     def model(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
         return SimpleNamespace(last_hidden_state=table(input_ids))
 
     def gradient(queries: list[int], passages: list[int], lists: list[list[int]]) -> torch.Tensor:
-        query, passage = (
+        query, passage, generated = (
             {"input_ids": torch.tensor(ids)[:, None], "attention_mask": torch.ones(len(ids), 1).long()}
-            for ids in (queries, passages)
+            for ids in (queries, passages, [token + 3 for token in queries])
         )
         docids = [str(token) for token in passages]
         table.zero_grad()
         inputs = {"query": query, "passage": passage, "docids": docids, "lists": lists}
         inputs["teacher_scores"] = [[passages[position] / 10 for position in own] for own in lists]
-        contrastive_loss(model, inputs, recipe).backward()
-        gradients = [table.weight.grad.clone()]
-        table.zero_grad()
+        # one process has two drawn queries of two, the other none of one
+        aligned = inputs | {"generated": generated, "draws": [token / 10 for token in queries]}
+        gradients = []
+        for batch in (inputs, aligned):
+            contrastive_loss(model, batch, recipe, 0.25).backward()
+            gradients.append(table.weight.grad.clone())
+            table.zero_grad()
         contrastive_loss(model, inputs, dataclasses.replace(recipe, distillation=None)).backward()
         return torch.stack([*gradients, table.weight.grad])
 
     # the positives 10 11 12, the negatives 13 14 of one rank and 15 of the other; 10 is a copy
     whole = gradient([1, 2, 3], [10, 11, 12, 13, 14, 15, 10], [[0, 3], [1, 4], [2, 5, 6]])
-    assert whole[0].abs().max() > 0.01 and (whole[0] - whole[1]).abs().max() > 0.01
+    assert whole[0].abs().max() > 0.01
+    assert all((whole[a] - whole[b]).abs().max() > 0.01 for a, b in ((0, 1), (0, 2), (1, 2)))
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in environment.items()}
     dist.init_process_group("gloo")

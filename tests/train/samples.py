@@ -58,6 +58,15 @@ def write_lines(path: Path, *items: Any) -> Path:
     return path
 
 
+def write_pairs(folder: Path, **languages: list[tuple[str, str]]) -> Path:
+    """Write pairs of a question and its English translation, by language."""
+    for language, pairs in languages.items():
+        (folder / f"{language}-en").mkdir(parents=True)
+        for name, side in zip((language, "en"), zip(*pairs, strict=True), strict=True):
+            (folder / f"{language}-en" / f"{name}.txt").write_text("".join(f"{line}\n" for line in side), "utf-8")
+    return folder
+
+
 def write_recipe(recipe: Recipe, path: Path) -> Path:
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
     path.write_text(yaml.safe_dump({key: value for key, value in settings.items() if value is not None}))

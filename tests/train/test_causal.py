@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
-from conftest import contents, interrupted_at, small_tokenizer
+from model_fixtures import small_tokenizer
 
-from train.processes import start, train_until_killed
+from train.resuming import check_interrupted, check_killed
 from train.samples import GENERATOR, squad, weights, write_lines, write_recipe
 from xqg_repro import cli
 from xqg_repro.collection.records import Passage
@@ -162,26 +161,14 @@ def test_an_interrupted_training_ends_as_if_it_was_not(
     recipe: CausalRecipe, precision: Precision, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = dataclasses.replace(recipe, precision=precision)
-    with interrupted_at("step 3 of"):
-        train(recipe, tmp_path / "stopped")
-    train(recipe, tmp_path / "stopped")
-    assert "train: resumes from step 2 of 4" in caplog.messages
-    train(recipe, tmp_path / "whole")
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+    check_interrupted(train, recipe, tmp_path, caplog)
 
 
 @pytest.mark.integration
 def test_a_killed_training_ends_as_if_it_was_not(
     recipe: CausalRecipe, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write_recipe(recipe, tmp_path / "recipe.yaml")
-    threads = torch.get_num_threads()
-    process = start(train_until_killed, path, tmp_path / "killed", "step 3 of", threads, "xqg-causal")
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
-    train(recipe, tmp_path / "killed")
-    assert "train: resumes from step 2 of 4" in caplog.messages
-    assert contents(tmp_path / "killed") == contents(trained)
+    check_killed(train, recipe, tmp_path, caplog, trained)
 
 
 def test_a_frozen_table_is_kept_in_the_precision_of_the_training(recipe: CausalRecipe, trained: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, contents, interrupted_at
+from conftest import Mini
+from interrupts import interrupted_at
 from safetensors.numpy import load_file
 
-from train.processes import start, train_until_killed
+from train.resuming import check_interrupted, check_killed
 from train.samples import tevatron_items, weights, write_lines, write_recipe
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -179,25 +179,13 @@ def test_an_interrupted_stage_ends_as_if_it_was_not(
     stage: Stages, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = stage(name)
-    with interrupted_at("step 3 of"):
-        train(recipe, tmp_path / "stopped")
-    train(recipe, tmp_path / "stopped")
-    assert "train: resumes from step 2 of 3" in caplog.messages
-    train(recipe, tmp_path / "whole")
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+    check_interrupted(train, recipe, tmp_path, caplog)
 
 
 @pytest.mark.integration
 def test_a_killed_stage_ends_as_if_it_was_not(stage: Stages, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recipe = stage("C")
-    path = write_recipe(recipe, tmp_path / "recipe.yaml")
-    process = start(train_until_killed, path, tmp_path / "killed", "step 3 of", torch.get_num_threads(), "decr")
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
-    train(recipe, tmp_path / "killed")
-    assert "train: resumes from step 2 of 3" in caplog.messages
-    train(recipe, tmp_path / "whole")
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    check_killed(train, recipe, tmp_path, caplog)
 
 
 def test_held_out_questions_are_measured(stage: Stages, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import small_tokenizer
+from model_fixtures import small_tokenizer
 
 from train.samples import example, write_lines
 from xqg_repro.core.errors import InputError

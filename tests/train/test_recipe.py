@@ -15,10 +15,11 @@ from xqg_repro.core.settings import resource
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.settings import Precision, load_generator, load_preset, load_reader
 from xqg_repro.train.base_recipe import Schedule
-from xqg_repro.train.encoder_recipe import Distillation, Scope
+from xqg_repro.train.encoder_recipe import Alignment, Distillation, Scope
 from xqg_repro.train.recipe import KINDS, EncoderRecipe, GeneratorRecipe, ReaderRecipe, Recipe, load_recipe, model_card
 
 RECIPES = sorted(path.stem for path in resource("recipes").glob("*.yaml"))
+SHIPPED = sorted(path.parent.name for path in resource("models").glob("*/manifest.json"))
 ENCODERS, GENERATORS = ("xdr-mbert", "xdr-xlmr", "zs-mbert"), ("xqg-mt5-base", "xqg-mt5-large")
 
 
@@ -68,12 +69,10 @@ def test_recipes_have_the_references_settings_and_published_data(name: str) -> N
         assert recipe.held_out > 0 and recipe.prompt_max_length == recipe.query_max_length == 128
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in RECIPES if name.endswith("-mini") or name in ("xdr-xlmr", "zs-mbert")]
-)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name in (*SHIPPED, "xdr-xlmr", "zs-mbert")])
 def test_presets_use_a_model_as_its_recipe_trains_it(name: str) -> None:
     kind = KINDS[yaml.safe_load(resource("recipes", f"{name}.yaml").read_text())["train"]]
-    recipe, model = load_recipe(name, kind), f"package:{name}" if name.endswith("-mini") else f"./models/{name}"
+    recipe, model = load_recipe(name, kind), f"package:{name}" if name in SHIPPED else f"./models/{name}"
     if isinstance(recipe, EncoderRecipe):
         assert load_preset(name) == recipe.encoder(model)
     elif isinstance(recipe, ReaderRecipe):
@@ -100,11 +99,16 @@ def test_overrides_replace_settings(tmp_path: Path) -> None:
 
 def test_newer_settings_are_recorded_only_where_they_differ_from_their_defaults() -> None:
     recipe = EncoderRecipe(name="a", data="b")
-    newer = {"schedule": Schedule.CONSTANT, "max_grad_norm": 2.0, "distillation": Distillation()}
+    nested = {"distillation": Distillation(), "alignment": Alignment(queries="c")}
+    newer = {"schedule": Schedule.CONSTANT, "max_grad_norm": 2.0, **nested}
     assert not {*newer} & {*recipe.settings()}
     changed = dataclasses.replace(recipe, **newer).settings()
-    assert {name: changed.pop(name) for name in newer} == newer | {"distillation": dataclasses.asdict(Distillation())}
+    expected = newer | {name: dataclasses.asdict(value) for name, value in nested.items()}
+    assert {name: changed.pop(name) for name in newer} == expected
     assert changed == recipe.settings() and changed["weight_decay"] == 0
+    generator = GeneratorRecipe(name="a", data="b")
+    assert "unseen_names" not in generator.settings()
+    assert dataclasses.replace(generator, unseen_names=False).settings()["unseen_names"] is False
 
 
 def test_distillation_is_read_from_a_recipes_file(tmp_path: Path) -> None:
@@ -115,6 +119,19 @@ def test_distillation_is_read_from_a_recipes_file(tmp_path: Path) -> None:
     path.write_text("name: a\ndata: b.jsonl\nmodel: c\ndistillation: {temperature: 0.1}\n")
     with pytest.raises(InputError, match=r"recipe.yaml: .*no key 'temperature'"):
         load_recipe(str(path), EncoderRecipe)
+
+
+def test_the_control_of_quick_mini_lacks_only_the_teacher_and_the_generated_queries() -> None:
+    quick, control = (load_recipe(name, EncoderRecipe) for name in ("quick-mini", "quick-mini-control"))
+    assert quick.distillation and quick.alignment
+    assert {"xor-mini/held-out", "xor-mini/dev"} == {*quick.alignment.unseen}
+    assert dataclasses.replace(quick, name=control.name, distillation=None, alignment=None) == control
+
+
+def test_the_generator_with_training_names_differs_from_xqg_mini_in_its_names_alone() -> None:
+    whole, train = (load_recipe(name, GeneratorRecipe) for name in ("xqg-mini", "xqg-mini-train-names"))
+    assert whole.unseen_names and not train.unseen_names
+    assert dataclasses.replace(whole, name=train.name, unseen_names=False) == train
 
 
 def test_unknown_and_incomplete_recipes_are_refused(tmp_path: Path) -> None:
@@ -129,7 +146,7 @@ def test_unknown_and_incomplete_recipes_are_refused(tmp_path: Path) -> None:
         load_recipe(str(path), EncoderRecipe)
 
 
-@pytest.mark.parametrize("model", sorted(path.parent.name for path in resource("models").glob("*/manifest.json")))
+@pytest.mark.parametrize("model", SHIPPED)
 def test_shipped_cards_are_what_the_template_makes_of_their_manifests(model: str) -> None:
     folder = resource("models", model)
     card, manifest = (folder / "README.md").read_text(encoding="utf-8"), Manifest.read(folder)

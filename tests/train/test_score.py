@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Mini
+from interrupts import interrupt_call
 
 from train.samples import tevatron_item, tevatron_items, write_lines
 from xqg_repro import cli
@@ -100,23 +101,13 @@ def test_an_interrupted_run_resumes_after_its_last_shard_and_ends_with_the_same_
 ) -> None:
     monkeypatch.setattr(likelihood, "SHARD_SIZE", 8)
     score(str(data), config, tmp_path / "whole.jsonl", device="cpu")
-    original, scored = QuestionScorer.score, []
-
-    def interrupted(self: Any, shard: Any, *more: Any) -> Any:
-        if len(scored) == 2:
-            raise KeyboardInterrupt
-        scored.append(len(shard))
-        return original(self, shard, *more)
-
-    monkeypatch.setattr(QuestionScorer, "score", interrupted)
+    calls = interrupt_call(monkeypatch, QuestionScorer, "score", 3)
     output = tmp_path / "killed.jsonl"
     with pytest.raises(KeyboardInterrupt):
         score(str(data), config, output, device="cpu")
     assert not output.exists() and len([*(tmp_path / "killed.jsonl.partial").glob("*.json")]) == 2
-    scored.clear()
-    monkeypatch.setattr(QuestionScorer, "score", lambda self, *args: (scored.append(1), original(self, *args))[1])  # type: ignore[func-returns-value]
     score(str(data), config, output, device="cpu")
-    assert len(scored) == 2  # of four shards
+    assert len(calls) == 3 + 2  # of four shards, two were complete
     assert output.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert not (tmp_path / "killed.jsonl.partial").exists()
 

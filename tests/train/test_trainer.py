@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, contents, interrupted_at
+from conftest import Mini, contents
+from interrupts import interrupt_call, interrupted_at
 
-from train.processes import start, train_until_killed
-from train.samples import ENCODER, GENERATOR, cosine, tevatron_item, weights, without_dropout, write_lines, write_recipe
+from train.resuming import check_killed
+from train.samples import ENCODER, GENERATOR, cosine, tevatron_item, weights, without_dropout, write_lines
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
@@ -90,14 +90,7 @@ def test_a_killed_training_ends_as_if_it_was_not(
     stand_in: Callable[..., Recipe], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = stand_in("xdr-mbert")
-    path = write_recipe(recipe, tmp_path / "recipe.yaml")
-    process = start(train_until_killed, path, tmp_path / "killed", "step 3 of", torch.get_num_threads())
-    process.join(120)
-    assert process.exitcode == -signal.SIGKILL
-    train(recipe, tmp_path / "killed")
-    assert "train: resumes from step 2 of 3" in caplog.messages
-    train(recipe, tmp_path / "whole")
-    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    check_killed(train, recipe, tmp_path, caplog)
 
 
 def test_each_stage_resumes_where_it_stopped(
@@ -107,18 +100,10 @@ def test_each_stage_resumes_where_it_stopped(
     monkeypatch.setattr(xdr, "load_names", lambda: names)
     recipe = dataclasses.replace(ENCODER, names_steps=3, steps=7, accumulation=2, checkpoint_steps=2)
     train(recipe, tmp_path / "whole")
-    original, calls = contrastive.contrastive_loss, []
-
-    def stopping(*inputs: Any) -> Any:
-        calls.append(inputs)
-        if len(calls) == 14:  # an epoch is 2 batches of names or 3 of questions; two batches are a step, a rest too
-            raise KeyboardInterrupt
-        return original(*inputs)
-
-    monkeypatch.setattr(contrastive, "contrastive_loss", stopping)
+    # an epoch is 2 batches of names or 3 of questions; two batches are a step, a rest too
+    interrupt_call(monkeypatch, contrastive, "contrastive_loss", 14)
     with pytest.raises(KeyboardInterrupt):
         train(recipe, tmp_path / "model")
-    monkeypatch.setattr(contrastive, "contrastive_loss", original)
     train(recipe, tmp_path / "model")
     resumed = [line.removeprefix("train: resumes from step ") for line in caplog.messages if "resumes from" in line]
     assert resumed == ["3 of 3", "4 of 7"]

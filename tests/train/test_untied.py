@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import Mini, interrupted_at
+from conftest import Mini
+from interrupts import interrupted_at
 
 from train.processes import start, train_until_killed
 from train.samples import ENCODER, GENERATOR, example, tevatron_items, weights, write_lines, write_recipe
@@ -22,7 +23,7 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import load_preset
-from xqg_repro.train import reader, xdr, xqg
+from xqg_repro.train import encoder_start, reader, xdr, xqg
 from xqg_repro.train.contrastive import contrastive_loss
 from xqg_repro.train.data import Split
 from xqg_repro.train.encoder_recipe import EncoderRecipe
@@ -100,7 +101,7 @@ def side_weights(folder: Path) -> list[dict[str, np.ndarray]]:
 
 def test_two_encoders_start_alike_and_differ_after_a_step(mini_data: Mini, tiny_model: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(UNTIED, model=str(tiny_model), architecture=None, steps=1, held_out=0.4)
-    _, model = xdr._start(recipe, [])
+    _, model = encoder_start.open_start(recipe, [])
     start_of = weights(tiny_model)
     for network in split_networks(model).values():
         assert all(np.array_equal(network.state_dict()[name].numpy(), weight) for name, weight in start_of.items())

@@ -28,9 +28,10 @@ from xqg_repro.train import xqg
 from xqg_repro.train.data import Example, load_examples, load_passages, load_split
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
+from xqg_repro.train.pairs import Item, Pair, draw_batches
 from xqg_repro.train.recipe import GeneratorRecipe, load_recipe
 from xqg_repro.train.trainer import RecipeTrainer
-from xqg_repro.train.xqg import Item, Pair, PairCollator, draw_batches, measure_queries, question_pair, shorten, train
+from xqg_repro.train.xqg import PairCollator, measure_queries, question_pair, shorten, train
 
 PROMPT = GeneratorConfig.prompt
 TURKU = Passage("1", "Turku", "Turku is a city.")
@@ -103,9 +104,10 @@ def test_the_seed_of_an_item_is_that_of_the_shipped_models() -> None:
 
 
 @pytest.mark.integration
-def test_no_question_that_xqg_mini_trains_on_is_one_of_dev_or_held_out() -> None:
-    recipe = load_recipe("xqg-mini", GeneratorRecipe)
-    names = Names(load_names(held_out=True), load_passages(recipe.data))
+@pytest.mark.parametrize("name", ["xqg-mini", "xqg-mini-train-names"])
+def test_no_question_that_a_mini_generator_trains_on_is_one_of_dev_or_held_out(name: str) -> None:
+    recipe = load_recipe(name, GeneratorRecipe)
+    names = Names(load_names(held_out=recipe.unseen_names), load_passages(recipe.data))
     examples = load_split(recipe).kept
     collator = PairCollator(recipe, None, examples, names)
     epochs = ceil(recipe.epochs)
@@ -123,7 +125,7 @@ PER_EPOCH = 3 + 2 * 2  # batches of 10 questions and, twice, of 7 names
 
 def draw_epochs(count: int, recipe: GeneratorRecipe = RECIPE) -> list[list[list[Item]]]:
     """The batches of the first epochs; the length of an item is its position modulo four."""
-    batches = draw_batches(10, 7, recipe, lambda item: item.position % 4)
+    batches = draw_batches(10, 7, recipe, lambda item: item.position % 4, recipe.names_epochs)
     drawn = [list(batch) for batch in islice(batches, count * PER_EPOCH)]
     return [drawn[at : at + PER_EPOCH] for at in range(0, len(drawn), PER_EPOCH)]
 
@@ -275,6 +277,26 @@ def test_names_are_mixed_with_the_questions_and_part_of_the_identity(
     assert inputs[0]["names"] == "" != inputs[1]["names"]
     monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES[:1])
     assert xqg.plan(plain)[1].inputs == inputs[0] and xqg.plan(named)[1].inputs != inputs[1]
+
+
+def test_a_recipe_may_leave_out_the_names_that_no_training_question_is_about(
+    quick: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xqg, "load_names", lambda held_out=False: NAMES if held_out else NAMES[:1])
+    turku = {"positive_passages": [{"docid": "1", "title": "Turku", "text": "Fact."}]}
+    data = write_lines(tmp_path / "turku.jsonl", *[tevatron_item(f"Турку {number}?", **turku) for number in range(6)])
+    every = dataclasses.replace(GENERATOR, data=str(data), names_epochs=1, steps=1)
+    assert (
+        xqg.plan(every)[1].inputs["names"]
+        != xqg.plan(dataclasses.replace(every, unseen_names=False))[1].inputs["names"]
+    )
+    for recipe, names, which in (
+        (every, 2, "including"),
+        (dataclasses.replace(every, unseen_names=False), 1, "without"),
+    ):
+        train(recipe, tmp_path / "model")
+        card = " ".join((tmp_path / "model" / "README.md").read_text().split())
+        assert f"(from CLDR): {names} names" in card and f"{which} those that no training question is about" in card
 
 
 # quality

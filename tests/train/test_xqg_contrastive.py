@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Mini, contents, interrupted_at
+from conftest import Mini
 
+from train.resuming import check_interrupted
 from train.samples import example, tevatron_item, tevatron_items, weights, without_dropout, write_lines, write_recipe
 from xqg_repro import cli
 from xqg_repro.core.errors import InputError
@@ -145,13 +146,9 @@ def test_an_interrupted_training_ends_as_if_it_was_not(
     recipe: ContrastiveRecipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     recipe = dataclasses.replace(recipe, accumulation=2, evaluation_steps=1)
-    with interrupted_at("step 3 of"):
-        train(recipe, tmp_path / "stopped")
-    assert train(recipe, tmp_path / "stopped").counts["steps"] == 3
-    assert "train: resumes from step 2 of 3" in caplog.messages
-    train(recipe, tmp_path / "whole")
-    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
-    assert verify(tmp_path / "whole").counts["held_out"] == 3
+    check_interrupted(train, recipe, tmp_path, caplog)
+    counts = verify(tmp_path / "stopped").counts
+    assert (counts["steps"], counts["held_out"]) == (3, 3)
     card = (tmp_path / "whole" / "README.md").read_text(encoding="utf-8")
     assert "| rank their own passage first |" in card
     moved, start = weights(tmp_path / "whole"), weights(Path(recipe.model))

@@ -25,6 +25,8 @@ def add_filter(verbs: Any, name: str) -> None:
     text = "queries to keep per passage and language; a passage without more keeps all"
     verb.add_argument("--keep", type=int, required=True, metavar="M", help=text)
     verb.add_argument("--of", type=int, metavar="N", help="compare the first N queries per language (default: all)")
+    text = "drop queries whose own passage ranks lower than R; for training, as some passages are left without queries"
+    verb.add_argument("--rank", type=int, metavar="R", help=text)
     verb.add_argument("--languages", nargs="+", metavar="LANG", help="whose queries (default: all)")
     verb.add_argument("--allow-missing", action="store_true", help="accept passages with fewer queries than --of")
     verb.add_argument("--shard-size", type=int, default=1_000, help="passages per shard (default: %(default)s)")
@@ -43,6 +45,7 @@ def _filter(args: argparse.Namespace) -> None:
         args.output,
         args.keep,
         of=args.of,
+        rank=args.rank,
         languages=args.languages,
         allow_missing=args.allow_missing,
         encoder=encoder_config(args, stored_encoder(args.embeddings)),

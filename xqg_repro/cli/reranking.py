@@ -13,9 +13,12 @@ from xqg_repro.cli.options import (
     add_settings,
     add_stage_options,
     add_verb,
+    given_settings,
+    refuse_options,
     required_settings,
     stage_settings,
 )
+from xqg_repro.core.errors import InputError
 
 if TYPE_CHECKING:
     from xqg_repro.models.scorer_settings import ScorerConfig
@@ -78,3 +81,12 @@ def scorer_config(args: argparse.Namespace) -> ScorerConfig:
     from xqg_repro.models.scorer_settings import ScorerConfig, load_scorer
 
     return required_settings(args, ScorerConfig, load_scorer, "--generator")
+
+
+def refuse_scorer_options(args: argparse.Namespace, where: str) -> None:
+    """Raise :class:`InputError` if an option of a generator as a scorer is given."""
+    from xqg_repro.models.scorer_settings import ScorerConfig
+
+    if hasattr(args, "preset") or given_settings(args, ScorerConfig):
+        raise InputError(f"a generator's options have no effect {where}", hint="leave them out")
+    refuse_options(args, where, "tokens_per_batch")

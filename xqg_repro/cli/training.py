@@ -1,13 +1,18 @@
-"""Training: train xdr, xqg, decr and reader, and what prepares data and models: folds, mine, twins, score and trim."""
+"""Training: train xdr, xqg, decr, reader and answerer, and what prepares data and models.
+
+That is folds, twins, score and trim here; mine and label are in :mod:`xqg_repro.cli.labelling`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from typing import Any
 
-from xqg_repro.cli.arguments import InputFile, InputPath, OutputFolder, summary_stream
+from xqg_repro.cli.arguments import InputFile, InputPath
+from xqg_repro.cli.labelling import add_label, add_mine
 from xqg_repro.cli.options import add_stage_options, add_verb, stage_settings
-from xqg_repro.cli.reranking import add_scorer_options, scorer_config
+from xqg_repro.cli.reranking import add_scorer_options, refuse_scorer_options, scorer_config
 from xqg_repro.core.errors import InputError
 
 
@@ -26,6 +31,7 @@ def add_train(verbs: Any, name: str) -> None:
         ),
         ("decr", _train_decr, "train a stage of DR.DECR, a late-interaction model"),
         ("reader", _train_reader, "train a reader, which marks the answer in a passage, starting from an encoder"),
+        ("answerer", _train_answerer, "train an answer generator, from a question and passages to the answer"),
     ):
         model = add_verb(kinds, kind, handler, text)
         default = "" if kind == "decr" else " (default: %(default)s)"
@@ -44,6 +50,8 @@ def add_train(verbs: Any, name: str) -> None:
         if kind == "xdr":
             text = "of a recipe of parallel questions: encoder whose vectors to learn, instead of the recipe's"
             model.add_argument("--teacher", type=InputPath, metavar="MODEL", help=text)
+            text = "of a recipe with an alignment: generated queries in other languages, instead of the recipe's"
+            model.add_argument("--queries", "--generated", type=InputPath, metavar="FOLDER", help=text)
         if kind == "xqg":
             for option, text in (
                 ("--translations", "of a causal model: sentences and their translations to learn (.jsonl)"),
@@ -61,7 +69,8 @@ def add_train(verbs: Any, name: str) -> None:
         model.add_argument("--precision", choices=["float32", "bfloat16"], help=text)
         add_stage_options(model, "model folder to write", device=False)
     _add_folds(kinds)
-    _add_mine(kinds)
+    add_mine(kinds)
+    add_label(kinds)
     _add_twins(kinds)
     _add_score(kinds)
     _add_trim(kinds)
@@ -80,13 +89,26 @@ def _train_xdr(args: argparse.Namespace) -> None:
     from xqg_repro.train.recipe import EncoderRecipe, ParallelRecipe, encoder_kind, load_recipe
 
     if encoder_kind(args.recipe) is ParallelRecipe:
+        if args.queries:
+            raise _no_alignment(args.recipe)
         recipe = load_recipe(args.recipe, ParallelRecipe, **_overrides(args), teacher=args.teacher)
         parallel.train(recipe, args.output, **stage_settings(args))
         return
     if args.teacher:
         problem = f"the recipe {args.recipe} has no teacher, which only recipes of parallel questions have"
         raise InputError(problem, hint="leave out --teacher, or choose a recipe of train: xdr-parallel")
-    xdr.train(load_recipe(args.recipe, EncoderRecipe, **_overrides(args)), args.output, **stage_settings(args))
+    encoder = load_recipe(args.recipe, EncoderRecipe, **_overrides(args))
+    if args.queries:
+        if encoder.alignment is None:
+            raise _no_alignment(args.recipe)
+        alignment = dataclasses.replace(encoder.alignment, queries=args.queries)
+        encoder = dataclasses.replace(encoder, alignment=alignment)
+    xdr.train(encoder, args.output, **stage_settings(args))
+
+
+def _no_alignment(recipe: str) -> InputError:
+    problem = f"the recipe {recipe} aligns no generated queries with its questions"
+    return InputError(problem, hint="leave out --queries, or choose a recipe with an alignment")
 
 
 def _train_xqg(args: argparse.Namespace) -> None:
@@ -126,6 +148,13 @@ def _train_reader(args: argparse.Namespace) -> None:
     train(recipe, args.output, **stage_settings(args))
 
 
+def _train_answerer(args: argparse.Namespace) -> None:
+    from xqg_repro.train.answerer import train
+    from xqg_repro.train.recipe import AnswererRecipe, load_recipe
+
+    train(load_recipe(args.recipe, AnswererRecipe, **_overrides(args)), args.output, **stage_settings(args))
+
+
 def _add_folds(kinds: Any) -> None:
     text = (
         "write XQuAD as training files: split its articles into folds and, for each fold, write the questions about "
@@ -148,46 +177,6 @@ def _folds(args: argparse.Namespace) -> None:
     write_folds(args.output, args.languages, **settings, **stage_settings(args))
 
 
-def _add_mine(kinds: Any) -> None:
-    text = (
-        "mine hard negatives for training questions, with an encoder or BM25. BM25 only matches words: across "
-        "languages it finds passages with the same names and numbers, which is often none"
-    )
-    verb = kinds.add_parser("mine", help="mine hard negatives for training questions", description=text)
-    verb.set_defaults(run=_mine)
-    data = "ir-datasets id with judgements, such as xor-mini/train, or a .jsonl file in Tevatron's format"
-    verb.add_argument("--data", type=InputFile, required=True, help=data)
-    text = "with a .jsonl file: the passages, by ir-datasets id or path"
-    verb.add_argument("--collection", type=InputFile, metavar="ID", default="", help=text)
-    source = verb.add_mutually_exclusive_group(required=True)
-    text = "retrieve with the encoder of this index folder"
-    source.add_argument("--index", type=InputPath, metavar="FOLDER", help=text)
-    source.add_argument("--bm25", type=OutputFolder, metavar="FOLDER", help="with this BM25 index, built if missing")
-    verb.add_argument("--depth", type=int, default=100, help="passages to retrieve per question (default: %(default)s)")
-    verb.add_argument("--negatives", type=int, default=30, help="negatives to keep per question (default: %(default)s)")
-    verb.add_argument(
-        "--sample", type=int, metavar="SEED", help="sample them at random with this seed (default: take the first)"
-    )
-    add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
-
-
-def _mine(args: argparse.Namespace) -> None:
-    from xqg_repro.train.mine import mine
-
-    mined = mine(
-        args.data,
-        args.output,
-        index=args.index,
-        bm25=args.bm25,
-        passages=args.collection,
-        depth=args.depth,
-        negatives=args.negatives,
-        sample=args.sample,
-        **stage_settings(args),
-    )
-    print(mined.table().text(), file=summary_stream(args.output))
-
-
 def _add_twins(kinds: Any) -> None:
     text = "write a training file's lines with the questions in English, which stage D of DR.DECR reads"
     verb = add_verb(kinds, "twins", _twins, text)
@@ -204,16 +193,35 @@ def _twins(args: argparse.Namespace) -> None:
 
 
 def _add_score(kinds: Any) -> None:
-    text = "give each passage of a training file a score: how likely a generator writes the line's question for it"
+    text = (
+        "give each passage of a training file a teacher's score: how likely a generator writes the line's question for "
+        "it, or the inner product of an encoder's vectors"
+    )
     verb = add_verb(kinds, "score", _score, text)
     verb.add_argument("--data", type=InputFile, required=True, help="a .jsonl file in Tevatron's format")
+    text = "score with the encoder of this folder, which encode or index wrote, instead of a generator"
+    verb.add_argument("--embeddings", type=InputPath, metavar="FOLDER", help=text)
+    text = "with --embeddings: the same lines with English questions, which the encoder reads instead"
+    verb.add_argument("--twins", type=InputFile, metavar="FILE", help=text)
     add_stage_options(verb, "training file (.jsonl) to write; - for standard output", file=True)
     add_scorer_options(verb)
 
 
 def _score(args: argparse.Namespace) -> None:
+    from xqg_repro.retrieval.stage import stored_encoder
     from xqg_repro.train.score import score
+    from xqg_repro.train.score_dense import score_by_encoder
 
+    if args.embeddings:
+        refuse_scorer_options(args, "with --embeddings")
+        encoder = stored_encoder(args.embeddings)
+        if encoder is None:
+            hint = "name a folder that xqg-repro encode or index wrote"
+            raise InputError("has no manifest, so its encoder is unknown", path=args.embeddings, hint=hint)
+        score_by_encoder(args.data, encoder, args.output, twins=args.twins, **stage_settings(args))
+        return
+    if args.twins:
+        raise InputError("--twins needs --embeddings", hint="a generator reads each question in its own language")
     score(args.data, scorer_config(args), args.output, tokens_per_batch=args.tokens_per_batch, **stage_settings(args))
 
 

@@ -17,6 +17,7 @@ from xqg_repro.models.loading import resolve_model
 from xqg_repro.models.sentence_transformers import read_sentence_transformers
 from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.models.untied import side_model
+from xqg_repro.models.vocabulary import lower_case
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,14 @@ def read_layout(folder: Path) -> Layout:
         is_dpr = Record(read_config(path), path).get("model_type", None) == "dpr"
         layout = Layout(path, Pooling.CLS if is_dpr else None)  # its vector is always the first token's
     return _add_prompts(layout, folder)
+
+
+def apply_layout(folder: Path, tokenizer: Any) -> Layout:
+    """:func:`read_layout`, and let the folder's tokenizer lower-case texts if the layout says so."""
+    layout = read_layout(folder)
+    if layout.lower_case:
+        lower_case(tokenizer)
+    return layout
 
 
 def _read_tevatron(folder: Path) -> Layout:

@@ -100,6 +100,12 @@ def check_encoder(tokenizer: Any, network: Any, folder: Path) -> int:
     return int(states.shape[2])
 
 
+def check_text_encoder(tokenizer: Any, network: Any, longest: int, folder: Path) -> int:
+    """The hidden size of an encoder, as :func:`check_encoder`, that also reads texts of ``longest`` tokens."""
+    check_length(tokenizer, read_with_encoder(network), longest, folder)
+    return check_encoder(tokenizer, network, folder)
+
+
 @contextmanager
 def explain_failure(network: Any, folder: Path, purpose: str) -> Iterator[None]:
     """A block in which a network works: any error of an architecture that does not serve the purpose is explained."""

@@ -16,20 +16,19 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.models.agreement import check_settings, read_layout
-from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
+from xqg_repro.models.agreement import apply_layout, check_settings
+from xqg_repro.models.architectures import check_text_encoder
 from xqg_repro.models.folders import TOKEN_PROJECTION, Side
 from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import TOKENS_PER_BATCH, choose_device, model_fingerprint, open_model, token_batches
 from xqg_repro.models.questions import question_texts
 from xqg_repro.models.settings import Backend, EncoderConfig, Pooling, torch_precision
 from xqg_repro.models.untied import is_untied, side_config
-from xqg_repro.models.vocabulary import lower_case
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +71,24 @@ def passage_text(title: str | None, text: str, config: EncoderConfig | LateConfi
     return config.passage_prefix + text
 
 
+def tokenize(tokenizer: Any, texts: Sequence[str], max_length: int, model: str) -> list[np.ndarray]:
+    """The token ids of each text, int32 (tokens,); :class:`InputError` names the model if a text has none."""
+    tokens: list[np.ndarray] = []
+    for start in range(0, len(texts), _TEXTS_PER_CALL):  # few texts, as a tokenizer returns much more than ids
+        ids = tokenizer(
+            list(texts[start : start + _TEXTS_PER_CALL]),
+            truncation=True,
+            max_length=max_length,
+            return_token_type_ids=False,
+            return_attention_mask=False,
+        )["input_ids"]
+        tokens += [np.array(row, dtype=np.int32) for row in ids]
+    for text, row in zip(texts, tokens, strict=True):
+        if not len(row):
+            raise InputError(f"{model} reads no token in the text {quote(text)}", hint="fill it in")
+    return tokens
+
+
 class TextEncoder:
     """A tokenizer and a language model that turn texts into vectors as an :class:`EncoderConfig` specifies.
 
@@ -97,13 +114,10 @@ class TextEncoder:
         if (folder / TOKEN_PROJECTION).exists():
             hint = "index it with xqg-repro index --late, or copy the folder without this file"
             raise InputError("belongs to a late-interaction model", path=folder / TOKEN_PROJECTION, hint=hint)
-        layout = read_layout(folder)
+        layout = apply_layout(folder, self._tokenizer)
         check_settings(config, layout)
-        if layout.lower_case:
-            lower_case(self._tokenizer)
         longest = max(config.query_max_length, config.passage_max_length)
-        check_length(self._tokenizer, read_with_encoder(self._model), longest, folder)
-        hidden_size = check_encoder(self._tokenizer, self._model, folder)
+        hidden_size = check_text_encoder(self._tokenizer, self._model, longest, folder)
         self._projection = load_projection(layout, self._model, hidden_size, self.device)
         self._dimension = self._projection.dimension if self._projection else hidden_size
         self._workers = 1
@@ -159,10 +173,7 @@ class TextEncoder:
         """Positions and embeddings of batches of similar length, sorted per block to keep only its tokens in memory."""
         texts, start = iter(texts), 0
         while block := list(islice(texts, TEXTS_PER_BLOCK)):
-            tokens = self._tokenize(block, max_length)
-            if not all(map(len, tokens)):
-                text = block[next(i for i, ids in enumerate(tokens) if not len(ids))]
-                raise InputError(f"{self.config.model} reads no token in the text {quote(text)}", hint="fill it in")
+            tokens = tokenize(self._tokenizer, block, max_length, self.config.model)
             batches = list(token_batches([len(ids) for ids in tokens], self.tokens_per_batch))
             embedded = self._embed_all([[tokens[i] for i in batch] for batch in batches], project)
             for batch, vectors in zip(batches, embedded, strict=True):
@@ -175,20 +186,6 @@ class TextEncoder:
                     )
                 yield start + np.array(batch), vectors
             start += len(block)
-
-    def _tokenize(self, texts: Sequence[str], max_length: int) -> list[np.ndarray]:
-        """The token ids of each text, int32 (tokens,); few texts at once, as a tokenizer returns much more than ids."""
-        tokens: list[np.ndarray] = []
-        for start in range(0, len(texts), _TEXTS_PER_CALL):
-            ids = self._tokenizer(
-                texts[start : start + _TEXTS_PER_CALL],
-                truncation=True,
-                max_length=max_length,
-                return_token_type_ids=False,
-                return_attention_mask=False,
-            )["input_ids"]
-            tokens += [np.array(row, dtype=np.int32) for row in ids]
-        return tokens
 
     def _embed_all(self, batches: Sequence[list[np.ndarray]], project: Project | None) -> Iterator[np.ndarray]:
         """The embeddings of each batch, in order; as many batches are computed side by side as the network likes."""

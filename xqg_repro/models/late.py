@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xqg_repro.core.errors import InputError, quote
-from xqg_repro.models.encoder import passage_text
+from xqg_repro.models.encoder import passage_text, tokenize
 from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import TOKENS_PER_BATCH, token_batches
 from xqg_repro.models.punctuation import Punctuation
@@ -64,7 +64,8 @@ class LateEncoder:
         MaxSim.
         """
         length = self.config.query_max_length
-        tokens = self._tokenize([self.config.query_prefix + query for query in queries], length)
+        texts = [self.config.query_prefix + query for query in queries]
+        tokens = tokenize(self._tokenizer, texts, length, self.config.model)
         size = max(1, self.tokens_per_batch // length)
         vectors = np.empty((len(queries), length, self.dimension), np.float32)
         for start in range(0, len(queries), size):
@@ -80,7 +81,7 @@ class LateEncoder:
         A passage of nothing but punctuation keeps it.
         """
         passages = [passage_text(*parts, self.config) for parts in zip(titles, texts, strict=True)]
-        tokens = self._tokenize(passages, self.config.passage_max_length)
+        tokens = tokenize(self._tokenizer, passages, self.config.passage_max_length, self.config.model)
         parts: list[np.ndarray] = [np.empty(0)] * len(tokens)
         for batch in token_batches([len(ids) for ids in tokens], self.tokens_per_batch):
             vectors, _ = self._embed([tokens[i] for i in batch], [passages[i] for i in batch])
@@ -91,22 +92,6 @@ class LateEncoder:
         np.cumsum([len(part) for part in parts], out=offsets[1:])
         joined = np.concatenate(parts) if parts else np.empty((0, self.dimension), np.float32)
         return TokenVectors(joined, offsets)
-
-    def _tokenize(self, texts: Sequence[str], max_length: int) -> list[np.ndarray]:
-        """The token ids of each text, int64 (tokens,)."""
-        if not texts:
-            return []
-        rows = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=max_length,
-            return_token_type_ids=False,
-            return_attention_mask=False,
-        )["input_ids"]
-        for text, ids in zip(texts, rows, strict=True):
-            if not ids:
-                raise InputError(f"{self.config.model} reads no token in the text {quote(text)}", hint="fill it in")
-        return [np.array(ids, dtype=np.int64) for ids in rows]
 
     def _embed(
         self, tokens: Sequence[np.ndarray], texts: Sequence[str], length: int | None = None

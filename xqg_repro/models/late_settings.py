@@ -9,8 +9,26 @@ from xqg_repro.core.settings import convert_enums, read_preset
 from xqg_repro.models.settings import Precision
 
 
+@dataclass(frozen=True, kw_only=True)
+class TokenSettings:
+    """What decides which tokens of a text have vectors, for :class:`LateConfig`, which explains it, and for recipes."""
+
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    title_separator: str | None = " "
+    query_max_length: int = 32
+    passage_max_length: int = 180
+    pad_queries: bool = True
+    mask_punctuation: bool = True
+
+
 @dataclass(frozen=True)
-class LateConfig:
+class _Model:
+    model: str
+
+
+@dataclass(frozen=True)
+class LateConfig(TokenSettings, _Model):
     """All settings of a late-interaction encoder that affect a token's vector. The defaults are DR.DECR's.
 
     Prefixes take the place of ColBERT's marker tokens.
@@ -26,14 +44,6 @@ class LateConfig:
         precision: number format of the model's layers; token vectors are float32 in any case.
     """
 
-    model: str
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    title_separator: str | None = " "
-    query_max_length: int = 32
-    passage_max_length: int = 180
-    pad_queries: bool = True
-    mask_punctuation: bool = True
     precision: Precision = Precision.FLOAT32
 
     def __post_init__(self) -> None:

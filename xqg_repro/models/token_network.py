@@ -12,12 +12,11 @@ from typing import Any
 import torch
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.agreement import read_layout
-from xqg_repro.models.architectures import check_encoder, check_length, read_with_encoder
+from xqg_repro.models.agreement import apply_layout
+from xqg_repro.models.architectures import check_text_encoder
 from xqg_repro.models.folders import TOKEN_PROJECTION
 from xqg_repro.models.loading import open_model
 from xqg_repro.models.projection import load_token_projection
-from xqg_repro.models.vocabulary import lower_case
 
 
 class TokenNetwork(torch.nn.Module):
@@ -86,14 +85,11 @@ def open_token_network(
             folder has no W and ``dimension`` is 0, or a W of another shape; or its folder has layers of another kind.
     """
     folder, tokenizer, network, device = open_model(model, precision, device)
-    layout = read_layout(folder)
-    if layout.lower_case:
-        lower_case(tokenizer)
+    layout = apply_layout(folder, tokenizer)
     if layout.projection:
         problem = f"has layers after the network ({layout.projection}), which late interaction does not use"
         raise InputError(problem, path=folder, hint="copy the folder without them")
-    check_length(tokenizer, read_with_encoder(network), longest, folder)
-    hidden_size = check_encoder(tokenizer, network, folder)
+    hidden_size = check_text_encoder(tokenizer, network, longest, folder)
     if dimension and not (folder / TOKEN_PROJECTION).exists():
         projection = new_projection(hidden_size, dimension)
     else:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xqg_repro import collection
 from xqg_repro.collection.documents import check_documents, passage_shards
@@ -21,7 +21,7 @@ from xqg_repro.models.folders import Side
 from xqg_repro.models.loading import find_model, lasting_name
 from xqg_repro.models.settings import EncoderConfig, encoder_settings
 from xqg_repro.models.untied import check_side, pair_fingerprints, side_config, untied_pair
-from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
+from xqg_repro.representation.shards import ShardWork, WriteShard, vector_size, write_shards
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -56,36 +56,67 @@ def encode(
     """
     check_shard_size(shard_size)
     check_dtype(dtype)
-    dataset = collection.load(dataset_id, needs=["docs"])
     check_side(config.model, Side.PASSAGE)
-    config = dataclasses.replace(config, model=untied_pair(config.model) or config.model)
-    models = pair_fingerprints(config.model)  # before the collection, which may be a large download
-    encoder = encoder_settings(config) | {"model": lasting_name(config.model)}
-    wanted = Manifest(
-        "encode",
-        {"collection": dataset_id, "encoder": encoder, "dtype": dtype, "shard_size": shard_size},
-        {"collection": collection.fingerprint(dataset, "docs"), **models},
-    )
+    work = EncodeWork(side_config(config, Side.PASSAGE), dtype)
+    wanted, build = plan_vectors("encode", dataset_id, work, shard_size, device=device, distribute=distribute)
+    return build_stage(output, wanted, build, force=force)
+
+
+class VectorWork(ShardWork[PlainDocument], Protocol):
+    """Documents → a shard of vectors, of passages or of their tokens."""
+
+    @property
+    def dtype(self) -> str:
+        """``float32`` or ``float16``, of the files."""
+
+    def identify(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """What a manifest records of the encoder: its settings, and the fingerprints of its model."""
+
+
+def plan_vectors(
+    stage: str,
+    dataset_id: str,
+    work: VectorWork,
+    shard_size: int,
+    *,
+    device: str | None,
+    distribute: Distribution | None = None,
+    **parameters: str,
+) -> tuple[Manifest, Callable[[Path], dict[str, int]]]:
+    """The identity of a stage that embeds a collection, and what builds its folder.
+
+    Args:
+        stage: the stage's name.
+        dataset_id, shard_size, device, distribute: as for :func:`encode`.
+        work: writes a shard; the encoder's settings and the number format are its own.
+        parameters: further parameters of the identity.
+    """
+    dataset = collection.load(dataset_id, needs=["docs"])
+    encoder, models = work.identify()  # before the collection, which may be a large download
+    settings = {"collection": dataset_id, "encoder": encoder, "dtype": work.dtype, "shard_size": shard_size}
+    inputs = {"collection": collection.fingerprint(dataset, "docs"), **models}
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
-        work = EncodeWork(side_config(config, Side.PASSAGE), dtype)
-        shards = passage_shards(dataset, folder, shard_size)
-        counts = write_shards(
-            work, shards, "encode", "passages", total=dataset.docs_count(), device=device, distribute=distribute
-        )
+        shards, total = passage_shards(dataset, folder, shard_size), dataset.docs_count()
+        counts = write_shards(work, shards, stage, "passages", total=total, device=device, distribute=distribute)
         return {**counts, "dimension": vector_size(folder)}
 
-    return build_stage(output, wanted, build, force=force)
+    return Manifest(stage, settings | parameters, inputs), build
 
 
 @dataclass(frozen=True)
 class EncodeWork:
-    """Documents → a shard of embeddings."""
+    """Documents → a shard of embeddings; of untied encoders, ``config`` names that of the passages."""
 
     config: EncoderConfig
     dtype: str
     per_item: ClassVar = 1
+
+    def identify(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The encoder's settings and fingerprints; those of both if there are two."""
+        model = untied_pair(self.config.model) or self.config.model
+        return encoder_settings(self.config) | {"model": lasting_name(model)}, pair_fingerprints(model)
 
     def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
         """Load the encoder."""

@@ -12,6 +12,7 @@ from xqg_repro.core.languages import AVERAGE, XOR_LANGUAGES
 from xqg_repro.core.settings import parse, read_yaml, resource
 from xqg_repro.evaluation.evaluate import parse_measures
 from xqg_repro.evaluation.printing import MeasureConfig
+from xqg_repro.models.late_settings import load_late
 from xqg_repro.models.settings import Precision, load_generator, load_preset
 from xqg_repro.representation.settings import Augmentation
 from xqg_repro.retrieval.fusion import Fusion
@@ -64,12 +65,15 @@ class QueryFilter:
 class Condition:
     """One row of a results table: a named way from collection to run.
 
-    It embeds passages with an encoder, indexes their words for BM25, fuses the runs of other conditions, or is chance.
+    It embeds passages with an encoder, or their tokens for late interaction, indexes their words for BM25, fuses the
+    runs of other conditions, or is chance.
 
     Attributes:
         name: also the run tag and part of the run's file name.
         title: the row's label in tables.
         encoder: a preset's name (see ``resources/encoders.yaml``).
+        late: a preset's name (see ``resources/late_encoders.yaml``), for late interaction.
+        reranks: name of the condition whose run is reranked by late interaction, instead of a search of all passages.
         sparse: BM25, see :mod:`xqg_repro.retrieval.sparse`.
         fuses: names of the conditions whose runs are fused.
         fusion: how they are fused.
@@ -89,6 +93,8 @@ class Condition:
     corpus: str = ""
     augmentation: Augmentation | None = None
     filter: QueryFilter | None = None
+    late: str = ""
+    reranks: str = ""
     sparse: bool = False
     fuses: tuple[str, ...] = ()
     fusion: Fusion | None = None
@@ -102,9 +108,11 @@ class Condition:
             raise InputError(f"the condition name {self.name!r} cannot be a run's tag and file name", hint=hint)
         if self.random < 0:
             raise InputError(f"{self.name}: random is {self.random}", hint="it is the number of random rankings")
-        if bool(self.encoder) + self.sparse + bool(self.fuses) + bool(self.random) != 1:
-            kinds = "an encoder, sparse: true, conditions that it fuses, or a number of random rankings"
-            raise InputError(f"{self.name}: expected {kinds}", hint="give it one of the four")
+        if bool(self.encoder) + bool(self.late) + self.sparse + bool(self.fuses) + bool(self.random) != 1:
+            kinds = "an encoder, late, sparse: true, conditions that it fuses, or a number of random rankings"
+            raise InputError(f"{self.name}: expected {kinds}", hint="give it one of the five")
+        if self.reranks and not self.late:
+            raise InputError(f"{self.name}: only late interaction reranks", hint="leave out reranks, or give it late")
         sources = bool(self.generator) + bool(self.corpus)
         if self.encoder and sources != (self.augmentation is not None):
             raise InputError(
@@ -114,15 +122,20 @@ class Condition:
             raise InputError(f"{self.name}: only embeddings are augmented", hint="leave out its augmentation")
         if self.filter and not self.augmentation:
             raise InputError(f"{self.name}: only queries that augment embeddings are filtered", hint="leave out filter")
-        if sources and (self.fuses or self.random):
-            what = "a fusion has" if self.fuses else "random rankings have"
-            raise InputError(f"{self.name}: {what} no queries of their own", hint="leave them out")
+        if sources and (self.fuses or self.random or self.late):
+            what = "a fusion has" if self.fuses else "random rankings have" if self.random else "late interaction has"
+            raise InputError(f"{self.name}: {what} no queries", hint="leave them out")
         if sources > 1:
             raise InputError(f"{self.name}: a generator and a corpus exclude each other", hint="leave one out")
         if bool(self.fuses) != (self.fusion is not None):
             raise InputError(f"{self.name}: expected both fuses and fusion, or neither")
         if self.fusion:
             self.fusion.resolve(len(self.fuses))
+
+    @property
+    def uses(self) -> tuple[str, ...]:
+        """The conditions whose runs are fused or reranked."""
+        return self.fuses or ((self.reranks,) if self.reranks else ())
 
 
 @dataclass(frozen=True)
@@ -245,8 +258,9 @@ class Benchmark:
         return condition.filter.keep if condition.filter else self.queries
 
     def parts(self, condition: Condition) -> list[Condition]:
-        """The conditions whose runs are fused; for all but a fusion, the condition itself."""
-        return [self.condition(name) for name in condition.fuses] or [condition]
+        """The conditions whose runs are fused; for all but a fusion, the condition itself, behind what it reranks."""
+        own = [] if condition.fuses else [condition]
+        return [*(self.condition(name) for name in condition.uses), *own]
 
 
 def _fits_into_paths(name: str) -> bool:
@@ -278,8 +292,13 @@ def _check_names(condition: Condition, benchmark: Benchmark) -> None:
     """Raise :class:`InputError` if a condition names something that does not exist."""
     if condition.encoder:
         load_preset(condition.encoder)
-    if nested := [part.name for part in benchmark.parts(condition) if part.fuses]:
-        raise InputError(f"fuses {nested[0]!r}, which is a fusion itself", hint="fuse what that one fuses")
+    if condition.late:
+        load_late(condition.late)
+    verb = "fuses" if condition.fuses else "reranks"
+    for part in map(benchmark.condition, condition.uses):
+        if part.fuses or part.reranks or part.random:
+            hint = f"name a condition that searches, such as {benchmark.conditions[0].name}"
+            raise InputError(f"{verb} {part.name!r}, which does not search", hint=hint)
     written = load_generator(condition.generator).languages if condition.generator else XOR_LANGUAGES
     if benchmark.keep_sums and (lacking := [code for code in XOR_LANGUAGES if code not in written]):
         problem = f"{condition.generator} writes no queries in {' '.join(lacking)}"

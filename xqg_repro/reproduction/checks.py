@@ -12,6 +12,7 @@ from xqg_repro.core.errors import InputError, nearest
 from xqg_repro.core.languages import LANGUAGE_NAMES
 from xqg_repro.core.stages import check_output
 from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
+from xqg_repro.models.late_settings import load_late
 from xqg_repro.models.loading import PACKAGED, resolve_model
 from xqg_repro.models.settings import load_generator, load_preset, load_reader
 from xqg_repro.models.untied import resolve_encoder
@@ -19,7 +20,7 @@ from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Step, Task
 
-_FILES = ("search", "fuse", "read", "evaluate", "chance")
+_FILES = ("search", "rerank", "fuse", "read", "evaluate", "chance")
 """The verbs whose output is a file."""
 
 
@@ -43,6 +44,8 @@ def check_plan(
         for part in (part for condition in conditions for part in benchmark.parts(condition)):
             if part.encoder:
                 check_encoder(model or load_preset(part.encoder).model)
+            if part.late:
+                check_model(model or load_late(part.late).model)
             if part.generator:
                 check_model(load_generator(part.generator).model)
             if part.corpus:

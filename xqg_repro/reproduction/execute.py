@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from xqg_repro.evaluation.scores import Scores
+from xqg_repro.models.late_settings import LateConfig, load_late
 from xqg_repro.models.settings import EncoderConfig, Precision, ReaderConfig, load_generator, load_preset, load_reader
 from xqg_repro.representation.settings import Aggregate, Augmentation
 from xqg_repro.reproduction.tasks import Task
@@ -90,16 +91,22 @@ def _augment(
 def _index(
     output: str,
     embeddings: str = "",
+    late: bool = False,
     sparse: bool = False,
     collection: str = "",
+    preset: str = "",
+    encoder: str = "",
     generated: str = "",
     queries: int = 0,
     force: bool = False,
 ) -> None:
     from xqg_repro.retrieval.index import build_index
+    from xqg_repro.retrieval.late_index import build_late_index
     from xqg_repro.retrieval.sparse import build_sparse_index
 
-    if sparse:
+    if late:
+        build_late_index(collection, _late(preset, encoder), output, force=force)
+    elif sparse:
         expansion: dict[str, Any] = {"generated": generated, "queries": queries} if generated else {}
         build_sparse_index(collection, output, **expansion, force=force)
     else:
@@ -111,14 +118,38 @@ def _search(
 ) -> None:
     from xqg_repro.retrieval.bm25 import is_sparse, search_sparse
     from xqg_repro.retrieval.exact import search_embeddings
+    from xqg_repro.retrieval.late_index import is_late
+    from xqg_repro.retrieval.late_search import search_late
     from xqg_repro.retrieval.search import search
 
     if not index:
         search_embeddings(embeddings, topics, output, tag=tag, depth=depth, force=force)
     elif is_sparse(index):
         search_sparse(index, topics, output, tag=tag, depth=depth, force=force)
+    elif is_late(index):
+        search_late(index, topics, output, tag=tag, depth=depth, force=force)
     else:
         search(index, topics, output, tag=tag, depth=depth, force=force)
+
+
+def _rerank(
+    kind: str,
+    /,
+    run: str,
+    topics: str,
+    preset: str,
+    depth: int,
+    tag: str,
+    output: str,
+    encoder: str = "",
+    collection: str = "",
+    force: bool = False,
+) -> None:
+    from xqg_repro.retrieval.late_rerank import rerank_late
+
+    assert kind == "late"
+    how: dict[str, Any] = {"passages": collection, "tag": tag, "depth": depth, "force": force}
+    rerank_late(run, topics, output, encoder=_late(preset, encoder), **how)
 
 
 def _fuse(
@@ -216,6 +247,11 @@ def _encoder(preset: str, model: str, precision: str = "") -> EncoderConfig:
     return dataclasses.replace(config, model=model) if model else config
 
 
+def _late(preset: str, model: str) -> LateConfig:
+    config = load_late(preset)
+    return dataclasses.replace(config, model=model) if model else config
+
+
 EXECUTORS: Mapping[str, Callable[..., Any]] = {
     "generate": _generate,
     "encode": _encode,
@@ -224,6 +260,7 @@ EXECUTORS: Mapping[str, Callable[..., Any]] = {
     "augment": _augment,
     "index": _index,
     "search": _search,
+    "rerank": _rerank,
     "fuse": _fuse,
     "read": _read,
     "evaluate": _evaluate,

@@ -112,7 +112,7 @@ def run_condition(
             _run_task(task, forced, execute)
     for topics, topic_languages in benchmark.topic_sets(languages).items():
         try:
-            for task in query_tasks(benchmark, condition, topics, directory):
+            for task in query_tasks(benchmark, condition, topics, directory, model):
                 if task.step not in steps:
                     continue
                 result = _run_task(task, forced, execute)

@@ -34,7 +34,7 @@ class Task:
 
     Attributes:
         verb: the verb of ``xqg-repro`` or, for another ``program``, empty.
-        inputs: files that are named without an option, before all options.
+        inputs: what is named without an option, before all options: files, or the kind of a verb that has several.
         options: option name, with underscores → value: a text, a number, several texts, or ``True`` for a flag and
             ``False`` for its ``--no-`` form. Options appear in this order on the command line.
         program: what the command line begins with.
@@ -51,7 +51,7 @@ class Task:
     @property
     def step(self) -> Step:
         """The part of a reproduction that the task belongs to."""
-        others = {"fuse": Step.SEARCH, "chance": Step.EVALUATE}
+        others = {"fuse": Step.SEARCH, "rerank": Step.SEARCH, "chance": Step.EVALUATE}
         return Step(self.verb) if self.verb in list(Step) else others.get(self.verb, Step.INDEX)
 
     def argv(self) -> list[str]:
@@ -93,6 +93,10 @@ def indexing_tasks(benchmark: Benchmark, condition: Condition, directory: str, m
             tasks += _sparse_tasks(benchmark, part, directory)
         elif part.encoder:
             tasks += _dense_tasks(benchmark, part, directory, model)
+        elif part.late and not part.reranks:
+            output = stage_path(benchmark, directory, "indexes", part.name)
+            options = {"late": True, "collection": benchmark.collection, **_late_encoder(part, model)}
+            tasks.append(Task("index", {**options, "output": output}))
     return list(dict.fromkeys(tasks))
 
 
@@ -103,6 +107,11 @@ def _sparse_tasks(benchmark: Benchmark, condition: Condition, directory: str) ->
     if generated:
         options |= {"generated": generated, "queries": benchmark.queries}
     return [*tasks, Task("index", {**options, "output": stage_path(benchmark, directory, "indexes", condition.name)})]
+
+
+def _late_encoder(condition: Condition, model: str) -> dict[str, str]:
+    """The options that name a late-interaction encoder."""
+    return {"preset": condition.late, **({"encoder": model} if model else {})}
 
 
 def _queries(benchmark: Benchmark, condition: Condition, directory: str) -> tuple[str, list[Task]]:
@@ -197,10 +206,11 @@ def augmentation_options(how: Augmentation) -> dict[str, Any]:
     return options
 
 
-def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> list[Task]:
+def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directory: str, model: str = "") -> list[Task]:
     """From what is searched to the scores of one condition and topic set; through answers, if any measure needs them.
 
-    A run is scored before it is read, so that it has scores even if the reader is not available.
+    A run is scored before it is read, so that it has scores even if the reader is not available. ``model`` reranks
+    instead of the preset's.
     """
     which = (benchmark, condition, topics, directory)
     questions, run, passages = {"topics": topics}, run_path(*which), benchmark.passages_of(topics)
@@ -209,9 +219,13 @@ def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directo
         how = {"measures": benchmark.run_measures, "rankings": condition.random, "depth": benchmark.depth}
         return [Task("chance", {**scored_on, **how, "output": scores_path(*which)})]
     parts = benchmark.parts(condition)
-    tasks = [_search_task(benchmark, part, topics, directory) for part in parts]
+    tasks = [_search_task(benchmark, part, topics, directory) for part in parts if not part.reranks]
     if condition.fusion:
         tasks.append(_fuse_task(*which, parts))
+    if condition.reranks:
+        first = run_path(benchmark, parts[0], topics, directory)
+        how = {**_late_encoder(condition, model), "depth": benchmark.depth, "tag": condition.name, "output": run}
+        tasks.append(Task("rerank", {"run": first, **scored_on, **how}, inputs=("late",)))
     if benchmark.run_measures:
         scored = {"run": run, **scored_on, "measures": benchmark.run_measures, "output": scores_path(*which)}
         tasks.append(Task("evaluate", scored))
@@ -226,7 +240,8 @@ def query_tasks(benchmark: Benchmark, condition: Condition, topics: str, directo
 
 def _search_task(benchmark: Benchmark, condition: Condition, topics: str, directory: str) -> Task:
     embeddings, index = _searched(benchmark, condition, directory)
-    source = {"index": index} if benchmark.index or condition.sparse else {"embeddings": embeddings}
+    has_index = benchmark.index or condition.sparse or condition.late
+    source = {"index": index} if has_index else {"embeddings": embeddings}
     output = run_path(benchmark, condition, topics, directory)
     how = {"topics": topics, "depth": benchmark.depth, "tag": condition.name, "output": output}
     return Task("search", {**source, **how})
@@ -255,7 +270,7 @@ def plan(
     """The tasks of one condition, in order."""
     tasks = indexing_tasks(benchmark, condition, directory, model)
     for topics in benchmark.topic_sets(languages):
-        tasks += query_tasks(benchmark, condition, topics, directory)
+        tasks += query_tasks(benchmark, condition, topics, directory, model)
     return [task for task in tasks if task.step in steps]
 
 

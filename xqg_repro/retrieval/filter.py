@@ -6,7 +6,8 @@ repeats an earlier one of the same passage and language comes after all others, 
 
 Each passage keeps the same number of queries, however bad they are. A filter that drops queries below a threshold
 leaves some passages without any. Those keep their plain embeddings, all others come closer to the questions, and
-retrieval gets worse.
+retrieval gets worse. Training needs no query for each passage, so for training such a threshold is sound: ``rank``
+drops every query whose own passage ranks lower.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def filter_queries(
     keep: int,
     *,
     of: int | None = None,
+    rank: int | None = None,
     languages: Sequence[str] | None = None,
     allow_missing: bool = False,
     encoder: EncoderConfig | None = None,
@@ -66,6 +68,7 @@ def filter_queries(
             ``NNNNN.counts.json``, what the manifest counts in it.
         keep: queries to keep per passage and language. A passage that has no more keeps all of them.
         of: the first queries of each language that are compared; ``None`` for all.
+        rank: drop queries whose own passage ranks lower than this, for training; ``None`` drops none.
         languages: whose queries; ``None`` for all that a passage has.
         allow_missing: accept passages with fewer than ``of`` queries in one of the languages.
         encoder: what encodes the queries; ``None`` takes the encoder of the embeddings. Of untied encoders, it is that
@@ -81,7 +84,7 @@ def filter_queries(
             encoder; the embeddings lack a passage of the queries, or the queries have it twice; or a number is below 1.
     """
     check_shard_size(shard_size)
-    _check_numbers(keep, of)
+    _check_numbers(keep, of, rank)
     check_languages(languages or ())
     embeddings = Path(embeddings)
     open_stage(embeddings, "encode")
@@ -95,6 +98,7 @@ def filter_queries(
             "languages": languages and list(languages),
             "allow_missing": allow_missing,
             "shard_size": shard_size,
+            **({} if rank is None else {"rank": rank}),  # older folders have none
         },
         {"queries": queries_fingerprint(queries), "embeddings": version, "model": model_fingerprint(config.model)},
     )
@@ -102,19 +106,21 @@ def filter_queries(
     def build(folder: Path) -> dict[str, int]:
         copy_seen(Path(queries), folder)
         passages = check_passages(read_queries(queries, languages, of, allow_missing=allow_missing), queries)
-        work, shards = FilterWork(config, embeddings, keep), split_shards(passages, folder, shard_size, ".jsonl")
+        work, shards = FilterWork(config, embeddings, keep, rank), split_shards(passages, folder, shard_size, ".jsonl")
         return dict(write_shards(work, shards, "filter", "passages", total=None, device=device, distribute=None))
 
     return build_stage(output, wanted, build, force=force)
 
 
-def _check_numbers(keep: int, of: int | None) -> None:
-    """Raise :class:`InputError` unless at least one query is kept, of at least as many."""
+def _check_numbers(keep: int, of: int | None, rank: int | None) -> None:
+    """Raise :class:`InputError` unless at least one query is kept, of at least as many, and a rank is from 1."""
     if keep < 1:
         hint = "keep at least one; a passage is never left without queries"
         raise InputError(f"a filter cannot keep {keep} queries per language", hint=hint)
     if of is not None and of < keep:
         raise InputError(f"cannot keep {keep} of {of} queries per language", hint=f"compare at least {keep}")
+    if rank is not None and rank < 1:
+        raise InputError(f"no passage has the rank {rank}", hint="ranks count from 1")
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,7 @@ class FilterWork:
     config: EncoderConfig
     embeddings: Path
     keep: int
+    rank: int | None = None
     per_item: ClassVar = 1
 
     def open(self, device: str | None, progress: tqdm) -> WriteShard[PassageQueries]:
@@ -138,7 +145,7 @@ class FilterWork:
             scores = score_queries(shard, places, encoder, shards, choose_device(device))
             kept, counts = [], Counter(passages=len(shard))
             for passage, scored in zip(shard, scores, strict=True):
-                best = select_best(passage, scored, self.keep)
+                best = select_best(passage, scored, self.keep, self.rank)
                 counts.update(count_queries(passage, best, scored))
                 kept.append(best)
             with atomic_write(_counts_path(path)) as file:

@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from xqg_repro import collection
-from xqg_repro.collection.documents import check_documents, passage_shards
 from xqg_repro.collection.records import PlainDocument
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import parse
@@ -24,7 +22,8 @@ from xqg_repro.core.stages import MANIFEST, Manifest, build_stage, open_stage
 from xqg_repro.models.late import LateEncoder, TokenVectors
 from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
-from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
+from xqg_repro.representation.encode import plan_vectors
+from xqg_repro.representation.shards import WriteShard
 from xqg_repro.retrieval.token_shards import write_token_shard
 
 if TYPE_CHECKING:
@@ -61,20 +60,8 @@ def build_late_index(
     """
     check_shard_size(shard_size)
     check_dtype(dtype, "token vectors")
-    dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(config.model)
-    encoder = dataclasses.asdict(config) | {"model": lasting_name(config.model)}
-    parameters = {"collection": dataset_id, "encoder": encoder, "dtype": dtype, "shard_size": shard_size}
-    inputs = {"collection": collection.fingerprint(dataset, "docs"), "model": model}
-    wanted = Manifest("index", {**parameters, "interaction": "late"}, inputs)
-
-    def build(folder: Path) -> dict[str, int]:
-        check_documents(dataset)
-        work, shards = LateWork(config, dtype), passage_shards(dataset, folder, shard_size)
-        total = dataset.docs_count()
-        counts = write_shards(work, shards, "index", "passages", total=total, device=device, distribute=None)
-        return {**counts, "dimension": vector_size(folder)}
-
+    work = LateWork(config, dtype)
+    wanted, build = plan_vectors("index", dataset_id, work, shard_size, device=device, interaction="late")
     return build_stage(output, wanted, build, force=force)
 
 
@@ -85,6 +72,12 @@ class LateWork:
     config: LateConfig
     dtype: str
     per_item: ClassVar = 1
+
+    def identify(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The encoder's settings and fingerprint."""
+        model = self.config.model
+        settings = dataclasses.asdict(self.config) | {"model": lasting_name(model)}
+        return settings, {"model": model_fingerprint(model)}
 
     def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
         """Load the encoder."""

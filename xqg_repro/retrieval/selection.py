@@ -65,15 +65,22 @@ def _filled(passages: Sequence[PassageQueries]) -> Iterator[tuple[int, str, str]
             yield from ((number, language, text) for text in queries if text.strip())
 
 
-def select_best(passage: PassageQueries, scores: Trips, keep: int) -> PassageQueries:
+def select_best(passage: PassageQueries, scores: Trips, keep: int, rank: int | None = None) -> PassageQueries:
     """The passage with its best queries in each language, best first; ``scores`` are those of the others than empty.
+
+    With ``rank``, only queries whose rank is at most this.
 
     >>> scores = {"fi": {"a": RoundTrip(2, -0.5), "b": RoundTrip(1, 0.5), "c": RoundTrip(1, 2.0)}}
     >>> select_best(PassageQueries("1", {"fi": ("", "a", "b", "b", "c")}), scores, 4).queries
     {'fi': ('c', 'b', 'a', 'b')}
+    >>> select_best(PassageQueries("1", {"fi": ("", "a", "b", "b", "c")}), scores, 4, rank=1).queries
+    {'fi': ('c', 'b', 'b')}
     """
     best = {}
     for language, queries in passage.queries.items():
+        if rank is not None:
+            ranks = {text: trip.rank for text, trip in scores[language].items()}
+            queries = tuple(text for text in queries if text in ranks and ranks[text] <= rank)
         keys, seen = [], set()
         for position, text in enumerate(queries):
             trip = scores[language].get(text)

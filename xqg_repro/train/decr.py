@@ -10,13 +10,11 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest, check_output
 from xqg_repro.models.late import LateEncoder
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.train import distributed
-from xqg_repro.train.checks import count_faults
-from xqg_repro.train.data import Example, Split, TevatronFile
+from xqg_repro.train.data import Split, TevatronFile
 from xqg_repro.train.decr_data import LateCollator, Twins, load_stage
 from xqg_repro.train.decr_recipe import DecrRecipe, Stage
 from xqg_repro.train.loop import Trained, folder_identity, train_folder
-from xqg_repro.train.xdr import shuffle
+from xqg_repro.train.xdr import batch_sizes, count_text_faults, shuffle
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +54,6 @@ def _train(recipe: DecrRecipe, split: Split, folder: Path) -> Trained:
             return stage_loss(model, teacher, inputs, recipe)
 
     collator = LateCollator(recipe, tokenizer)
-    size = distributed.per_process(recipe.batch_size, "batch_size")
     trainer = DecrTrainer(
         recipe,
         folder,
@@ -68,12 +65,7 @@ def _train(recipe: DecrRecipe, split: Split, folder: Path) -> Trained:
         data_collator=collator,
         held_out_collator=LateCollator(recipe, tokenizer),  # stays at epoch 0: the same negatives each time
         steps=recipe.steps,
-        sizes={
-            "per_device_train_batch_size": size,
-            "per_device_eval_batch_size": size,
-            "gradient_accumulation_steps": recipe.accumulation,
-            "dataloader_drop_last": len(split.kept) >= recipe.batch_size,
-        },
+        sizes=batch_sizes(recipe, split.kept),
     )
     collator.epoch = lambda: int(trainer.state.epoch or 0)
     steps, curve = trainer.train_or_resume()
@@ -111,19 +103,11 @@ def _open_teacher(recipe: DecrRecipe, tokenizer: Any, longest: int) -> TokenNetw
 
 def _count_faults(recipe: DecrRecipe, split: Split, tokenizer: Any) -> dict[str, int]:
     """Read the training file once, and its twins, so that a bad line cannot stop the training midway."""
-    from xqg_repro.models.encoder import passage_text
-
     if isinstance(split.kept, Twins):
         split.kept.check()
     if recipe.stage is Stage.C:
         return {}
-    late = recipe.late("")
-
-    def texts(example: Example) -> tuple[str, str]:
-        passage = passage_text(example.positive.title, example.positive.text, late)
-        return late.query_prefix + example.query, passage
-
-    return count_faults(recipe, split, tokenizer, texts, (late.query_max_length, late.passage_max_length))
+    return count_text_faults(recipe, split, tokenizer, recipe.late(""))
 
 
 def stage_loss(model: Any, teacher: TokenNetwork | None, inputs: dict[str, Any], recipe: DecrRecipe) -> torch.Tensor:

@@ -17,6 +17,7 @@ from xqg_repro.models.punctuation import Punctuation
 from xqg_repro.train.data import Example, Split, TevatronFile, load_split, training_file
 from xqg_repro.train.decr_recipe import DecrRecipe, Stage
 from xqg_repro.train.parallel_data import PACKAGED, load_pairs
+from xqg_repro.train.xdr import draw_positive
 
 if TYPE_CHECKING:
     import torch
@@ -165,10 +166,8 @@ class LateCollator:
         if not example.negatives:
             problem = f"the question {example.label} has no negative passage"
             raise InputError(problem, path=self.recipe.data, hint="xqg-repro train mine finds some")
-        positives = (example.positive, *example.other_positives)
-        first = random.Random(f"{seed}|{example.query}").randrange(len(positives))
         negative = random.Random(f"{seed}|{epoch}|{example.query}").choice(example.negatives)
-        return positives[(first + epoch) % len(positives)], negative
+        return draw_positive(example, seed, epoch), negative
 
     def _queries(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         """Questions, padded to their fixed length."""

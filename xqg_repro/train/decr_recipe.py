@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import convert_enums
-from xqg_repro.models.late_settings import LateConfig
+from xqg_repro.models.late_settings import LateConfig, TokenSettings
 from xqg_repro.models.maxsim import Similarity
 from xqg_repro.train.base_recipe import Recipe, Schedule
 
@@ -28,7 +29,7 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DecrRecipe(Recipe):
+class DecrRecipe(TokenSettings, Recipe):
     """A recipe of one stage. The defaults are DR.DECR's.
 
     ``batch_size`` counts the triples, or pairs of texts, of one part; ``accumulation`` parts make a step.
@@ -56,13 +57,6 @@ class DecrRecipe(Recipe):
     twins: str = ""
     projection: int = 128
     similarity: Similarity = Similarity.COSINE
-    query_prefix: str = ""
-    passage_prefix: str = ""
-    title_separator: str | None = " "
-    query_max_length: int = 32
-    passage_max_length: int = 180
-    pad_queries: bool = True
-    mask_punctuation: bool = True
     query_weight: float = 0.5
     temperature: float = 2.0
     batch_size: int = 32
@@ -92,13 +86,5 @@ class DecrRecipe(Recipe):
 
     def late(self, model: str) -> LateConfig:
         """The settings to use the trained model with."""
-        return LateConfig(
-            model,
-            self.query_prefix,
-            self.passage_prefix,
-            title_separator=self.title_separator,
-            query_max_length=self.query_max_length,
-            passage_max_length=self.passage_max_length,
-            pad_queries=self.pad_queries,
-            mask_punctuation=self.mask_punctuation,
-        )
+        names = [field.name for field in dataclasses.fields(TokenSettings)]
+        return LateConfig(model, **{name: getattr(self, name) for name in names})

@@ -9,6 +9,13 @@ score. With the temperatures ``τ_T`` and ``τ_S``, and the student's inner prod
 in natural logarithms. ``S_i`` is ``C_i`` (scope ``own``), or all passages of the batch (scope ``batch``), of which the
 copies of the question's own passages are left out. DR.DECR has one temperature on both sides and ``c = τ²``.
 
+Alignment: a generated query ``q~`` of the positive, in another language, learns the scores of its question ``q``, which
+stay as they are (no gradient flows into the target):
+
+    ``loss = (1/B) Σ_i KL( softmax over C_i of (s(q_i, k) / τ) || softmax over C_i of (s(q~_i, k) / τ) )``,
+
+where only questions that have a generated query in this step count in the sum.
+
 Vectors: the distance of a question's vector to the teacher's vector of its English translation. It is what DR.DECR's
 distillation of token vectors becomes where a text has a single vector.
 """
@@ -70,7 +77,14 @@ def find_own_copies(columns: Sequence[Sequence[int]], docids: Sequence[str]) -> 
 def list_loss(
     scores: torch.Tensor, lists: ScoredLists, how: Distillation, copies: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """The divergence of the student's probabilities from the teacher's, as the module describes it.
+    """The mean of :func:`divergences`: the loss of a student that learns a teacher's scores."""
+    return divergences(scores, lists, how, copies).mean()
+
+
+def divergences(
+    scores: torch.Tensor, lists: ScoredLists, how: Distillation, copies: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The divergence of the student's probabilities from the teacher's for each question, times ``c``; (B,).
 
     Args:
         scores: the student's scores of the questions with all passages of the batch; (B, P).
@@ -85,7 +99,24 @@ def list_loss(
             student = student.masked_fill(copies, float("-inf"))
         student = student.log_softmax(1).gather(1, lists.columns)
     terms = teacher.exp() * (teacher - student)
-    return how.factor * terms.masked_fill(~lists.mask, 0).sum(1).mean()
+    return how.factor * terms.masked_fill(~lists.mask, 0).sum(1)
+
+
+def alignment_loss(
+    scores: torch.Tensor, generated: torch.Tensor, lists: ScoredLists, drawn: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """The loss of generated queries, as the module describes it.
+
+    Args:
+        scores, generated: of the questions, and of one generated query for each, with all passages of the batch; both
+            (B, P). The former get no gradient.
+        lists: the questions' own passages; their scores are not read.
+        drawn: which questions have a generated query in this step; bool, (B,).
+        temperature: τ.
+    """
+    targets = lists._replace(scores=scores.detach().gather(1, lists.columns))
+    how = Distillation(teacher_temperature=temperature, student_temperature=temperature)
+    return divergences(generated, targets, how).masked_fill(~drawn, 0).mean()
 
 
 def vector_loss(

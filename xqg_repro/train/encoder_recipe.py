@@ -49,6 +49,38 @@ class Distillation:
         check_weights(self, "contrastive_weight")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """How generated queries in other languages come near to the questions, see :mod:`xqg_repro.train.distil`.
+
+    Attributes:
+        queries: folder or file of generated queries of the positives, see :mod:`xqg_repro.train.generated`.
+        share: of the questions that have a generated query, in the last step; it rises linearly from 0 in the first.
+        weight: of the loss, which is added to the others.
+        temperature: τ, which divides the scores of question and query.
+        unseen: ir-datasets ids of questions that no generated query may repeat; held-out questions are added.
+    """
+
+    queries: str
+    share: float = 0.5
+    weight: float = 1.0
+    temperature: float = 1.0
+    unseen: tuple[str, ...] = ("xor-tydi/dev",)
+
+    def __post_init__(self) -> None:
+        check_above(self, "share", "weight", "temperature")
+        if self.share > 1:
+            raise InputError(f"share is {self.share}", hint="it must be at most 1")
+
+    def share_at(self, step: int, steps: int) -> float:
+        """The share in a step, counted from 0.
+
+        >>> [Alignment(queries="", share=0.5).share_at(step, 3) for step in range(3)]
+        [0.0, 0.25, 0.5]
+        """
+        return self.share * step / max(steps - 1, 1)
+
+
 def check_above(settings: object, *names: str) -> None:
     """Raise :class:`InputError` unless these settings are above 0."""
     for name in names:
@@ -120,6 +152,7 @@ class EncoderRecipe(UsedEncoder):
         distillation: how to learn the scores that ``data``, a file in Tevatron's format, gives its passages; ``None``
             learns from the positives alone. The held-out loss is the contrastive one in any case, so that trainings can
             be compared.
+        alignment: how to learn that generated queries of a passage in other languages mean the same; ``None`` does not.
     """
 
     KIND: ClassVar[str] = "xdr"
@@ -130,15 +163,17 @@ class EncoderRecipe(UsedEncoder):
     temperature: float = 1.0
     chunk_size: int = 0
     distillation: Distillation | None = None
+    alignment: Alignment | None = None
 
     _MINIMA: ClassVar[dict[str, int]] = {**UsedEncoder._MINIMA, "names_steps": 0, "negatives": 0, "chunk_size": 0}
-    _NEWER: ClassVar[tuple[str, ...]] = (*UsedEncoder._NEWER, "distillation", "tied")
+    _NEWER: ClassVar[tuple[str, ...]] = (*UsedEncoder._NEWER, "distillation", "alignment", "tied")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_above(self, "temperature")
-        if self.distillation and not self.negatives:
-            raise InputError("distillation compares a question's passages, but negatives is 0", hint="set negatives")
+        for name in ("distillation", "alignment"):
+            if getattr(self, name) and not self.negatives:
+                raise InputError(f"{name} compares a question's passages, but negatives is 0", hint="set negatives")
 
     @property
     def needs_scores(self) -> bool:

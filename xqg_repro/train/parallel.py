@@ -26,9 +26,10 @@ from xqg_repro.models.questions import question_text
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.train.data import Example, Split
 from xqg_repro.train.encoder_recipe import ParallelRecipe
+from xqg_repro.train.encoder_start import load_start
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.parallel_data import Pairs, load_pairs, question_keys, split_pairs
-from xqg_repro.train.xdr import load_start, tokenize
+from xqg_repro.train.xdr import tokenize
 
 if TYPE_CHECKING:
     import torch

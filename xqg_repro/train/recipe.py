@@ -11,9 +11,12 @@ from typing import Any, ClassVar, TypeVar
 from xqg_repro import __version__
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import convert_enums, parse, read_yaml, resource
+from xqg_repro.core.stages import MANIFEST, open_stage
 from xqg_repro.core.templates import template
+from xqg_repro.models.loading import resolve_model
 from xqg_repro.models.scorer_settings import Normalise, ScorerConfig
 from xqg_repro.models.settings import GeneratorConfig, ReaderConfig
+from xqg_repro.train.answerer_recipe import AnswererRecipe
 from xqg_repro.train.architecture import Seq2SeqArchitecture
 from xqg_repro.train.base_recipe import Recipe
 from xqg_repro.train.decr_recipe import DecrRecipe
@@ -31,6 +34,7 @@ class GeneratorRecipe(Recipe):
         names_epochs: passes over the names, mixed into each pass over ``data``.
         exchanged: share of the questions whose entity is exchanged, see :mod:`xqg_repro.train.mini.names`; drawn again
             in each epoch.
+        unseen_names: whether names of entities that no training question is about are learnt and exchanged, too.
         shortened: share of the questions whose passage is cut to a few sentences, to save time; drawn again in each
             epoch.
         label_smoothing: share of a token's target probability that is spread evenly over the vocabulary. The held-out
@@ -46,13 +50,14 @@ class GeneratorRecipe(Recipe):
     adafactor: bool = False
     names_epochs: int = 0
     exchanged: float = 0.0
+    unseen_names: bool = True
     shortened: float = 0.0
     label_smoothing: float = 0.0
     learning_rate: float = 1e-4
 
     _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
     _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened", "label_smoothing")
-    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "label_smoothing")
+    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "unseen_names", "label_smoothing")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +180,7 @@ KINDS: dict[str, type[Recipe]] = {
         GeneratorRecipe,
         ContrastiveRecipe,
         CausalRecipe,
+        AnswererRecipe,
         ReaderRecipe,
     )
 }
@@ -199,6 +205,16 @@ def load_recipe(name_or_path: str, kind: type[R], **overrides: Any) -> R:
     if not recipe.model and recipe.architecture is None:
         raise InputError("needs a model to start from or an architecture", path=path)
     return recipe
+
+
+def trained_recipe(model: str | Path, kind: type[R]) -> R:
+    """The recipe in the manifest of a model folder that a training wrote.
+
+    :class:`InputError` if there is no such folder, no manifest, or another kind of model in it.
+    """
+    folder = resolve_model(str(model))
+    manifest = open_stage(folder, f"train-{kind.KIND}")
+    return parse(kind, manifest.parameters["recipe"], folder / MANIFEST)
 
 
 def generator_kind(name_or_path: str) -> type[GeneratorRecipe] | type[ContrastiveRecipe] | type[CausalRecipe]:

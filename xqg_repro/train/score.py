@@ -1,8 +1,9 @@
-"""Scored lists: a training file whose passages carry the likelihood of the question under a generator.
+"""Scored lists: a training file whose passages carry a teacher's score of the line's question.
 
-Each passage object of the output has a ``score``, the log-likelihood of the line's question under the passage's prompt
-in the question's language (see :mod:`xqg_repro.models.scorer`); all else in a line stays as it is. The manifest beside
-the file names the generator.
+The teacher is a generator, whose score is the log-likelihood of the question under the passage's prompt in the
+question's language (see :mod:`xqg_repro.models.scorer`), or a dual encoder, whose score is the inner product. Each
+passage object of the output has a ``score``; all else in a line stays as it is. The manifest beside the file names the
+teacher.
 """
 
 from __future__ import annotations
@@ -70,14 +71,7 @@ def score(
     Raises:
         InputError: as the class; or the file is missing or empty, or a line is malformed or of an unknown language.
     """
-    output = Path(output)
-    if not data.endswith(".jsonl"):
-        hint = "write one with xqg-repro train mine"
-        raise InputError("only a training file in .jsonl can be scored", path=data, hint=hint)
-    if output.suffix != ".jsonl" and not is_stream(output):
-        raise InputError("the name of a training file must end in .jsonl", path=output)
-    check_output(output, data)
-    path = training_file(data)
+    output, path = Path(output), check_paths(data, output)
     pairs = read_pairs(path)
     confirm_training_file(data, pairs.lines)
     inputs = {"data": file_digest(path), **writer_fingerprints(config.model, config.chat)}
@@ -87,11 +81,23 @@ def score(
         settings: dict[str, Any] = {"tokens_per_batch": tokens_per_batch, "device": device, "force": force}
         with score_in_shards(pairs.passages, config, target, wanted.identity, **settings) as (scores, cut):
             scores_in_order = (scores[passage][question] for passage, question in pairs.places)
-            compared = _write(path, target, scores_in_order)
+            compared = write_scores(path, target, scores_in_order)
         counts = {"questions": pairs.lines, "pairs": len(pairs.places), "prompts": len(pairs.passages)}
         return {**counts, **cut, **compared}
 
     return build_file(output, wanted, write, force=force)
+
+
+def check_paths(data: str, output: str | Path, *others: str) -> Path:
+    """Check the names of a training file and of the file to write, and return the former's path."""
+    for file in (data, *others):
+        if not file.endswith(".jsonl"):
+            hint = "write one with xqg-repro train mine"
+            raise InputError("only a training file in .jsonl can be scored", path=file, hint=hint)
+    if Path(output).suffix != ".jsonl" and not is_stream(output):
+        raise InputError("the name of a training file must end in .jsonl", path=output)
+    check_output(output, data, *others)
+    return training_file(data)
 
 
 def read_pairs(path: Path) -> Pairs:
@@ -118,7 +124,7 @@ def read_pairs(path: Path) -> Pairs:
     return Pairs(passages, places, lines)
 
 
-def _write(path: Path, output: Path, scores: Iterator[float]) -> Counter[str]:
+def write_scores(path: Path, output: Path, scores: Iterator[float]) -> Counter[str]:
     """Write the lines of a training file with the scores of its pairs in order; count where positives are first."""
     counts = Counter(compared=0, positive_first=0)
     with atomic_write(output) as file:

@@ -40,7 +40,7 @@ class RecipeTrainer(transformers.Trainer):
         stage: name of the stage, and of the folder of its checkpoints.
         steps: optimiser steps; 0 uses the recipe's epochs.
         sizes: batch sizes, accumulation and what differs from :func:`training_arguments`, as arguments of
-            ``TrainingArguments``; ``None`` if each item of the data is a whole batch, used in order.
+            ``TrainingArguments``; ``None`` for :func:`whole_batches`.
         held_out_collator: for the held-out data; ``None`` uses ``data_collator``.
         settings: ``Trainer``'s arguments: model, datasets, collator, optimizers.
     """
@@ -60,12 +60,7 @@ class RecipeTrainer(transformers.Trainer):
             for network in split_networks(settings["model"]).values():
                 network.get_input_embeddings().weight.requires_grad_(False)
         evaluate = len(settings["eval_dataset"]) > 0
-        sizes = sizes or {
-            "per_device_train_batch_size": 1,
-            "per_device_eval_batch_size": 1,
-            "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
-            "train_sampling_strategy": "sequential",
-        }
+        sizes = sizes or whole_batches(recipe)
         arguments = training_arguments(recipe, folder, stage, steps=steps, evaluate=evaluate, **sizes)
         super().__init__(args=arguments, **settings)
         # T5's forward takes the number of tokens and ignores it; Trainer would then add up the losses of accumulated
@@ -143,6 +138,16 @@ class RecipeTrainer(transformers.Trainer):
             generator=torch.Generator(),  # a starting loader draws a number, which must not be one of dropout's
         )
         return self.accelerator.prepare(loader)
+
+
+def whole_batches(recipe: Recipe) -> dict[str, Any]:
+    """The sizes of a training in which each item of the data is a whole batch, used in order."""
+    return {
+        "per_device_train_batch_size": 1,
+        "per_device_eval_batch_size": 1,
+        "gradient_accumulation_steps": distributed.per_process(recipe.accumulation, "accumulation"),
+        "train_sampling_strategy": "sequential",
+    }
 
 
 def training_arguments(

@@ -19,11 +19,13 @@ class UntiedNetwork(torch.nn.Module):
         self.query, self.passage = query, passage
 
     def forward(self, **texts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """The token vectors, (N, T, hidden size), of tokenised texts, by :class:`~xqg_repro.models.folders.Side`.
+        """The token vectors, (N, T, hidden size), of tokenised texts, by :data:`~xqg_repro.train.contrastive.TEXTS`.
 
-        Texts of one side or of both. With both, each pass uses all weights, as processes that train together expect.
+        All but passages are questions, generated ones included. With both, each pass uses all weights, as processes
+        that train together expect.
         """
-        return {side: getattr(self, side)(**tokens).last_hidden_state for side, tokens in texts.items()}
+        networks = {name: self.passage if name == Side.PASSAGE else self.query for name in texts}
+        return {name: networks[name](**tokens).last_hidden_state for name, tokens in texts.items()}
 
     def num_parameters(self) -> int:
         """Number of weights of both."""

@@ -9,28 +9,26 @@ from __future__ import annotations
 import logging
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
-from itertools import count
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.core import languages
 from xqg_repro.core.files import digest
 from xqg_repro.core.languages import is_in_script
 from xqg_repro.core.stages import Manifest
-from xqg_repro.models.architectures import check_length
 from xqg_repro.models.endings import decoder_ends
 from xqg_repro.models.generator import QueryGenerator
-from xqg_repro.models.loading import load_model, resolve_model
 from xqg_repro.models.settings import GeneratorConfig, Precision
 from xqg_repro.train.checks import count_faults
 from xqg_repro.train.data import Example, Selection, Split, load_passages, load_split, question_label
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
-from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe, Recipe
+from xqg_repro.train.pairs import Item, Pair, TextCollator, draw_batches, load_generator, open_optimizers
+from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe
 
 if TYPE_CHECKING:
     import torch
@@ -45,14 +43,6 @@ NAMES_WEIGHT = 4
 """How often each name counts in the training of the vocabulary, so that most names are few pieces."""
 
 
-class Pair(NamedTuple):
-    """A source and a target text. The loss counts only the part ``counted`` of the target, or all of it if empty."""
-
-    source: str
-    target: str
-    counted: str = ""
-
-
 def train(recipe: GeneratorRecipe, output: str | Path, *, force: bool = False) -> Manifest:
     """Train a generator and write its model folder, as :func:`~xqg_repro.train.loop.train_folder` does.
 
@@ -65,7 +55,7 @@ def train(recipe: GeneratorRecipe, output: str | Path, *, force: bool = False) -
 def plan(recipe: GeneratorRecipe) -> tuple[Split, Manifest]:
     """The questions of a recipe, and the identity of the model folder that it makes from them."""
     split = load_split(recipe)
-    names = digest([name[:5] for name in load_names(held_out=True)]) if _needs_names(recipe) else ""
+    names = digest([name[:5] for name in load_names(held_out=recipe.unseen_names)]) if _needs_names(recipe) else ""
     return split, folder_identity(recipe, split, names=names)
 
 
@@ -82,22 +72,20 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
             return smoothed_loss(model, inputs, recipe.label_smoothing)
 
     kept, held_out = split.kept, split.held_out
-    names = Names(load_names(held_out=True), load_passages(recipe.data)) if _needs_names(recipe) else None
+    names = (
+        Names(load_names(held_out=recipe.unseen_names), load_passages(recipe.data)) if _needs_names(recipe) else None
+    )
     pairs = names.pairs if names else []
     tokenizer, model = _start(recipe, kept, pairs)
-
-    def texts(example: Example) -> tuple[str, str]:
-        pair = question_pair(example, recipe.prompt)
-        return pair.target, pair.source
-
-    faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
+    faults = count_pair_faults(recipe, split, tokenizer)
     examples = Selection([(part, position) for part in (kept, held_out) for position in range(len(part))])
     collator = PairCollator(recipe, tokenizer, examples, names, decoder_ends(model, folder)[0])
     logger.info(f"train: {len(kept)} questions, {len(held_out)} held out, {len(pairs)} names")
 
     name_batches = recipe.names_epochs * ceil(len(pairs) / recipe.batch_size)
     per_epoch = ceil(len(kept) / recipe.batch_size) + name_batches
-    batches = take_batches(recipe, draw_batches(len(kept), len(pairs), recipe, collator.length), per_epoch)
+    drawn = draw_batches(len(kept), len(pairs), recipe, collator.length, recipe.names_epochs)
+    batches = take_batches(recipe, drawn, per_epoch)
     steps = len(batches) // recipe.accumulation
     held_out_items = [Item(position, None) for position in range(len(kept), len(kept) + len(held_out))]
     trainer = (SmoothingTrainer if recipe.label_smoothing else RecipeTrainer)(
@@ -109,7 +97,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
         eval_dataset=in_parts(held_out_items, recipe.batch_size),
         data_collator=collator,
         steps=steps,
-        optimizers=adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
+        optimizers=open_optimizers(model, recipe, steps),
     )
     steps, curve = trainer.train_or_resume()
     return Trained(
@@ -130,7 +118,7 @@ def _start(
 ) -> tuple[Any, Any]:
     """Tokenizer and model before the first step."""
     if recipe.model:
-        return load_generator(recipe)
+        return load_generator(recipe.model, max(recipe.prompt_max_length, recipe.query_max_length))
     assert recipe.architecture is not None
     pairs = [question_pair(example, recipe.prompt) for example in examples]
     texts = list(dict.fromkeys(text for pair in pairs for text in pair))
@@ -138,30 +126,14 @@ def _start(
     return scratch.generator(recipe.architecture, texts)
 
 
-def load_generator(recipe: GeneratorRecipe | ContrastiveRecipe) -> tuple[Any, Any]:
-    """The tokenizer and the model that a recipe starts from; :class:`InputError` if it cannot be trained on."""
-    import torch
+def count_pair_faults(recipe: GeneratorRecipe | ContrastiveRecipe, split: Split, tokenizer: Any) -> dict[str, int]:
+    """What :func:`~xqg_repro.train.checks.count_faults` counts in the questions of a split and in their prompts."""
 
-    folder = resolve_model(recipe.model)
-    tokenizer, model = load_model(folder, torch.float32, "AutoModelForSeq2SeqLM", "a sequence-to-sequence model")
-    decoder_ends(model, folder)
-    longest, hint = max(recipe.prompt_max_length, recipe.query_max_length), "lower the recipe's maximum lengths"
-    check_length(None, model, longest, folder, hint=hint)
-    return tokenizer, model
+    def texts(example: Example) -> tuple[str, str]:
+        pair = question_pair(example, recipe.prompt)
+        return pair.target, pair.source
 
-
-def adafactor(model: Any, recipe: Recipe, steps: int) -> tuple[Any, Any]:
-    """T5's own optimiser. Its steps are relative to a weight's size, as T5's weights start at very different sizes."""
-    import transformers
-
-    optimizer = transformers.Adafactor(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        scale_parameter=True,
-        relative_step=False,
-    )
-    return optimizer, transformers.get_linear_schedule_with_warmup(optimizer, recipe.warmup_steps, steps)
+    return count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
 
 
 # examples
@@ -196,41 +168,8 @@ def shorten(example: Example, draw: random.Random) -> Example:
 # batches
 
 
-class Item(NamedTuple):
-    """A question or a name by its position, and the epoch; an epoch of ``None`` leaves a question unchanged."""
-
-    position: int
-    epoch: int | None
-    is_name: bool = False
-
-    def seed(self, recipe: GeneratorRecipe) -> str:
-        """Seed of the item's random changes. Its form decides what the shipped models were trained on."""
-        return f"{recipe.seed}|Row(position={self.position}, epoch={self.epoch}, is_name={self.is_name})"
-
-
-def draw_batches(
-    questions: int, names: int, recipe: GeneratorRecipe, length: Callable[[Item], Any]
-) -> Iterator[Sequence[Item]]:
-    """Endless batches: each epoch has every question once and every name ``names_epochs`` times, in random order.
-
-    A batch has either questions or names, of similar ``length`` to save padding.
-    """
-    for epoch in count():
-        draw = random.Random(f"{recipe.seed}|{epoch}")
-        passes = [[Item(position, epoch) for position in range(questions)]]
-        for number in range(epoch * recipe.names_epochs, (epoch + 1) * recipe.names_epochs):
-            passes.append([Item(position, number, is_name=True) for position in range(names)])
-        batches: list[Sequence[Item]] = []
-        for items in passes:
-            by_length = sorted(draw.sample(items, len(items)), key=length)
-            batches += in_parts(by_length, recipe.batch_size)
-        yield from draw.sample(batches, len(batches))
-
-
-class PairCollator:
-    """Collates a batch into ``input_ids``, ``attention_mask``, ``decoder_input_ids``, ``labels`` and ``questions``.
-
-    Labels of padding, and of parts that the loss does not count, are -100.
+class PairCollator(TextCollator):
+    """Collates questions and names, see :class:`~xqg_repro.train.pairs.TextCollator`.
 
     Args:
         examples: the questions that items refer to by position.
@@ -246,35 +185,8 @@ class PairCollator:
         names: Names | None = None,
         start: int = 0,
     ) -> None:
-        self.recipe, self.tokenizer, self.examples, self.names, self.start = recipe, tokenizer, examples, names, start
-
-    def __call__(self, batches: Sequence[Sequence[Item]]) -> dict[str, Any]:
-        """Tokenise one batch, which ``Trainer`` passes as a list of one."""
-        import torch
-
-        items = [item for batch in batches for item in batch]
-        pairs = [self.pair(item) for item in items]
-        sources = self._tokenize([pair.source for pair in pairs], self.recipe.prompt_max_length)
-        targets = self._tokenize([pair.target for pair in pairs], self.recipe.query_max_length)
-        ids, counted = targets["input_ids"], targets["attention_mask"].bool()
-        for row, pair in enumerate(pairs):
-            if pair.counted:
-                start = pair.target.index(pair.counted)
-                first = targets.char_to_token(row, start)
-                last = targets.char_to_token(row, start + len(pair.counted) - 1)
-                counted[row, : first or 0] = False
-                if last is not None:
-                    counted[row, last + 2 :] = False  # the token after the name counts too, as it ends the name
-        return {
-            "input_ids": sources["input_ids"],
-            "attention_mask": sources["attention_mask"],
-            "decoder_input_ids": torch.nn.functional.pad(ids[:, :-1], (1, 0), value=self.start),
-            "labels": ids.masked_fill(~counted, -100),
-            "questions": [
-                question_label("" if item.is_name else self.examples[item.position].qid, pair.target)
-                for item, pair in zip(items, pairs, strict=True)
-            ],
-        }
+        super().__init__(tokenizer, recipe.prompt_max_length, recipe.query_max_length, start)
+        self.recipe, self.examples, self.names = recipe, examples, names
 
     def pair(self, item: Item) -> Pair:
         """The pair that an item teaches: a name; or a question, perhaps with a shorter passage or another entity."""
@@ -291,13 +203,9 @@ class PairCollator:
                 example, name = self.names.exchange(example, draw)
         return question_pair(example, recipe.prompt, name)
 
-    def length(self, item: Item) -> tuple[int, int]:
-        """Sort key by length: the target's in steps of 8 characters, then the source's."""
-        pair = self.pair(item)
-        return len(pair.target) // 8, len(pair.source)
-
-    def _tokenize(self, texts: list[str], max_length: int) -> Any:
-        return self.tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
+    def label(self, item: Item, pair: Pair) -> str:
+        """An item as messages name it."""
+        return question_label("" if item.is_name else self.examples[item.position].qid, pair.target)
 
 
 # quality

@@ -21,11 +21,11 @@ from xqg_repro.core.stages import Manifest
 from xqg_repro.models.endings import decoder_ends
 from xqg_repro.models.likelihood import IGNORED, shift_right
 from xqg_repro.models.scorer import AskedPassage, QuestionScorer
-from xqg_repro.train.checks import count_faults
 from xqg_repro.train.data import Example, Selection, Split, load_split
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
+from xqg_repro.train.pairs import load_generator, open_optimizers, tokenize
 from xqg_repro.train.recipe import ContrastiveRecipe
-from xqg_repro.train.xqg import adafactor, load_generator, question_language, question_pair
+from xqg_repro.train.xqg import count_pair_faults, question_language, question_pair
 
 if TYPE_CHECKING:
     import torch
@@ -60,13 +60,8 @@ def _train(recipe: ContrastiveRecipe, split: Split, folder: Path) -> Trained:
         def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
             return generator_loss(model, inputs, recipe)
 
-    tokenizer, model = load_generator(recipe)
-
-    def texts(example: Example) -> tuple[str, str]:
-        pair = question_pair(example, recipe.prompt)
-        return pair.target, pair.source
-
-    faults = count_faults(recipe, split, tokenizer, texts, (recipe.query_max_length, recipe.prompt_max_length))
+    tokenizer, model = load_generator(recipe.model, max(recipe.prompt_max_length, recipe.query_max_length))
+    faults = count_pair_faults(recipe, split, tokenizer)
     kept, held_out = _with_negatives(split.kept), _with_negatives(split.held_out)
     if not kept:
         hint = "mine some with xqg-repro train mine"
@@ -86,7 +81,7 @@ def _train(recipe: ContrastiveRecipe, split: Split, folder: Path) -> Trained:
         data_collator=ListCollator(recipe, tokenizer, kept, start),
         held_out_collator=ListCollator(recipe, tokenizer, held_out, start),
         steps=steps,
-        optimizers=adafactor(model, recipe, steps) if recipe.adafactor else (None, None),
+        optimizers=open_optimizers(model, recipe, steps),
     )
     steps, curve = trainer.train_or_resume()
     return Trained(
@@ -155,8 +150,8 @@ class ListCollator:
                 lists[number, place] = len(sources)
                 sources.append(question_pair(example._replace(positive=passage), self.recipe.prompt).source)
                 owners.append(number)
-        prompts = self._tokenize(sources, self.recipe.prompt_max_length)
-        targets = self._tokenize([example.query for example in examples], self.recipe.query_max_length)
+        prompts = tokenize(self.tokenizer, sources, self.recipe.prompt_max_length)
+        targets = tokenize(self.tokenizer, [example.query for example in examples], self.recipe.query_max_length)
         labels = targets["input_ids"].masked_fill(targets["attention_mask"] == 0, IGNORED)
         return {
             "input_ids": prompts["input_ids"],
@@ -167,9 +162,6 @@ class ListCollator:
             "lists": lists,
             "questions": [example.label for example in examples],
         }
-
-    def _tokenize(self, texts: list[str], max_length: int) -> Any:
-        return self.tokenizer(texts, truncation=True, max_length=max_length, padding=True, return_tensors="pt")
 
 
 def held_out_accuracy(recipe: ContrastiveRecipe, model: str | Path, examples: Sequence[Example]) -> float:
