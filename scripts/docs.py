@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from landing import landing_page
@@ -31,7 +32,7 @@ from xqg_repro.reproduction import regress
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
 from xqg_repro.reproduction.claims import claims_table
 from xqg_repro.reproduction.page import Figure, write_page
-from xqg_repro.reproduction.report import BY_LANGUAGE, report_of_runs
+from xqg_repro.reproduction.report import BY_LANGUAGE, Report, report_of_runs
 from xqg_repro.reproduction.tasks import Step
 from xqg_repro.retrieval.metadata import read_measurement
 from xqg_repro.study.page import machine_section
@@ -131,7 +132,7 @@ def model_kinds(_: str) -> str:
 
 def claims(benchmark_name: str) -> str:
     """The paper's claims, checked on the reference runs of a benchmark."""
-    return claims_table(report_of_runs(load_benchmark(benchmark_name), "runs").evidence).markdown()
+    return claims_table(_report(benchmark_name).evidence).markdown()
 
 
 def regressions(_: str) -> str:
@@ -179,8 +180,14 @@ def _names_and_sums(name: str, sum_name: str, sums: Mapping[str, str]) -> str:
 
 def write_two_click_page(benchmark_name: str, path: Path) -> None:
     """The page of a benchmark, with the scores of the runs (or the scores) in ``runs/``."""
-    report = report_of_runs(load_benchmark(benchmark_name), "runs")
+    report = _report(benchmark_name)
     write_page(report.evidence, path, measured=report.measurements("runs"), ablations=_ablations(benchmark_name))
+
+
+@cache
+def _report(benchmark_name: str) -> Report:
+    """The report of the runs in ``runs/``; several pages show a benchmark, whose comparisons take a while."""
+    return report_of_runs(load_benchmark(benchmark_name), "runs")
 
 
 def _ablations(benchmark_name: str) -> list[Figure]:

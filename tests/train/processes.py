@@ -1,4 +1,4 @@
-"""Processes that the tests start, and end with a signal or as ranks of one training.
+"""Processes that the tests start: verbs and trainings that a signal ends, and the ranks of one training.
 
 They are forked from a server that has imported the large libraries once.
 """
@@ -32,6 +32,13 @@ def start(target: Callable[..., None], *args: Any) -> BaseProcess:
     process = context.Process(target=target, args=args)
     process.start()
     return process
+
+
+def run_verb(*words: str) -> None:
+    """Run a verb as ``python -m xqg_repro`` does, and exit with its status."""
+    from xqg_repro import cli
+
+    sys.exit(cli.main(words))
 
 
 def train_until_killed(recipe: Path, output: Path, message: str, threads: int, kind: str = "xdr") -> None:
