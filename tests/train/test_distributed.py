@@ -16,6 +16,7 @@ from train.samples import ENCODER, cosine, tevatron_items, weights, without_drop
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import Precision
 from xqg_repro.train import distributed, xdr, xqg
+from xqg_repro.train.encoder_recipe import Alignment
 from xqg_repro.train.recipe import Recipe
 
 
@@ -84,9 +85,12 @@ def test_two_processes_train_two_encoders_as_one_does(
 ) -> None:
     items = tevatron_items(mini_data)
     for number, item in enumerate(items):
-        item["negative_passages"] = item["negative_passages"][: number % 3]
+        item |= {"negative_passages": item["negative_passages"][: number % 3], "lang": "fi"}
     data = str(write_lines(tmp_path / "train.jsonl", *items))
+    generated = [{"docid": d, "generated_queries": {"de": [text[:20]]}} for d, _, text in mini_data.passages]
+    queries = str(write_lines(tmp_path / "generated.jsonl", *generated))
     changes = {"precision": Precision.FLOAT32, "learning_rate": 1e-3, "data": data, "negatives": 2, "tied": False}
+    changes["alignment"] = Alignment(queries=queries, share=1.0, weight=5.0, unseen=())
     recipe = stand_in("xdr-mbert", **changes)
     model = without_dropout(recipe.model, tmp_path / "start")
     recipes = {size: dataclasses.replace(recipe, model=str(model), chunk_size=size) for size in (0, 2)}
