@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,15 @@ def tiny_model(model_folder: Callable[..., Path]) -> Path:
 def tiny_xlmr(model_folder: Callable[..., Path]) -> Path:
     """A random XLM-R, whose position numbers depend on where the padding is."""
     return model_folder("xlmr")
+
+
+@pytest.fixture(scope="session")
+def tiny_untied(model_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two random BERTs, of questions and of passages. Never to be written to."""
+    folder = tmp_path_factory.mktemp("untied") / "model"
+    for seed, side in ((1, "passage"), (2, "query")):
+        shutil.copytree(model_folder("bert", seed), folder / side)
+    return folder
 
 
 @pytest.fixture(scope="session")

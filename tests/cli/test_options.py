@@ -27,7 +27,7 @@ CT2 = Backend.CTRANSLATE2
 @pytest.mark.parametrize(
     ("settings", "option"),
     [
-        (EncoderConfig("m", "mean", True, "query: ", "text: ", "; ", 7, 9, "float16", "torch"), "encoder"),  # type: ignore[arg-type]
+        (EncoderConfig("m", "mean", True, "query: ", "text: ", "; ", 7, 9, "float16", "torch", " [{lang}]"), "encoder"),  # type: ignore[arg-type]
         (
             GeneratorConfig("m", ("fi", "ru"), 3, "{language}?", 9, 8, 7, 0.6, 0.5, Precision.BFLOAT16, 4, CT2, True),
             "generator",

@@ -15,7 +15,7 @@ from hypothesis import given, settings, strategies as st
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.generator import PassageQueries
-from xqg_repro.models.settings import Pooling
+from xqg_repro.models.settings import EncoderConfig, Pooling
 from xqg_repro.representation.sums import Layout, Sums, read_sums, sum_shard
 
 from .conftest import Few
@@ -84,6 +84,7 @@ class Hashing:
     """An encoder without a model: a text's vector is random, seeded by the text. It records what it encodes."""
 
     dimension = 4
+    config = EncoderConfig("none")
 
     def __init__(self) -> None:
         self.encoded: list[str] = []
@@ -91,7 +92,10 @@ class Hashing:
     def vector(self, text: str) -> np.ndarray:
         return np.random.default_rng(zlib.crc32(text.encode())).standard_normal(4, dtype=np.float32)
 
-    def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def query_batches(
+        self, queries: Iterable[str], languages: Iterable[str]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        assert set(languages) <= {""}  # which do not matter
         texts = list(queries)
         self.encoded += texts
         backwards = np.arange(len(texts))[::-1]

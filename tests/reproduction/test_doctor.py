@@ -21,9 +21,10 @@ from xqg_repro import cli
 from xqg_repro.collection.files import data_files
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.settings import resource
-from xqg_repro.reproduction import doctor
+from xqg_repro.reproduction import data_files as data_states, doctor
 from xqg_repro.reproduction.benchmark import load_benchmark
-from xqg_repro.reproduction.doctor import Fact, FileState, Readiness, examine
+from xqg_repro.reproduction.data_files import FileState
+from xqg_repro.reproduction.doctor import Fact, Readiness, examine
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.jvm import Runtime
 
@@ -155,7 +156,7 @@ def test_files_are_found_and_checked_by_published_or_earlier_checksums_unless_la
     own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def states() -> list[FileState]:
-        return [file.state for file in doctor._data_files() if file.name in (DEV, TEST)]
+        return [file.state for file in data_states.data_files() if file.name in (DEV, TEST)]
 
     home = own_home / "xqg_repro"
     (home / "xor-tydi").mkdir(parents=True)
@@ -168,7 +169,7 @@ def test_files_are_found_and_checked_by_published_or_earlier_checksums_unless_la
         (home / "checksums.json").write_text(json.dumps(seen))
         assert states() == [FileState.WRONG, state]
     assert needs(examine().conditions)["mbert"][:2] == (f"{WIKIPEDIA} (missing)", f"{DEV} (wrong checksum)")
-    monkeypatch.setattr(doctor, "LARGEST_CHECKED", 2)
+    monkeypatch.setattr(data_states, "LARGEST_CHECKED", 2)
     assert states() == [FileState.UNCHECKED] * 2
 
 
@@ -199,7 +200,7 @@ def test_training_data_are_found_where_they_are_fetched_to(own_home: Path, monke
     fetched.write_text("")
     Path("nq-train.jsonl").write_text("")
     monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    lacking = needs(tuple(doctor._recipes(tuple(doctor._data_files()))))
+    lacking = needs(tuple(doctor._recipes(tuple(data_states.data_files()))))
     expected = ("pip install 'xqg_repro[train]'", "bert-base-multilingual-cased (not cached)")
     assert lacking["xdr-mbert"] == lacking["zs-mbert"] == expected
 

@@ -109,7 +109,8 @@ def test_the_best_queries_are_kept_in_order_for_every_passage(
 
 def test_empty_and_repeated_queries_come_last_and_ties_stay_in_order() -> None:
     first, tied, bad = RoundTrip(1, 0.5), RoundTrip(2, -1.0), RoundTrip(40, -0.1)
-    scores = {"first": first, "tied": tied, "like it": tied, "bad": bad, "worse": RoundTrip(40, -0.2)}
+    of_texts = {"first": first, "tied": tied, "like it": tied, "bad": bad, "worse": RoundTrip(40, -0.2)}
+    scores = dict.fromkeys(("fi", "ru"), of_texts)
     queries = ("", "worse", "bad", " ", "first", "like it", "tied", "bad", "first")
     ordered = ("first", "like it", "tied", "bad", "worse", "first", "bad", "", " ")
     for keep in range(1, 11):
@@ -205,7 +206,7 @@ def test_counts_by_language_are_those_of_the_queries(
 
 def test_a_table_shows_the_counts_by_language() -> None:
     passage = PassageQueries("1", {"te": ("a", "b", "b", ""), "fi": ("c",)})
-    scores = {"a": RoundTrip(11, -1.0), "b": RoundTrip(10, -1.0), "c": RoundTrip(1, 1.0)}
+    scores = {"te": {"a": RoundTrip(11, -1.0), "b": RoundTrip(10, -1.0)}, "fi": {"c": RoundTrip(1, 1.0)}}
     counts = count_queries(passage, select_best(passage, scores, 2), scores)
     header, _, *rows = language_table(Manifest("filter", counts=dict(counts))).text().splitlines()
     assert header.split()[:4] == ["own", "passage", "found", "queries"]

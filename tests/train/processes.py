@@ -84,6 +84,26 @@ def train_as_rank(rank: int, ports: list[str], folder: Path) -> None:
             AcceleratorState._reset_state(reset_partial_state=True)
 
 
+def train_untied_as_rank(rank: int, ports: list[str], folder: Path) -> None:
+    """Be one of two processes that train each recipe ``untied-N.yaml``, with chunks of N texts."""
+    import torch
+    from accelerate.state import AcceleratorState
+
+    from xqg_repro import cli
+    from xqg_repro.train import curve
+
+    torch.set_num_threads(1)
+    curve.plot_curve = lambda points: ""
+    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost"}
+    os.environ |= {name: str(value) for name, value in environment.items()}
+    with open(folder / f"messages.{rank}", "w") as sys.stderr:
+        for size, port in zip((0, 2), ports, strict=True):
+            os.environ["MASTER_PORT"] = port
+            recipe, output = folder / f"untied-{size}.yaml", folder / f"untied-{size}-two"
+            assert cli.main(["train", "xdr", "--recipe", str(recipe), "--output", str(output)]) == 0
+            AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def gradients(rank: int, port: str) -> tuple[Any, Any]:
     """Gradient of a batch computed by one process, and by two."""
     import torch

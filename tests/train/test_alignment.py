@@ -190,7 +190,7 @@ def test_only_sound_queries_of_the_training_questions_positives_are_used(tmp_pat
         "generated_unseen": 0,
         "without_generated": 1,
     }
-    assert {pool.draw("1", "ru", random.Random(seed)) for seed in range(9)} == {"Missä?"}
+    assert {pool.draw("1", "ru", random.Random(seed)) for seed in range(9)} == {("Missä?", "fi")}
 
 
 def test_queries_that_repeat_a_held_out_or_dev_question_are_left_out(mini_data: Mini, tmp_path: Path) -> None:

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import Mini
 
-from train.processes import start, train_as_rank
+from train.processes import start, train_as_rank, train_untied_as_rank
 from train.samples import ENCODER, cosine, tevatron_items, weights, without_dropout, write_lines, write_recipe
 from xqg_repro.core.errors import InputError
 from xqg_repro.models.settings import Precision
 from xqg_repro.train import distributed, xdr, xqg
+from xqg_repro.train.encoder_recipe import Alignment
 from xqg_repro.train.recipe import Recipe
 
 
@@ -75,3 +76,36 @@ def test_two_processes_train_as_one_does(stand_in: Callable[..., Recipe], mini_d
         first, second = ([float(row.split(",")[2]) for row in table[1:-1]] for table in tables)
         assert first == pytest.approx(second, rel=1e-3)
     assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.integration
+@pytest.mark.usefixtures("quick")
+def test_two_processes_train_two_encoders_as_one_does(
+    stand_in: Callable[..., Recipe], mini_data: Mini, tmp_path: Path
+) -> None:
+    items = tevatron_items(mini_data)
+    for number, item in enumerate(items):
+        item |= {"negative_passages": item["negative_passages"][: number % 3], "lang": "fi"}
+    data = str(write_lines(tmp_path / "train.jsonl", *items))
+    generated = [{"docid": d, "generated_queries": {"de": [text[:20]]}} for d, _, text in mini_data.passages]
+    queries = str(write_lines(tmp_path / "generated.jsonl", *generated))
+    changes = {"precision": Precision.FLOAT32, "learning_rate": 1e-3, "data": data, "negatives": 2, "tied": False}
+    changes["alignment"] = Alignment(queries=queries, share=1.0, weight=5.0, unseen=())
+    recipe = stand_in("xdr-mbert", **changes)
+    model = without_dropout(recipe.model, tmp_path / "start")
+    recipes = {size: dataclasses.replace(recipe, model=str(model), chunk_size=size) for size in (0, 2)}
+    for size, chunked in recipes.items():
+        write_recipe(chunked, tmp_path / f"untied-{size}.yaml")
+    ports = [free_port() for _ in recipes]
+    processes = [start(train_untied_as_rank, rank, ports, tmp_path) for rank in (0, 1)]
+    for process in processes:
+        process.join(300)
+        process.kill()
+    messages = [(tmp_path / f"messages.{rank}").read_text() for rank in (0, 1)]
+    assert [process.exitcode for process in processes] == [0, 0], messages
+    xdr.train(recipes[0], tmp_path / "one")
+    before = weights(tmp_path / "start")
+    for size in recipes:
+        for side in ("query", "passage"):
+            one, two = (weights(tmp_path / name / side) for name in ("one", f"untied-{size}-two"))
+            assert cosine(one, two, before) > 0.99

@@ -14,9 +14,13 @@ from conftest import Mini, contents
 from train.samples import ENCODER, tevatron_item, write_lines
 from xqg_repro import collection
 from xqg_repro.collection.records import Passage
+from xqg_repro.collection.topics import read_topics
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.stages import Manifest
 from xqg_repro.models.scorer_settings import ScorerConfig
+from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.representation.encode import encode
+from xqg_repro.retrieval.index import build_index
 from xqg_repro.retrieval.runfile import Hit, write_run
 from xqg_repro.train import retrieved
 from xqg_repro.train.answers import contains_answer
@@ -24,6 +28,8 @@ from xqg_repro.train.architecture import Family
 from xqg_repro.train.data import load_examples
 from xqg_repro.train.encoder_recipe import Distillation
 from xqg_repro.train.gold import Gold
+from xqg_repro.train.judge_settings import JudgeConfig, JudgeKind
+from xqg_repro.train.label import label
 from xqg_repro.train.mine import Mined, mine
 from xqg_repro.train.mini.scratch import train_tokenizer
 from xqg_repro.train.retrieved import bm25_index
@@ -294,3 +300,44 @@ def test_bm25_ranks_by_words_and_reuses_its_index(
     assert set(contents(tmp_path / "other")) == set(contents(folder))
     bm25_index(collection.load(mini_data.docs), folder)
     assert caplog.messages[-1] == f"bm25: {folder} is up to date"
+
+
+@pytest.fixture
+def suffixed(mini_data: Mini, tiny_untied: Path, tmp_path: Path) -> Path:
+    """An index by two encoders, whose questions end with their language."""
+    config = EncoderConfig(str(tiny_untied), query_suffix=" [{lang}]")
+    encode(mini_data.docs, config, tmp_path / "embeddings", device="cpu")
+    build_index(tmp_path / "embeddings", tmp_path / "index")
+    return tmp_path / "index"
+
+
+def test_questions_are_searched_with_the_suffix_of_the_indexs_encoder(
+    mini_data: Mini, tiny_untied: Path, suffixed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: list[Any] = []
+
+    def search(index: Path, topics: str, run: Path, *, encoder: EncoderConfig, **_: Any) -> Path:
+        found.append((read_topics(topics)[0], encoder))
+        write_run({qid: [Hit("60", 1.0)] for qid in found[-1][0]}, run, "tag")
+        return run
+
+    monkeypatch.setattr(retrieved, "search", search)
+    how: dict[str, Any] = {"index": suffixed, "depth": 1, "device": "cpu"}
+    mine(mini_data.topics, tmp_path / "mined.jsonl", negatives=1, **how)
+    label(mini_data.topics, JudgeConfig(JudgeKind.QRELS), tmp_path / "labelled.jsonl", gold=Gold(0.5), **how)
+    expected = {q["id"]: f"{' '.join(q['question'].split())} [{q['lang']}]" for q in mini_data.questions}
+    assert [texts for texts, _ in found] == [expected, expected]
+    # the texts have the suffix already
+    assert {encoder for _, encoder in found} == {EncoderConfig(str(tiny_untied))}
+
+
+def test_questions_whose_language_the_suffix_needs_are_refused_without(
+    mini_data: Mini, suffixed: Path, searched: list[Any], tmp_path: Path
+) -> None:
+    data = write_lines(tmp_path / "given.jsonl", question(lang="fi"), question(query_id="t2"))
+    how: dict[str, Any] = {"index": suffixed, "passages": mini_data.docs, "depth": 1, "device": "cpu"}
+    with pytest.raises(InputError, match=r"the language of the question 'ban der\?' is unknown, but query_suffix"):
+        mine(str(data), tmp_path / "mined.jsonl", negatives=1, **how)
+    with pytest.raises(InputError, match=r"the language of the question 'ban der\?' is unknown, but query_suffix"):
+        label(str(data), JudgeConfig(JudgeKind.STRING), tmp_path / "labelled.jsonl", **how)
+    assert searched == []

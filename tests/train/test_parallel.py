@@ -22,7 +22,7 @@ from xqg_repro.core.stages import Manifest
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import Pooling, Precision, load_preset
-from xqg_repro.train import curve, parallel, xdr
+from xqg_repro.train import curve, encoder_start, parallel
 from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe, Reduction
 from xqg_repro.train.parallel import ParallelCollator, TeacherVectors, draw_batches, plan, rank_translations, train
 from xqg_repro.train.parallel_data import load_pairs, question_keys
@@ -121,7 +121,7 @@ def test_a_student_that_is_its_teacher_has_only_the_distance_of_the_questions(re
     from xqg_repro.train.parallel_trainer import parallel_loss
 
     split, _ = plan(recipe)
-    tokenizer, model = xdr.load_start(recipe)
+    tokenizer, model = encoder_start.load_start(recipe)
     inputs = ParallelCollator(recipe, tokenizer, TeacherVectors(recipe, split.kept))([split.kept[:4]])
 
     def loss(**changes: Any) -> float:

@@ -67,6 +67,36 @@ def test_the_teacher_reads_the_twin_of_a_question(
     assert note["parameters"]["scorer"]["model"] == config.model and "twins" in note["inputs"]
 
 
+def test_two_encoders_score_with_the_suffix_of_each_language(
+    items: list[dict[str, Any]], tiny_untied: Path, tmp_path: Path
+) -> None:
+    items = [{**item, "query": items[i // 2]["query"], "lang": ("fi", "ru")[i % 2]} for i, item in enumerate(items)]
+    data = write_lines(tmp_path / "mined.jsonl", *items)
+    pair = EncoderConfig(str(tiny_untied), query_suffix=" {lang}")
+    manifest = score_by_encoder(str(data), pair, tmp_path / "scored.jsonl", device="cpu")
+    sides = {side: TextEncoder(EncoderConfig(f"{tiny_untied}/{side}"), "cpu") for side in ("query", "passage")}
+    for item, line in zip(items, read(tmp_path / "scored.jsonl"), strict=True):
+        own = passages(line)
+        vectors = sides["passage"].encode_passages([p["title"] for p in own], [p["text"] for p in own])
+        question = sides["query"].encode_queries([f"{item['query']} {item['lang']}"])[0]
+        assert [p["score"] for p in own] == pytest.approx((vectors @ question).tolist(), rel=1e-4, abs=1e-5)
+    assert {"model", "query_model"} <= {*manifest.inputs} and manifest.counts["questions"] == 12
+    part = EncoderConfig(f"{tiny_untied}/query", query_suffix=" {lang}")
+    again = score_by_encoder(str(data), part, tmp_path / "again.jsonl", device="cpu")
+    assert again.inputs == manifest.inputs and read(tmp_path / "again.jsonl") == read(tmp_path / "scored.jsonl")
+    unknown = write_lines(tmp_path / "unknown.jsonl", *items[:2], {**items[2], "lang": ""})
+    with pytest.raises(InputError, match="is unknown, but query_suffix names it"):
+        score_by_encoder(str(unknown), pair, tmp_path / "other.jsonl", device="cpu")
+
+
+def test_the_scores_of_one_encoder_are_recorded_as_before_there_were_two(
+    items: list[dict[str, Any]], config: EncoderConfig, tmp_path: Path
+) -> None:
+    data = write_lines(tmp_path / "mined.jsonl", *items)
+    manifest = score_by_encoder(str(data), config, tmp_path / "scored.jsonl", device="cpu")
+    assert "query_suffix" not in manifest.parameters["scorer"] and {*manifest.inputs} == {"data", "model"}
+
+
 def test_twins_of_other_passages_are_refused(items: list[dict[str, Any]], tmp_path: Path) -> None:
     data = write_lines(tmp_path / "mined.jsonl", *items)
     other = [*items[:3], {**items[3], "negative_passages": items[4]["negative_passages"]}, *items[4:]]

@@ -161,7 +161,7 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Name
     """The study, if all conditions of a benchmark that has one are to run."""
     from xqg_repro.core.plots import check_matplotlib
     from xqg_repro.models.settings import load_preset
-    from xqg_repro.reproduction.checks import check_model
+    from xqg_repro.reproduction.checks import check_encoder, check_model
     from xqg_repro.reproduction.tasks import study_task
     from xqg_repro.study.packed import find_packed
     from xqg_repro.study.settings import load_study
@@ -179,7 +179,9 @@ def _study(benchmark: Benchmark, languages: tuple[str, ...], args: argparse.Name
     texts = find_packed()
     if args.passages not in ([], ["en"]):
         texts = {}  # they are about English paragraphs
-    for model in (args.encoder or load_preset(benchmark.study).model, *args.reader, *args.fold_encoders):
+    for model in (args.encoder or load_preset(benchmark.study).model, *args.fold_encoders):
+        check_encoder(model)
+    for model in args.reader:
         check_model(model)
     settings = {"model": args.encoder, "readers": args.reader, "languages": languages, "passages": args.passages}
     folds = {"fold_encoders": args.fold_encoders, "folds": args.folds}

@@ -11,11 +11,12 @@ from typing import Any
 
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.core.text import Record
-from xqg_repro.models.folders import CONFIG, MODULES, read_config, transformer_folder
+from xqg_repro.models.folders import CONFIG, MODULES, Side, read_config, transformer_folder
 from xqg_repro.models.layout import POOLER, POOLER_CONFIG, Layout, refuse
 from xqg_repro.models.loading import resolve_model
 from xqg_repro.models.sentence_transformers import read_sentence_transformers
 from xqg_repro.models.settings import EncoderConfig, Pooling
+from xqg_repro.models.untied import side_model
 from xqg_repro.models.vocabulary import lower_case
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,7 @@ def complete_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     {'model': 'package:xdr-mini', 'pooling': 'mean'}
     """
     try:
-        folder = resolve_model(given["model"])
+        folder = resolve_model(side_model(given["model"], Side.QUERY))
     except InputError:
         if "pooling" not in given:
             raise
@@ -107,9 +108,9 @@ def complete_settings(given: Mapping[str, Any]) -> dict[str, Any]:
 def resolve_prompts(config: EncoderConfig) -> EncoderConfig:
     """The settings with the text of each prefix ``prompt:NAME``, which names a prompt of the model's folder."""
     texts: dict[str, Any] = {}
-    for name in ("query_prefix", "passage_prefix"):
+    for name, side in (("query_prefix", Side.QUERY), ("passage_prefix", Side.PASSAGE)):
         if match := _PROMPT.fullmatch(getattr(config, name)):
-            folder = resolve_model(config.model)
+            folder = resolve_model(side_model(config.model, side))
             prompts = read_layout(folder).prompts
             if match[1] not in prompts:
                 hint = f"it has: {', '.join(prompts)}" if prompts else "it has none; give the text itself"

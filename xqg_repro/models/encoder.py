@@ -1,8 +1,9 @@
 """Dense encoders over any Hugging Face encoder, and a plug-in for Pyserini's dense searcher.
 
-``p = pool(LM(passage_prefix + title + title_separator + text))`` and ``q = pool(LM(query_prefix + question))`` with
-one shared language model; the score of a passage is their inner product. A model's folder may have further layers,
-which map what is pooled (see :mod:`xqg_repro.models.projection`). The default
+``p = pool(LM(passage_prefix + title + title_separator + text))`` and
+``q = pool(LM(query_prefix + question + query_suffix))`` with one shared language model, or with two (see
+:mod:`xqg_repro.models.untied`); the score of a passage is their inner product. A model's folder may have further
+layers, which map what is pooled (see :mod:`xqg_repro.models.projection`). The default
 :class:`~xqg_repro.models.settings.EncoderConfig` is Tevatron's encoding, which the paper uses.
 
 Pyserini's ``FaissSearcher`` takes any object with ``encode`` (and ``encode_batch``). :class:`QueryEncoder` has both,
@@ -22,10 +23,12 @@ import numpy as np
 from xqg_repro.core.errors import InputError, quote
 from xqg_repro.models.agreement import apply_layout, check_settings
 from xqg_repro.models.architectures import check_text_encoder
-from xqg_repro.models.folders import TOKEN_PROJECTION
+from xqg_repro.models.folders import TOKEN_PROJECTION, Side
 from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import TOKENS_PER_BATCH, choose_device, model_fingerprint, open_model, token_batches
+from xqg_repro.models.questions import question_texts
 from xqg_repro.models.settings import Backend, EncoderConfig, Pooling, torch_precision
+from xqg_repro.models.untied import is_untied, side_config
 
 if TYPE_CHECKING:
     import torch
@@ -130,9 +133,12 @@ class TextEncoder:
         """Number of components of an embedding."""
         return self._dimension
 
-    def encode_queries(self, queries: Sequence[str]) -> np.ndarray:
-        """Embed questions; float32, shape (len(queries), dimension)."""
-        return self._encode(len(queries), self.query_batches(queries))
+    def encode_queries(self, queries: Sequence[str], languages: Sequence[str] | None = None) -> np.ndarray:
+        """Embed questions; float32, shape (len(queries), dimension).
+
+        ``languages`` are those of the questions, which a ``query_suffix`` may need.
+        """
+        return self._encode(len(queries), self.query_batches(queries, languages))
 
     def encode_passages(self, titles: Sequence[str | None], texts: Sequence[str]) -> np.ndarray:
         """Embed passages; float32, shape (len(texts), dimension)."""
@@ -140,13 +146,18 @@ class TextEncoder:
         project = self._projection.passage if self._projection else None
         return self._encode(len(passages), self._batches(passages, self.config.passage_max_length, project))
 
-    def query_batches(self, queries: Iterable[str]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def query_batches(
+        self, queries: Iterable[str], languages: Iterable[str] | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Embed any number of questions without keeping the vectors, in an order that depends only on the questions.
+
+        Args:
+            queries, languages: as for :meth:`encode_queries`.
 
         Yields:
             positions of some of the questions, int64 (n,), and their embeddings, float32 (n, dimension).
         """
-        texts = (self.config.query_prefix + query for query in queries)
+        texts = question_texts(queries, languages, self.config)
         project = self._projection.query if self._projection else None
         return self._batches(texts, self.config.query_max_length, project)
 
@@ -200,6 +211,12 @@ class TextEncoder:
             return pool(states.float(), mask, self.config, project).cpu().numpy()
 
 
+def open_encoders(config: EncoderConfig, device: str | None = None) -> tuple[TextEncoder, TextEncoder]:
+    """The encoder of questions and that of passages; one and the same unless they are untied."""
+    query = TextEncoder(side_config(config, Side.QUERY), device)
+    return query, TextEncoder(side_config(config, Side.PASSAGE), device) if is_untied(config.model) else query
+
+
 class QueryEncoder:
     """Questions → vectors, with the interface that Pyserini's ``FaissSearcher`` expects.
 
@@ -209,7 +226,7 @@ class QueryEncoder:
     """
 
     def __init__(self, config: EncoderConfig, device: str | None = None) -> None:
-        self._encoder = TextEncoder(config, device)
+        self._encoder = TextEncoder(side_config(config, Side.QUERY), device)
 
     def encode(self, query: str) -> np.ndarray:
         """Embed one question; float32, shape (dimension,)."""
@@ -224,7 +241,7 @@ class DocumentEncoder:
     """Passages → vectors, with the signature of Pyserini's document encoders."""
 
     def __init__(self, config: EncoderConfig, device: str | None = None) -> None:
-        self._encoder = TextEncoder(config, device)
+        self._encoder = TextEncoder(side_config(config, Side.PASSAGE), device)
 
     def encode(self, texts: Sequence[str], titles: Sequence[str] | None = None, **_: object) -> np.ndarray:
         """Embed passages, with or without titles; float32, shape (len(texts), dimension).

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,19 @@ def template_files(folder: Path) -> list[Path]:
     """The files of a folder with chat templates, which decide a text with ``--chat`` only."""
     files = [path for path in folder.iterdir() if path.is_file()]
     return sorted(path for path in files if any(fnmatchcase(path.name.lower(), pattern) for pattern in _TEMPLATES))
+
+
+class Side(StrEnum):
+    """What one of two untied encoders encodes; the names of their sub-folders, see :mod:`xqg_repro.models.untied`."""
+
+    QUERY = "query"
+    PASSAGE = "passage"
+
+
+def has_sides(folder: Path) -> bool:
+    """Whether a folder holds two encoders, and none of its own."""
+    is_model = (folder / CONFIG).exists() or (folder / MODULES).exists()
+    return not is_model and all((folder / side).is_dir() for side in Side)
 
 
 def module_folders(folder: Path) -> list[Path]:

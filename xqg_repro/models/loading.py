@@ -16,8 +16,10 @@ from xqg_repro.models.folders import (
     CONFIG,
     PYTORCH,
     SAFETENSORS,
+    Side,
     check_files,
     download,
+    has_sides,
     model_files,
     reason,
     template_files,
@@ -39,8 +41,8 @@ _ONLY_HERE = {"trust_remote_code": False, "local_files_only": True}
 def resolve_model(model: str) -> Path:
     """Folder of a model: ``package:NAME``, a folder, or a Hugging Face id (downloaded unless cached).
 
-    :class:`InputError` for no such folder, one without weights or as :func:`~xqg_repro.models.folders.check_files`, or
-    a model that is neither cached nor downloadable.
+    :class:`InputError` for no such folder, one without weights, with two encoders (see :mod:`xqg_repro.models.untied`)
+    or as :func:`~xqg_repro.models.folders.check_files`, or a model that is neither cached nor downloadable.
     """
     if not model:
         raise InputError("the name of the model is empty", hint="name a model folder or a Hugging Face id")
@@ -57,6 +59,10 @@ def resolve_model(model: str) -> Path:
         raise InputError("no such model folder", path=model, hint="train it, or name another")
     else:
         folder = download(model)
+    if has_sides(folder):
+        names = " or ".join(os.path.join(model, side) for side in Side)
+        problem = "holds two encoders, one of questions and one of passages, but a single (tied) one is needed here"
+        raise InputError(problem, path=folder, hint=f"name another model, or one of the two: {names}")
     check_files(folder)
     place = transformer_folder(folder)
     if not (place / CONFIG).is_file():
@@ -65,6 +71,12 @@ def resolve_model(model: str) -> Path:
         hint = "model.safetensors is missing; copy or download the model again"
         raise InputError("is a model folder without weights", path=place, hint=hint)
     return folder
+
+
+def local_folder(model: str) -> Path | None:
+    """The folder that a model's name stands for, whatever is in it; ``None`` for a name of the hub."""
+    folder = resource("models", model.removeprefix(PACKAGED)) if model.startswith(PACKAGED) else _local(model)
+    return folder if model and folder.is_dir() else None
 
 
 def _local(model: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,6 +13,9 @@ from typing import Any
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.languages import LANGUAGE_NAMES, XOR_LANGUAGES, check_languages
 from xqg_repro.core.settings import convert_enums, read_preset
+
+LANGUAGE = "{lang}"
+"""Placeholder of the query's language, ISO 639-1, in an encoder's ``query_suffix``."""
 
 
 class Pooling(StrEnum):
@@ -58,8 +62,8 @@ class EncoderConfig:
     """All settings of an encoder that affect an embedding. The defaults are the paper's (Tevatron's).
 
     Attributes:
-        model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or ``package:NAME`` for a
-            model that ships with this package.
+        model: Hugging Face id, or a folder with config, tokenizer and safetensors weights, or a folder of two such,
+            ``query`` and ``passage``, or ``package:NAME`` for a model that ships with this package.
         pooling: first token (``cls``), ``last`` token or ``mean``.
         normalize: divide each embedding by its L2 norm, so that the inner product is the cosine.
         query_prefix, passage_prefix: text put before each query or passage, with its final space if it needs one.
@@ -68,6 +72,8 @@ class EncoderConfig:
             longer input is truncated.
         precision: number format of the model's layers; embeddings are float32 in any case.
         backend: what computes the model; ``None`` is CTranslate2 for int8, otherwise torch.
+        query_suffix: text put after each query, with its leading space if it needs one; ``{lang}`` in it is the query's
+            language. It is cut off with the end of a query that is too long.
     """
 
     model: str
@@ -80,12 +86,20 @@ class EncoderConfig:
     passage_max_length: int = 128
     precision: Precision = Precision.FLOAT32
     backend: Backend | None = None
+    query_suffix: str = ""
 
     def __post_init__(self) -> None:
         convert_enums(self, pooling=Pooling, precision=Precision)
         _set_backend(self)
         if min(self.query_max_length, self.passage_max_length) < 3:
             raise InputError("a maximum length below 3 tokens leaves no room for text between the special tokens")
+        if unknown := {*re.findall(r"\{\w*\}", self.query_suffix)} - {LANGUAGE}:
+            raise InputError(f"query_suffix has the placeholder {min(unknown)}", hint=f"the only one is {LANGUAGE}")
+
+    @property
+    def needs_language(self) -> bool:
+        """Whether the vector of a query depends on the language that it is said to be in."""
+        return LANGUAGE in self.query_suffix
 
 
 def check_same_pooling(made: EncoderConfig, other: EncoderConfig, user: str, path: str | Path, hint: str) -> None:
@@ -212,6 +226,12 @@ class TranslatorConfig:
         'translate English to German: A city.'
         """
         return self.prompt.format(language=LANGUAGE_NAMES[language], code=self.codes.get(language, ""), text=text)
+
+
+def encoder_settings(config: EncoderConfig) -> dict[str, Any]:
+    """The settings as a manifest records them: without an empty ``query_suffix``, as folders without it are older."""
+    settings = dataclasses.asdict(config)
+    return settings if config.query_suffix else {key: value for key, value in settings.items() if key != "query_suffix"}
 
 
 def writer_settings(config: GeneratorConfig | TranslatorConfig) -> dict[str, Any]:

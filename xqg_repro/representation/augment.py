@@ -20,9 +20,10 @@ from xqg_repro.core.progress import progress_bar
 from xqg_repro.core.shards import cast_finite, read_shards, shard_path, write_shard
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, open_stage
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.folders import Side
 from xqg_repro.models.generator import PassageQueries
-from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig, check_same_pooling
+from xqg_repro.models.untied import pair_fingerprints, query_fingerprint, recorded_fingerprints, side_config
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.representation.queries import queries_fingerprint, read_queries
 from xqg_repro.representation.settings import Aggregate, Augmentation
@@ -151,7 +152,7 @@ def augment_streaming(
     )
 
     def build(folder: Path) -> dict[str, int]:
-        encoder, missing = TextEncoder(config, device), 0
+        encoder, missing = TextEncoder(side_config(config, Side.QUERY), device), 0
         queries = read_queries(generated, layout.languages, layout.count, allow_missing=allow_missing)
         with progress_bar(source.counts["passages"], "augment", "passages") as progress:
             for number, (docids, vectors) in enumerate(read_shards(embeddings)):
@@ -176,7 +177,7 @@ def open_embeddings(embeddings: str | Path) -> Manifest:
 def current_encoder(source: Manifest, embeddings: str | Path) -> EncoderConfig:
     """The encoder that made the embeddings; :class:`InputError` if its model has changed since."""
     config = encoder_of(source)
-    if model_fingerprint(config.model) != source.inputs["model"]:
+    if pair_fingerprints(config.model) != recorded_fingerprints(source.inputs):
         problem = f"was made with other weights than {config.model} has now"
         raise InputError(problem, path=embeddings, hint="encode the passages again")
     return config
@@ -212,9 +213,9 @@ def _write(
 
 
 def check_same_encoder(source: Manifest, added: Sums) -> None:
-    """Raise :class:`InputError` unless the same encoder embedded passages and queries."""
+    """Raise :class:`InputError` unless the same encoder, or two that belong together, embedded passages and queries."""
     passages, queries = encoder_of(source), encoder_of(added.manifest)
-    if added.manifest.inputs["model"] != source.inputs["model"]:
+    if added.manifest.inputs["model"] != query_fingerprint(source.inputs):
         raise InputError(
             f"was made with another model ({queries.model}) than the embeddings ({passages.model})",
             path=added.folder,

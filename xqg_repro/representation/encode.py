@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from xqg_repro import collection
 from xqg_repro.collection.documents import check_documents, passage_shards
@@ -17,8 +17,10 @@ from xqg_repro.core.settings import parse
 from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size, write_shard
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.folders import Side
+from xqg_repro.models.loading import find_model, lasting_name
+from xqg_repro.models.settings import EncoderConfig, encoder_settings
+from xqg_repro.models.untied import check_side, pair_fingerprints, side_config, untied_pair
 from xqg_repro.representation.shards import ShardWork, WriteShard, vector_size, write_shards
 
 if TYPE_CHECKING:
@@ -42,18 +44,21 @@ def encode(
 
     Args:
         dataset_id: ir-datasets id of anything with documents, such as ``xor-mini``.
-        config: the encoder.
+        config: the encoder; of untied encoders, the folder of both or that of the passages'.
         shard_size: passages per shard. A shard must fit into memory; an interrupted run loses at most one.
         dtype: ``float32`` or ``float16``; applies to the files only.
         device: a torch device; ``None`` takes a GPU if available.
         distribute: let the workers of a Ray cluster write the shards, on their devices; the bytes stay the same.
         force: encode again even if the folder matches.
+
+    Returns:
+        the manifest. Of untied encoders, its inputs name the fingerprints of both.
     """
     check_shard_size(shard_size)
     check_dtype(dtype)
-    wanted, build = plan_vectors(
-        "encode", dataset_id, EncodeWork(config, dtype), shard_size, device=device, distribute=distribute
-    )
+    check_side(config.model, Side.PASSAGE)
+    work = EncodeWork(side_config(config, Side.PASSAGE), dtype)
+    wanted, build = plan_vectors("encode", dataset_id, work, shard_size, device=device, distribute=distribute)
     return build_stage(output, wanted, build, force=force)
 
 
@@ -63,6 +68,9 @@ class VectorWork(ShardWork[PlainDocument], Protocol):
     @property
     def dtype(self) -> str:
         """``float32`` or ``float16``, of the files."""
+
+    def identify(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """What a manifest records of the encoder: its settings, and the fingerprints of its model."""
 
 
 def plan_vectors(
@@ -84,10 +92,9 @@ def plan_vectors(
         parameters: further parameters of the identity.
     """
     dataset = collection.load(dataset_id, needs=["docs"])
-    model = model_fingerprint(work.config.model)  # before the collection, which may be a large download
-    encoder = dataclasses.asdict(work.config) | {"model": lasting_name(work.config.model)}
+    encoder, models = work.identify()  # before the collection, which may be a large download
     settings = {"collection": dataset_id, "encoder": encoder, "dtype": work.dtype, "shard_size": shard_size}
-    inputs = {"collection": collection.fingerprint(dataset, "docs"), "model": model}
+    inputs = {"collection": collection.fingerprint(dataset, "docs"), **models}
 
     def build(folder: Path) -> dict[str, int]:
         check_documents(dataset)
@@ -100,11 +107,16 @@ def plan_vectors(
 
 @dataclass(frozen=True)
 class EncodeWork:
-    """Documents → a shard of embeddings."""
+    """Documents → a shard of embeddings; of untied encoders, ``config`` names that of the passages."""
 
     config: EncoderConfig
     dtype: str
     per_item: ClassVar = 1
+
+    def identify(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The encoder's settings and fingerprints; those of both if there are two."""
+        model = untied_pair(self.config.model) or self.config.model
+        return encoder_settings(self.config) | {"model": lasting_name(model)}, pair_fingerprints(model)
 
     def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
         """Load the encoder."""

@@ -30,9 +30,11 @@ from xqg_repro.core.languages import XOR_LANGUAGES, check_languages
 from xqg_repro.core.shards import check_dtype, check_shard_size, read_docids, shard_path, split_shards, write_docids
 from xqg_repro.core.stages import Manifest, build_stage, open_stage
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.folders import Side
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.settings import EncoderConfig, encoder_settings
+from xqg_repro.models.untied import check_side, side_config
 from xqg_repro.representation.queries import check_passages, queries_fingerprint, read_queries
 from xqg_repro.representation.shards import WriteShard, vector_size, write_shards
 from xqg_repro.representation.sumstore import DTYPES, StoredSums, write_sums
@@ -101,7 +103,7 @@ def sum_queries(
 
     Args:
         queries: see :func:`~xqg_repro.representation.queries.query_files`.
-        config: the encoder; queries are encoded as questions are.
+        config: the encoder; queries are encoded as questions are, by that of the questions if there are two.
         languages, count, per_language, every_rank: see :class:`Layout`.
         dtype: one of :data:`~xqg_repro.representation.sumstore.DTYPES`; applies to the files only, sums are computed
             in float32.
@@ -116,11 +118,13 @@ def sum_queries(
     check_shard_size(shard_size)
     check_dtype(dtype, "sums", DTYPES)
     layout = Layout(tuple(languages), count, per_language, every_rank)
+    check_side(config.model, Side.QUERY)
+    config = side_config(config, Side.QUERY)
     model = model_fingerprint(config.model)  # before the queries, which may be a large download
     wanted = Manifest(
         "sum",
         {
-            "encoder": dataclasses.asdict(config),
+            "encoder": encoder_settings(config),
             **dataclasses.asdict(layout),
             "dtype": dtype,
             "allow_missing": allow_missing,
@@ -171,7 +175,7 @@ class SumWork:
 def sum_shard(
     passages: Sequence[PassageQueries], encoder: TextEncoder, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embed the queries of some passages, each distinct text once, and sum them.
+    """Embed the queries of some passages, each distinct text once (and language, if that changes it), and sum them.
 
     Returns:
         sums, float32, shape (passages, groups, ranks, dimension), and the number of queries in each of them, uint16,
@@ -180,16 +184,19 @@ def sum_shard(
     shape = (len(passages), len(layout.groups), len(layout.ranks))
     sums = np.zeros((*shape, encoder.dimension), dtype=np.float32)
     counts = np.zeros(shape, dtype=np.uint16)
-    cells: dict[str, list[tuple[int, int, int]]] = defaultdict(list)  # text → where it is added
+    # text and language, if that matters → where it is added
+    cells: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
+    names_language = encoder.config.needs_language
     for i, passage in enumerate(passages):
         for group, languages in enumerate(layout.groups):
             for language in languages:
                 for rank, text in enumerate(passage.queries.get(language, ())[: layout.count]):
                     cell = (i, group, rank if layout.every_rank else 0)
                     counts[cell] += 1
-                    cells[text].append(cell)
+                    cells[text, language if names_language else ""].append(cell)
     cells_of = list(cells.values())
-    for positions, vectors in encoder.query_batches(cells):
+    texts, codes = zip(*cells, strict=True) if cells else ((), ())
+    for positions, vectors in encoder.query_batches(texts, codes):
         # takes microseconds per vector, far less than encoding; no threads, so the order of additions is fixed
         for position, vector in zip(positions, vectors, strict=True):
             for cell in cells_of[position]:

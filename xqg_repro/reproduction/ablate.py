@@ -31,7 +31,9 @@ from xqg_repro.core.text import read_text
 from xqg_repro.evaluation.evaluate import evaluate
 from xqg_repro.evaluation.printing import format_score, measure_config
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.folders import Side
 from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.untied import side_config
 from xqg_repro.representation.augment import (
     align_shards,
     check_same_encoder,
@@ -43,6 +45,7 @@ from xqg_repro.representation.augment import (
 from xqg_repro.representation.settings import Augmentation
 from xqg_repro.representation.sums import Sums, read_sums
 from xqg_repro.retrieval.runfile import Hit, Run, rank
+from xqg_repro.retrieval.stage import known_languages
 
 if TYPE_CHECKING:
     import torch
@@ -163,6 +166,7 @@ def ablate(
     source, added = open_embeddings(embeddings), read_sums(sums)
     check_same_encoder(source, added)
     config = current_encoder(source, embeddings)
+    languages = known_languages(topics, config)
     variants = _variants(vary, values, how or Augmentation(), config, added)
     kept = [added.select(variant.languages, variant.queries) for variant in variants]
     fixed = {name: value for name, value in dataclasses.asdict(variants[-1]).items() if name != vary}
@@ -192,8 +196,9 @@ def ablate(
         questions = {question.query_id: question.default_text() for question in dataset.queries_iter()}
         unanswered: Run = {qid: [] for qid in questions}
         evaluate(unanswered, topics, measures, passages=passages)  # refuses bad measures before the work
-        encoder = TextEncoder(config, device)
-        vectors = torch.from_numpy(encoder.encode_queries(list(questions.values()))).to(encoder.device)
+        encoder = TextEncoder(side_config(config, Side.QUERY), device)
+        texts, codes = list(questions.values()), [languages.get(qid, "") for qid in questions]
+        vectors = torch.from_numpy(encoder.encode_queries(texts, codes)).to(encoder.device)
         hits_of = _retrieve(embeddings, added, variants, kept, vectors, depth, allow_missing)
         runs = (
             (getattr(variant, vary), dict(zip(questions, hits, strict=True)))

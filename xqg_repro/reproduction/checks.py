@@ -15,11 +15,12 @@ from xqg_repro.evaluation.measures.recall import TOKEN_LIMITS
 from xqg_repro.models.late_settings import load_late
 from xqg_repro.models.loading import PACKAGED, resolve_model
 from xqg_repro.models.settings import load_generator, load_preset, load_reader
+from xqg_repro.models.untied import resolve_encoder
 from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition
 from xqg_repro.reproduction.tasks import Step, Task
 
-_FILES = ("search", "fuse", "read", "evaluate", "chance")
+_FILES = ("search", "rerank", "fuse", "read", "evaluate", "chance")
 """The verbs whose output is a file."""
 
 
@@ -42,7 +43,7 @@ def check_plan(
         collection.load(benchmark.collection, needs=["docs"])
         for part in (part for condition in conditions for part in benchmark.parts(condition)):
             if part.encoder:
-                check_model(model or load_preset(part.encoder).model)
+                check_encoder(model or load_preset(part.encoder).model)
             if part.late:
                 check_model(model or load_late(part.late).model)
             if part.generator:
@@ -56,6 +57,11 @@ def check_plan(
         _check_languages(topics, asked)
     for task in tasks:
         check_output(task.options["output"], folder=task.verb not in _FILES)
+
+
+def check_encoder(name: str) -> None:
+    """Like :func:`check_model`, for an encoder, or a folder of two."""
+    _check_local(name, resolve_encoder)
 
 
 def check_model(name: str) -> None:

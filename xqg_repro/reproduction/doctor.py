@@ -11,7 +11,6 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import metadata as installed
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,21 +19,21 @@ from typing import Any
 from xqg_repro import collection
 from xqg_repro.collection.home import describe_home
 from xqg_repro.core.errors import InputError
-from xqg_repro.core.files import input_digest
 from xqg_repro.core.settings import read_yaml, resource
 from xqg_repro.core.tables import Table
 from xqg_repro.models.late_settings import load_late
-from xqg_repro.models.loading import PACKAGED, choose_device, resolve_model
+from xqg_repro.models.loading import PACKAGED, choose_device
 from xqg_repro.models.settings import GeneratorConfig, Precision, load_generator, load_preset, load_reader
+from xqg_repro.models.untied import resolve_encoder
 from xqg_repro.representation.queries import query_files
 from xqg_repro.reproduction.benchmark import Benchmark, Condition, load_benchmark
+from xqg_repro.reproduction.data_files import FileState, FileStatus, data_files, files_of
 from xqg_repro.reproduction.needs import PresetNeeds, needs_table, preset_needs
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.metadata import PACKAGES
 
 EMBEDDED = "xor-mini"
 """The benchmark that must be ready: it needs nothing but the package."""
-LARGEST_CHECKED = 1_000_000_000
 HUB_SECONDS = 5.0
 
 
@@ -45,30 +44,6 @@ class Fact:
     name: str
     value: str
     problem: str = ""
-
-
-class FileState(StrEnum):
-    """A data file's state; ``UNCHECKED`` files are too large, or have no known checksum."""
-
-    RIGHT = "right"
-    WRONG = "wrong checksum"
-    MISSING = "missing"
-    UNCHECKED = "present, not checked"
-
-
-@dataclass(frozen=True)
-class FileStatus:
-    """A data file of a collection; ``path`` is empty if it is missing."""
-
-    collection: str
-    name: str
-    state: FileState
-    path: str = ""
-
-    @property
-    def usable(self) -> bool:
-        """Whether a stage can read it."""
-        return self.state in (FileState.RIGHT, FileState.UNCHECKED)
 
 
 @dataclass(frozen=True)
@@ -160,7 +135,7 @@ def examine(directory: str | Path = "out", *, online: bool = False) -> Diagnosis
         Fact("disk", f"{shutil.disk_usage(parent).free / 1e9:,.0f} GB free in {parent}"),
         _hub(online),
     )
-    files = tuple(_data_files())
+    files = tuple(data_files())
     benchmarks = [load_benchmark(path.stem) for path in sorted(resource("conditions").glob("*.yaml"))]
     pairs = [(benchmark, condition) for benchmark in benchmarks for condition in benchmark.conditions]
     kinds = {name: kind for pair in pairs for name, kind in _models_of(*pair)}
@@ -243,34 +218,6 @@ def _hub(online: bool) -> Fact:
     return Fact("hub", f"{constants.ENDPOINT}: {answer}")
 
 
-def _data_files() -> Iterator[FileStatus]:
-    """The state of every file in ``resources/collections/files.yaml``."""
-    from xqg_repro.collection.checksums import read_checksums
-    from xqg_repro.collection.files import data_files
-
-    recorded = {url: checksum.md5 for url, checksum in read_checksums().items()}
-    for group in read_yaml(resource("collections", "files.yaml")):
-        for name, file in data_files(group).items():
-            path, expected = file.local_path(), file.md5 or recorded.get(file.url)
-            if not path.exists():
-                yield FileStatus(group, name, FileState.MISSING)
-                continue
-            state = FileState.UNCHECKED
-            if expected and path.stat().st_size <= LARGEST_CHECKED:
-                state = FileState.RIGHT if input_digest(path, "md5") == expected else FileState.WRONG
-            yield FileStatus(group, name, state, str(path))
-
-
-def _files_of(dataset_id: str) -> list[str]:
-    """Names of the data files behind an ir-datasets id of this package."""
-    from xqg_repro.collection import xor_tydi, xquad
-
-    name, *parts = dataset_id.split("/")
-    if name == xor_tydi.NAME:
-        return ["enwiki_20190201_w100.tsv", *(xor_tydi.SPLITS[split] for split in parts[:1])]
-    return [f"{name}.{language}.json" for language in parts] if name == xquad.NAME else []
-
-
 def _models_of(benchmark: Benchmark, condition: Condition) -> list[tuple[str, str]]:
     """Name and kind (``model`` or ``dataset``) of the models and query sets that a condition needs."""
     names = []
@@ -291,7 +238,7 @@ def _local_model(name: str, kind: str) -> ModelStatus:
     try:
         local = name.startswith(PACKAGED) or Path(name).is_dir()
         folder = name if local else snapshot_download(name, repo_type=kind, local_files_only=True)
-        return ModelStatus(name, str(resolve_model(folder) if kind == "model" else query_files(folder)[0].parent))
+        return ModelStatus(name, str(resolve_encoder(folder) if kind == "model" else query_files(folder)[0].parent))
     except Exception:  # not cached, or only in part: unusable for whatever reason
         return ModelStatus(name)
 
@@ -304,7 +251,7 @@ def _condition_readiness(
     models: dict[str, ModelStatus],
 ) -> Readiness:
     datasets = [(benchmark.collection, "docs"), *((topics, "queries") for topics in benchmark.topic_sets())]
-    names = {file for dataset_id, _ in datasets for file in _files_of(dataset_id)}
+    names = {file for dataset_id, _ in datasets for file in files_of(dataset_id)}
     needs = list(broken)
     for dataset_id, part in datasets:
         try:

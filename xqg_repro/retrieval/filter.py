@@ -12,7 +12,6 @@ drops every query whose own passage ranks lower.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +31,7 @@ from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.generator import PassageQueries
 from xqg_repro.models.loading import choose_device, model_fingerprint
 from xqg_repro.models.seen import copy_seen
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.settings import EncoderConfig, encoder_settings
 from xqg_repro.representation.lines import write_lines
 from xqg_repro.representation.queries import check_passages, queries_fingerprint, read_queries
 from xqg_repro.representation.shards import WriteShard, write_shards
@@ -72,7 +71,8 @@ def filter_queries(
         rank: drop queries whose own passage ranks lower than this, for training; ``None`` drops none.
         languages: whose queries; ``None`` for all that a passage has.
         allow_missing: accept passages with fewer than ``of`` queries in one of the languages.
-        encoder: what encodes the queries; ``None`` takes the encoder of the embeddings.
+        encoder: what encodes the queries; ``None`` takes the encoder of the embeddings. Of untied encoders, it is that
+            of the questions.
         shard_size, device, force: as for :func:`~xqg_repro.representation.encode.encode`.
 
     Returns:
@@ -92,7 +92,7 @@ def filter_queries(
     wanted = Manifest(
         "filter",
         {
-            "encoder": dataclasses.asdict(config),
+            "encoder": encoder_settings(config),
             "keep": keep,
             "of": of,
             "languages": languages and list(languages),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from xqg_repro.core.shards import cast_finite, check_dtype, check_shard_size
 from xqg_repro.core.stages import MANIFEST, Manifest, build_stage, open_stage
 from xqg_repro.models.late import LateEncoder, TokenVectors
 from xqg_repro.models.late_settings import LateConfig
-from xqg_repro.models.loading import find_model, model_fingerprint
+from xqg_repro.models.loading import find_model, lasting_name, model_fingerprint
 from xqg_repro.representation.encode import plan_vectors
 from xqg_repro.representation.shards import WriteShard
 from xqg_repro.retrieval.token_shards import write_token_shard
@@ -72,6 +72,12 @@ class LateWork:
     config: LateConfig
     dtype: str
     per_item: ClassVar = 1
+
+    def identify(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The encoder's settings and fingerprint."""
+        model = self.config.model
+        settings = dataclasses.asdict(self.config) | {"model": lasting_name(model)}
+        return settings, {"model": model_fingerprint(model)}
 
     def open(self, device: str | None, progress: tqdm) -> WriteShard[PlainDocument]:
         """Load the encoder."""

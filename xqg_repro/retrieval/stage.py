@@ -8,16 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from xqg_repro.collection.topics import read_topics
+from xqg_repro.collection.topics import read_topics, topic_languages
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest, file_digest
 from xqg_repro.core.ids import check_id
 from xqg_repro.core.outputs import is_stream
 from xqg_repro.core.stages import MANIFEST, Manifest, build_file, check_output, fingerprint
 from xqg_repro.models.encoder import QueryEncoder
+from xqg_repro.models.folders import Side
 from xqg_repro.models.late_settings import LateConfig
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig, check_same_pooling
+from xqg_repro.models.questions import add_suffix
+from xqg_repro.models.settings import EncoderConfig, check_same_pooling, encoder_settings
+from xqg_repro.models.untied import query_fingerprint, side_config
 from xqg_repro.representation.encode import encoder_of
 from xqg_repro.retrieval.metadata import read_measurement, write_metadata
 from xqg_repro.retrieval.runfile import Run, write_run
@@ -82,19 +85,41 @@ def write_dense_search(
 
     Raises:
         InputError: another model or pooling made the vectors, or the encoder has another dimension; or the topics are
-            unknown or empty.
+            unknown or empty, or do not say a question's language, which the encoder needs.
     """
     config, version = resolve_query_encoder(source.folder, encoder)
+    languages = known_languages(topics, config)
 
     def encode_and_retrieve(queries: dict[str, str], depth: int) -> Run:
-        query_encoder = QueryEncoder(config, device)
+        # a searcher passes on the texts alone, so the suffix is put to them here
+        queries = {qid: add_suffix(text, languages.get(qid, ""), config) for qid, text in queries.items()}
+        query_encoder = QueryEncoder(dataclasses.replace(config, query_suffix=""), device)
         size = query_encoder.encode(next(iter(queries.values()))).size
         check_dimension(source.folder, source.dimension, config, size)
         return retrieve(query_encoder, queries, depth)
 
-    source = dataclasses.replace(source, settings={"encoder": dataclasses.asdict(config), **source.settings})
+    source = dataclasses.replace(source, settings={"encoder": encoder_settings(config), **source.settings})
     inputs = {source.kind: version, "model": model_fingerprint(config.model)}
+    if languages:
+        inputs["languages"] = digest(languages)
     return write_search(source, inputs, topics, output, encode_and_retrieve, tag=tag, depth=depth, force=force)
+
+
+def known_languages(topics: str, config: EncoderConfig) -> dict[str, str]:
+    """Qid → language of a topic set, if the encoder's suffix names it; otherwise empty.
+
+    :class:`InputError` if it does, but the topics do not say the language of each question.
+    """
+    if not config.needs_language:
+        return {}
+    languages = topic_languages(topics)
+    unknown = [qid for qid, language in languages.items() if not language]
+    if unknown or not languages:
+        which = f"question {unknown[0]}" if unknown else "its questions"
+        problem = f"does not say the language of {which}, which the encoder's suffix {config.query_suffix!r} names"
+        hint = 'use JSON lines with a "lang" for each question, or name the only language: --query-suffix " [fi]"'
+        raise InputError(problem, path=topics, hint=hint)
+    return languages
 
 
 def write_search(
@@ -145,17 +170,18 @@ def stored_encoder(folder: str | Path) -> EncoderConfig | None:
 def resolve_query_encoder(folder: Path, encoder: EncoderConfig | None) -> tuple[EncoderConfig, str]:
     """The encoder of questions, by default that of the folder, and the folder's fingerprint.
 
-    :class:`InputError` if another model or pooling made the folder's vectors, or if its encoder is not known.
+    Of untied encoders, it is that of the questions. :class:`InputError` if another model or pooling made the folder's
+    vectors, or if its encoder is not known.
     """
     manifest = _manifest(folder)
     if manifest is None:
         if encoder is None:
             problem = "has no manifest, so its encoder is unknown"
             raise InputError(problem, path=folder, hint="add --encoder or --preset")
-        return encoder, digest([file_digest(folder / name) for name in ("index", "docid")])
+        return side_config(encoder, Side.QUERY), digest([file_digest(folder / name) for name in ("index", "docid")])
     made_by = encoder_of(manifest)
-    config = encoder or made_by
-    if model_fingerprint(config.model) != manifest.inputs["model"]:
+    config = side_config(encoder or made_by, Side.QUERY)
+    if model_fingerprint(config.model) != query_fingerprint(manifest.inputs):
         hint = "search with the model that encoded the passages, or encode them again"
         raise InputError(f"was made with another model than {config.model}", path=folder, hint=hint)
     hint = "leave out the encoder's settings, which are recorded there"

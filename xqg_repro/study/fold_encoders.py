@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from xqg_repro.core.errors import InputError
-from xqg_repro.models.loading import model_fingerprint
 from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.untied import pair_fingerprints
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.folds import split_articles
 from xqg_repro.study.made import MadeTexts
@@ -76,7 +76,7 @@ def measure_fold_encoders(
     results = score_views(plain, data, views, configs[0].normalize)
     return FoldEncoders(
         encoder=Path(configs[0].model).name,
-        models=tuple(model_fingerprint(config.model) for config in configs),
+        models=tuple(pair_fingerprints(config.model)["model"] for config in configs),
         means=mean_scores(results),
         mixed=tuple(compare_in_scopes(results, plain)),
     )

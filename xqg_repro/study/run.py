@@ -15,8 +15,10 @@ from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import atomic_write, digest, file_digest, write_array
 from xqg_repro.core.plots import check_matplotlib
 from xqg_repro.core.stages import Manifest, build_stage, fingerprint, verify
+from xqg_repro.models.folders import Side
 from xqg_repro.models.loading import model_fingerprint, open_tokenizer
-from xqg_repro.models.settings import EncoderConfig, ReaderConfig
+from xqg_repro.models.settings import EncoderConfig, ReaderConfig, encoder_settings
+from xqg_repro.models.untied import pair_fingerprints, side_model
 from xqg_repro.study.budget import cut_translations, sum_counted, text_costs
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.figures import write_figures
@@ -106,7 +108,7 @@ def run_study(
     missing_spans: list[int] = []
     spans_of = _spans_of(inputs, data, output, missing_spans, device, force)
     made = read_made(inputs.generated, inputs.filtered, inputs.translated, study, data)
-    tokenizer = open_tokenizer(config.model) if made.generated or made.translations else None
+    tokenizer = open_tokenizer(side_model(config.model, Side.PASSAGE)) if made.generated or made.translations else None
     if any(source.needs >= {Kind.GENERATED, Kind.TRANSLATED} for m in study.methods.values() for source in m.sources):
         made = cut_translations(made, tokenizer)
     manifest = _manifest(study, config, data, made, inputs)
@@ -163,15 +165,15 @@ def _manifest(
     settings = dataclasses.asdict(study)
     parameters: dict[str, Any] = {
         "study": {name: value for name, value in settings.items() if value or name not in ("question", "trends")},
-        "encoder": dataclasses.asdict(config),
+        "encoder": encoder_settings(config),
         "readers": [dataclasses.asdict(reader) for reader in inputs.readers],
     }
     if written := _written(inputs):
         parameters["written"] = written
-    fold_models = [model_fingerprint(encoder.model) for encoder in inputs.fold_encoders]
+    fold_models = [version for fold in inputs.fold_encoders for version in pair_fingerprints(fold.model).values()]
     versions = {
         "collection": data.version,
-        "model": model_fingerprint(config.model),
+        **pair_fingerprints(config.model),
         **made.versions(),
         "readers": digest([model_fingerprint(reader.model) for reader in inputs.readers]),
         "spans": "" if inputs.spans is None else file_digest(Path(inputs.spans)),

@@ -15,9 +15,9 @@ from xqg_repro.core.stages import Manifest, open_stage
 from xqg_repro.core.tables import Table
 from xqg_repro.evaluation.printing import format_p
 from xqg_repro.evaluation.significance import Correction, Test, correct_p_values, p_value
-from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.loading import model_fingerprint
+from xqg_repro.models.encoder import TextEncoder, open_encoders
 from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.untied import pair_fingerprints
 from xqg_repro.study.data import ParallelData, load_data
 from xqg_repro.study.folds import split_articles
 from xqg_repro.study.scoring import MEASURES, rank_gold
@@ -58,7 +58,7 @@ def measure_transfer(
     held_out = np.flatnonzero(split_articles(data.articles, split["folds"], split["seed"]) == fold)
     # all paragraphs of XQuAD, or only those of the held-out articles, each of which has a question
     candidates = {"all": np.arange(len(data.docids)), "held-out": np.unique(data.gold[held_out])}
-    ranks = [_rank(TextEncoder(config, device), data, split, held_out, candidates) for config in (before, after)]
+    ranks = [_rank(open_encoders(config, device), data, split, held_out, candidates) for config in (before, after)]
     rows = []
     for measure in REPORTED:
         for name in candidates:
@@ -70,7 +70,10 @@ def measure_transfer(
         "articles": len(np.unique(data.articles[held_out])),
         "questions": len(held_out),
         "paragraphs": {name: len(paragraphs) for name, paragraphs in candidates.items()},
-        "models": {"before": model_fingerprint(before.model), "after": model_fingerprint(after.model)},
+        "models": {
+            "before": pair_fingerprints(before.model)["model"],
+            "after": pair_fingerprints(after.model)["model"],
+        },
         "recipe": trained.parameters["recipe"],
         "rows": rows,
     }
@@ -117,18 +120,20 @@ def check_training(after: EncoderConfig, folds: Path, fold: int) -> Manifest:
 
 
 def _rank(
-    encoder: TextEncoder,
+    encoders: tuple[TextEncoder, TextEncoder],
     data: ParallelData,
     split: Mapping[str, Any],
     held_out: np.ndarray,
     candidates: Mapping[str, np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
     """Candidates → language → rank of each question's gold paragraph among them, int64, shape (held_out,)."""
+    of_questions, of_passages = encoders
     docs, gold = data.paragraphs[split["passages"]], data.gold[held_out]
-    paragraphs = encoder.encode_passages([doc.title for doc in docs], [doc.text for doc in docs])
+    paragraphs = of_passages.encode_passages([doc.title for doc in docs], [doc.text for doc in docs])
     ranks: dict[str, dict[str, np.ndarray]] = {name: {} for name in candidates}
     for code in split["languages"]:
-        questions = encoder.encode_queries([data.questions[code][row] for row in held_out])
+        texts = [data.questions[code][row] for row in held_out]
+        questions = of_questions.encode_queries(texts, [code] * len(texts))
         scores = questions.astype(np.float64) @ paragraphs.T.astype(np.float64)  # in float64, as in the study
         for name, rows in candidates.items():
             ranks[name][code] = rank_gold(scores[:, rows], np.searchsorted(rows, gold))

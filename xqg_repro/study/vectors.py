@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +15,10 @@ from xqg_repro.core.languages import split_sentences
 from xqg_repro.core.shards import read_shards
 from xqg_repro.core.stages import Manifest, build_stage
 from xqg_repro.models.encoder import TextEncoder
+from xqg_repro.models.folders import Side
 from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.settings import EncoderConfig, encoder_settings
+from xqg_repro.models.untied import side_config
 from xqg_repro.representation.encode import encode
 from xqg_repro.study.data import ParallelData
 from xqg_repro.study.made import MadeTexts
@@ -90,7 +91,9 @@ def encode_all(
         paragraphs[code] = _read_in_order(stage, data.docids)
 
     encoder = _StageEncoder(config, folder, device, force)
-    questions = {code: encoder.encode(f"questions.{code}", data.questions[code]) for code in study.languages}
+    questions = {}
+    for code in study.languages:
+        questions[code] = encoder.encode(f"questions.{code}", data.questions[code], language=code)
     sentence_vectors = {}
     if any(Source.SENTENCES in method.sources for method in study.methods.values()):
         sentence_vectors = {code: _encode_sentences(data.paragraphs[code], code, encoder) for code in study.passages}
@@ -113,32 +116,36 @@ def encode_all(
 
 @dataclass
 class _StageEncoder:
-    """Encodes lists of texts into stage folders; it loads the model when it first needs it."""
+    """Encodes lists of texts into stage folders; it loads a model, or each of two, when it first needs it."""
 
     config: EncoderConfig
     folder: Path
     device: str | None
     force: bool
-    encoder: TextEncoder | None = None
+    encoders: dict[str, TextEncoder] = field(default_factory=dict)
 
-    def encode(self, name: str, texts: Sequence[str], titles: Sequence[str] | None = None) -> np.ndarray:
-        """Embeddings of questions, or of passages if there are titles; float32, shape (texts, dimension)."""
-        wanted = Manifest(
-            "study-encode",
-            {"encoder": dataclasses.asdict(self.config), "passages": titles is not None},
-            {"texts": digest([titles, texts]), "model": model_fingerprint(self.config.model)},
-        )
+    def encode(
+        self, name: str, texts: Sequence[str], titles: Sequence[str] | None = None, language: str = ""
+    ) -> np.ndarray:
+        """Embeddings of questions in a language, or of passages if there are titles; float32, (texts, dimension)."""
+        config = side_config(self.config, Side.QUERY if titles is None else Side.PASSAGE)
+        parameters = {"encoder": encoder_settings(config), "passages": titles is not None}
+        if titles is None and config.needs_language:
+            parameters["language"] = language
+        inputs = {"texts": digest([titles, texts]), "model": model_fingerprint(config.model)}
 
         def build(partial: Path) -> dict[str, int]:
-            self.encoder = self.encoder or TextEncoder(self.config, self.device)
+            if config.model not in self.encoders:
+                self.encoders[config.model] = TextEncoder(config, self.device)
+            encoder = self.encoders[config.model]
             if titles is None:
-                vectors = self.encoder.encode_queries(texts)
+                vectors = encoder.encode_queries(texts, [language] * len(texts))
             else:
-                vectors = self.encoder.encode_passages(titles, texts)
+                vectors = encoder.encode_passages(titles, texts)
             write_array(partial / "vectors.npy", vectors)
-            return {"texts": len(texts), "dimension": self.encoder.dimension}
+            return {"texts": len(texts), "dimension": encoder.dimension}
 
-        build_stage(self.folder / name, wanted, build, force=self.force)
+        build_stage(self.folder / name, Manifest("study-encode", parameters, inputs), build, force=self.force)
         return np.load(self.folder / name / "vectors.npy", allow_pickle=False)
 
 
@@ -158,7 +165,8 @@ def _encode_queries(language: str, queries: Sequence[Sequence[str]], encoder: _S
     """The generated queries of all paragraphs in one language."""
     texts = [query for by_paragraph in queries for query in by_paragraph]
     owners = np.repeat(np.arange(len(queries)), [len(by_paragraph) for by_paragraph in queries])
-    return OwnedVectors(encoder.encode(f"generated.{language}", texts), owners, sum(map(len, texts)))
+    vectors = encoder.encode(f"generated.{language}", texts, language=language)
+    return OwnedVectors(vectors, owners, sum(map(len, texts)))
 
 
 def select_queries(

@@ -12,7 +12,7 @@ the loss with respect to their vectors is known, each chunk again with a graph, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -26,7 +26,7 @@ from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
 Texts = dict[str, torch.Tensor]
 
 TEXTS = ("query", "passage", "generated")
-"""The texts of a batch; ``generated`` only to align."""
+"""The texts of a batch; ``generated`` only to align. Of two encoders, that of questions embeds it."""
 
 
 def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe, share: float = 0.0) -> torch.Tensor:
@@ -41,7 +41,7 @@ def contrastive_loss(model: Any, inputs: dict[str, Any], recipe: EncoderRecipe, 
             text for each question, and ``draws``, numbers from 0 to 1: a text counts if its number is below ``share``.
         share: of the questions with a generated query in this step.
     """
-    vectors = [embed_texts(model, inputs[name], recipe) for name in TEXTS if name in inputs]
+    vectors = embed_batch(model, inputs, recipe)
     lists_of = (inputs.get(name, []) for name in ("lists", "teacher_scores", "draws"))
     parts = [(len(vectors[0]), inputs["docids"], *lists_of)]
     if distributed.world_size() > 1 and torch.is_grad_enabled():
@@ -88,12 +88,26 @@ def _contrast(
     return torch.nn.functional.cross_entropy(scores, torch.tensor(positives, device=scores.device))
 
 
-def embed_texts(model: Any, texts: Texts, recipe: EncoderRecipe | ParallelRecipe) -> torch.Tensor:
-    """The vectors of tokenised texts, (N, T), in chunks if the recipe says so; (N, D)."""
+def embed_batch(model: Any, inputs: Mapping[str, Any], recipe: EncoderRecipe) -> list[torch.Tensor]:
+    """The vectors of a batch's texts, in the order of :data:`TEXTS`, by one encoder or by two."""
+    names = [name for name in TEXTS if name in inputs]
+    if recipe.tied or recipe.chunk_size:
+        return [embed_texts(model, inputs[name], recipe, "" if recipe.tied else name) for name in names]
+    states, settings = model(**{name: inputs[name] for name in names}), recipe.encoder("")
+    return [pool(states[name], inputs[name]["attention_mask"], settings) for name in names]
+
+
+def embed_texts(model: Any, texts: Texts, recipe: EncoderRecipe | ParallelRecipe, name: str = "") -> torch.Tensor:
+    """The vectors of tokenised texts, (N, T), in chunks if the recipe says so; (N, D).
+
+    ``name``, one of :data:`TEXTS`, chooses one of the two encoders of an
+    :class:`~xqg_repro.train.untied.UntiedNetwork`.
+    """
     settings, no_sync = recipe.encoder(""), getattr(model, "no_sync", nullcontext)
 
     def embed(texts: Texts) -> torch.Tensor:
-        return pool(model(**texts).last_hidden_state, texts["attention_mask"], settings)
+        states = model(**{name: texts})[name] if name else model(**texts).last_hidden_state
+        return pool(states, texts["attention_mask"], settings)
 
     return embed_in_chunks(embed, texts, recipe.chunk_size, no_sync) if recipe.chunk_size else embed(texts)
 

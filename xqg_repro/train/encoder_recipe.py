@@ -102,6 +102,7 @@ class UsedEncoder(Recipe):
     Attributes:
         pooling, normalize, query_prefix, passage_prefix, title_separator, query_max_length, passage_max_length: as in
             :class:`~xqg_repro.models.settings.EncoderConfig`.
+        query_suffix: as there; a question's language is that of the data, never guessed.
     """
 
     architecture: EncoderArchitecture | None = None
@@ -112,9 +113,15 @@ class UsedEncoder(Recipe):
     title_separator: str | None = " "
     query_max_length: int = 32
     passage_max_length: int = 128
+    query_suffix: str = ""
     learning_rate: float = 1e-5
 
     _MINIMA: ClassVar[dict[str, int]] = {"query_max_length": 3, "passage_max_length": 3}
+    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "query_suffix")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.encoder("")  # checks the suffix
 
     def encoder(self, model: str) -> EncoderConfig:
         """The settings to use the trained model with."""
@@ -127,6 +134,7 @@ class UsedEncoder(Recipe):
             title_separator=self.title_separator,
             query_max_length=self.query_max_length,
             passage_max_length=self.passage_max_length,
+            query_suffix=self.query_suffix,
         )
 
 
@@ -135,6 +143,8 @@ class EncoderRecipe(UsedEncoder):
     """A recipe for an encoder of questions and passages.
 
     Attributes:
+        tied: one encoder for both; otherwise one of questions and one of passages, which start from the same weights.
+            See :mod:`xqg_repro.models.untied`.
         names_steps: optimiser steps of a first stage on multilingual names, before ``data``.
         negatives: negatives per question, drawn again in each epoch, besides the in-batch ones.
         temperature: τ.
@@ -147,6 +157,7 @@ class EncoderRecipe(UsedEncoder):
 
     KIND: ClassVar[str] = "xdr"
 
+    tied: bool = True
     names_steps: int = 0
     negatives: int = 7
     temperature: float = 1.0
@@ -155,7 +166,7 @@ class EncoderRecipe(UsedEncoder):
     alignment: Alignment | None = None
 
     _MINIMA: ClassVar[dict[str, int]] = {**UsedEncoder._MINIMA, "names_steps": 0, "negatives": 0, "chunk_size": 0}
-    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "distillation", "alignment")
+    _NEWER: ClassVar[tuple[str, ...]] = (*UsedEncoder._NEWER, "distillation", "alignment", "tied")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,16 +48,19 @@ class QueryPool(NamedTuple):
     queries: Mapping[str, Mapping[str, Sequence[str]]]
     counts: Mapping[str, int]
 
-    def draw(self, docid: str, language: str, draw: random.Random) -> str:
-        """A query of a passage in any language but this one, each language being equally likely; "" if none.
+    def draw(self, docid: str, language: str, draw: random.Random) -> tuple[str, str] | None:
+        """A query of a passage in any language but this one, each being equally likely, and its language.
 
         >>> pool = QueryPool({"1": {"fi": ["Missä?"], "ru": ["Где?"]}}, {})
         >>> pool.draw("1", "fi", random.Random(1)), pool.draw("2", "fi", random.Random(1))
-        ('Где?', '')
+        (('Где?', 'ru'), None)
         """
         by_language = self.queries.get(docid, {})
         others = sorted(by_language.keys() - {language})
-        return draw.choice(by_language[draw.choice(others)]) if others else ""
+        if not others:
+            return None
+        other = draw.choice(others)
+        return draw.choice(by_language[other]), other
 
 
 def load_pool(alignment: Alignment, split: Split) -> QueryPool:

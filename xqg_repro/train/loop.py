@@ -98,10 +98,13 @@ def train_folder(
 
 
 def folder_identity(recipe: Recipe, split: Split, **inputs: str) -> Manifest:
-    """The identity of the model folder that a recipe makes; ``inputs`` are fingerprints besides data and model."""
-    model = model_fingerprint(recipe.model) if recipe.model else ""
+    """The identity of the model folder that a recipe makes.
+
+    ``inputs`` are fingerprints besides that of the data, and that of the model unless it is among them.
+    """
+    model = inputs.get("model") or (model_fingerprint(recipe.model) if recipe.model else "")
     stage = f"train-{recipe.KIND}"
-    return Manifest(stage, {"recipe": recipe.settings()}, {"data": split.version, "model": model, **inputs})
+    return Manifest(stage, {"recipe": recipe.settings()}, {"data": split.version, **inputs, "model": model})
 
 
 def take_batches(recipe: Recipe, batches: Iterable[T], per_epoch: int) -> list[T]:
@@ -129,14 +132,17 @@ def _prepare(seed: int) -> None:
 
 def _finish(folder: Path, recipe: Recipe, trained: Trained, card: str, inputs: dict[str, str]) -> dict[str, int]:
     """Save and measure a trained model, write its card and drop its checkpoints; return the manifest's counts."""
+    from xqg_repro.train.untied import split_networks
+
     model, tokenizer = trained.model, trained.tokenizer
     if recipe.half_precision_weights:
         model.half()
     tokenizer.backend_tokenizer.no_truncation()  # otherwise the last batch's settings are saved
     tokenizer.backend_tokenizer.no_padding()
-    model.save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # save_pretrained makes it readable by the owner only
-    tokenizer.save_pretrained(folder)
+    for name, network in split_networks(model).items():
+        network.save_pretrained(folder / name)
+        (folder / name / "model.safetensors").chmod(0o644)  # save_pretrained makes it readable by the owner only
+        tokenizer.save_pretrained(folder / name)
     write_curve(trained.curve, folder)
 
     quality = trained.measure(folder) if trained.held_out else {}

@@ -22,18 +22,21 @@ from xqg_repro.core.stages import Manifest, check_output
 from xqg_repro.models.architectures import check_encoder
 from xqg_repro.models.encoder import TextEncoder
 from xqg_repro.models.loading import model_fingerprint, resolve_model
+from xqg_repro.models.questions import question_text
 from xqg_repro.models.settings import EncoderConfig
 from xqg_repro.train.data import Example, Split
 from xqg_repro.train.encoder_recipe import ParallelRecipe
+from xqg_repro.train.encoder_start import load_start
 from xqg_repro.train.loop import Trained, folder_identity, in_parts, take_batches, train_folder
 from xqg_repro.train.parallel_data import Pairs, load_pairs, question_keys, split_pairs
-from xqg_repro.train.xdr import load_start, tokenize
+from xqg_repro.train.xdr import tokenize
 
 if TYPE_CHECKING:
     import torch
 
 logger = logging.getLogger(__name__)
 
+ENGLISH = "en"
 ALL = "all"
 """The row of all languages together."""
 
@@ -136,7 +139,8 @@ class TeacherVectors:
         texts = list(dict.fromkeys(example.positive.text for example in examples))
         logger.info(f"train: the teacher reads {len(texts):,} English questions")
         self._rows = {text: row for row, text in enumerate(texts)}
-        self._vectors = TextEncoder(recipe.encoder(recipe.teacher or recipe.model)).encode_queries(texts)
+        teacher = TextEncoder(recipe.encoder(recipe.teacher or recipe.model))
+        self._vectors = teacher.encode_queries(texts, [ENGLISH] * len(texts))
         self._teacher = recipe.teacher
 
     def check_size(self, size: int) -> None:
@@ -161,9 +165,12 @@ class ParallelCollator:
     def __call__(self, batches: Sequence[Sequence[Example]]) -> dict[str, Any]:
         """Tokenise one batch, which ``Trainer`` passes as a list of one."""
         examples = [example for batch in batches for example in batch]
-        sides = ([example.query for example in examples], [example.positive.text for example in examples])
-        prefix, longest = self.settings.query_prefix, self.settings.query_max_length
-        questions, english = (tokenize(self.tokenizer, [prefix + text for text in side], longest) for side in sides)
+        settings = self.settings
+        sides = (
+            [question_text(example.query, example.lang, settings) for example in examples],
+            [question_text(example.positive.text, ENGLISH, settings) for example in examples],
+        )
+        questions, english = (tokenize(self.tokenizer, texts, settings.query_max_length) for texts in sides)
         return {
             "query": questions,
             "english": english,
@@ -191,8 +198,9 @@ def rank_translations(config: EncoderConfig, examples: Sequence[Example]) -> dic
     """Language, or all → share of the questions whose own translation scores highest among all translations."""
     encoder = TextEncoder(config)
     english = {example.positive.doc_id: example.positive.text for example in examples}
-    questions = encoder.encode_queries([example.query for example in examples])
-    best = (questions @ encoder.encode_queries(list(english.values())).T).argmax(1)
+    questions = encoder.encode_queries([example.query for example in examples], [e.lang for e in examples])
+    translations = encoder.encode_queries(list(english.values()), [ENGLISH] * len(english))
+    best = (questions @ translations.T).argmax(1)
     own = np.array([example.positive.doc_id for example in examples])
     is_first = np.array(list(english))[best] == own
     codes = np.array([example.lang for example in examples])

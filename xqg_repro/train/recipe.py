@@ -39,6 +39,8 @@ class GeneratorRecipe(Recipe):
         unseen_names: whether names of entities that no training question is about are learnt and exchanged, too.
         shortened: share of the questions whose passage is cut to a few sentences, to save time; drawn again in each
             epoch.
+        label_smoothing: share of a token's target probability that is spread evenly over the vocabulary. The held-out
+            loss is without, so that trainings can be compared.
     """
 
     KIND: ClassVar[str] = "xqg"
@@ -52,11 +54,12 @@ class GeneratorRecipe(Recipe):
     exchanged: float = 0.0
     unseen_names: bool = True
     shortened: float = 0.0
+    label_smoothing: float = 0.0
     learning_rate: float = 1e-4
 
     _MINIMA: ClassVar[dict[str, int]] = {"prompt_max_length": 1, "query_max_length": 1, "names_epochs": 0}
-    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "unseen_names")
-    _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened")
+    _SHARES: ClassVar[tuple[str, ...]] = ("exchanged", "shortened", "label_smoothing")
+    _NEWER: ClassVar[tuple[str, ...]] = (*Recipe._NEWER, "unseen_names", "label_smoothing")
 
 
 @dataclass(frozen=True, kw_only=True)

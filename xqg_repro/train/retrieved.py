@@ -9,6 +9,7 @@ in Latin script, which is often none. It is a source of negatives that needs no 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,10 +27,12 @@ from xqg_repro.core.ids import check_id
 from xqg_repro.core.outputs import is_stream
 from xqg_repro.core.progress import track
 from xqg_repro.core.stages import Manifest, build_stage, check_output, fingerprint
+from xqg_repro.models.questions import add_suffix
 from xqg_repro.retrieval import jvm
 from xqg_repro.retrieval.lucene import java_path
 from xqg_repro.retrieval.runfile import Hit, Run, rank, read_run, read_run_of
 from xqg_repro.retrieval.search import QUERIES_PER_BATCH, search
+from xqg_repro.retrieval.stage import stored_encoder
 from xqg_repro.train.data import confirm_training_file, relevant_passages, training_file
 from xqg_repro.train.loop import in_parts
 from xqg_repro.train.tevatron import TevatronLine, numbered_lines, parse_line
@@ -174,23 +177,32 @@ class Retriever:
         return {"encoder": manifest.parameters["encoder"]}, fingerprint(Path(self.index))
 
     def retrieve(self, asked: Asked, qids: set[str], depth: int, device: str | None = None) -> Run:
-        """The highest-ranked passages of some questions; a run may lack a question."""
+        """The highest-ranked passages of some questions; a run may lack a question.
+
+        :class:`InputError` if the encoder's suffix names the language of a question, which is unknown.
+        """
         texts = {question.qid: question.query for question in asked.questions if question.qid in qids}
         if self.run is not None:
             return {qid: hits[:depth] for qid, hits in read_run_of(self.run, texts, asked.data).items()}
         if self.bm25 is not None:
             return _bm25_run(bm25_index(asked.docs, self.bm25), texts, depth)
         assert self.index is not None
+        if encoder := stored_encoder(self.index):
+            languages = {question.qid: question.lang for question in asked.questions}
+            texts = {qid: add_suffix(text, languages[qid], encoder) for qid, text in texts.items()}
         return _dense_run(self.index, texts, depth, device)
 
 
 def _dense_run(index: str | Path, questions: dict[str, str], depth: int, device: str | None) -> Run:
-    """The run of the stage ``search``; its file is not kept."""
+    """The run of the stage ``search`` of questions that have their suffixes; its file is not kept."""
+    encoder = stored_encoder(index)
+    plain = encoder and dataclasses.replace(encoder, query_suffix="")
     with tempfile.TemporaryDirectory() as folder:
         topics = Path(folder, "topics.tsv")
         write_topics(questions, topics)
         logger.info(f"searching {index} with {len(questions):,} training questions")
-        return read_run(search(index, str(topics), Path(folder, "run.txt"), depth=depth, device=device))
+        how: dict[str, Any] = {"depth": depth, "encoder": plain, "device": device}
+        return read_run(search(index, str(topics), Path(folder, "run.txt"), **how))
 
 
 def bm25_index(docs: Any, output: str | Path) -> Path:

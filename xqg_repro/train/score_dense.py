@@ -8,19 +8,29 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import file_digest
 from xqg_repro.core.stages import Manifest, build_file
-from xqg_repro.models.encoder import TextEncoder
-from xqg_repro.models.loading import model_fingerprint
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.encoder import open_encoders
+from xqg_repro.models.questions import add_suffix
+from xqg_repro.models.settings import EncoderConfig, encoder_settings
+from xqg_repro.models.untied import pair_fingerprints, untied_pair
 from xqg_repro.train.data import confirm_training_file, training_file
 from xqg_repro.train.score import KINDS, check_paths, write_scores
 from xqg_repro.train.tevatron import numbered_lines, parse_line
 
 PassageText = tuple[str, str]
 """Title and text."""
+
+
+class AskedList(NamedTuple):
+    """The question of a line, or of its twin, its language (empty if unknown), and the line's passages."""
+
+    query: str
+    lang: str
+    passages: list[PassageText]
 
 
 def score_by_encoder(
@@ -39,46 +49,59 @@ def score_by_encoder(
 
     Args:
         data, output, device, force: as in :func:`score`.
-        config: the encoder.
+        config: the encoder; of untied encoders, both are used.
         twins: the lines of ``data`` with their questions in English, as ``xqg-repro train twins`` writes them.
 
     Raises:
-        InputError: as :func:`score`; or a line of ``twins`` has other passages than its line of ``data``.
+        InputError: as :func:`score`; or a line of ``twins`` has other passages than its line of ``data``; or the
+            encoder's suffix names the language of a question, which is unknown.
     """
     output, path = Path(output), check_paths(data, output, *filter(None, (twins,)))
     lists = read_lists(path, training_file(twins) if twins else None)
+    if config.needs_language:
+        for line in lists:
+            add_suffix(line.query, line.lang, config)  # raises if the language is unknown
+    else:
+        lists = [line._replace(lang="") for line in lists]  # so that each distinct question is embedded once
     confirm_training_file(data, len(lists))
-    inputs = {"data": file_digest(path), "model": model_fingerprint(config.model)}
+    config = dataclasses.replace(config, model=untied_pair(config.model) or config.model)
+    inputs = {"data": file_digest(path), **pair_fingerprints(config.model)}
     if twins:
         inputs["twins"] = file_digest(training_file(twins))
-    wanted = Manifest("score", {"data": data, "twins": twins, "scorer": dataclasses.asdict(config)}, inputs)
+    wanted = Manifest("score", {"data": data, "twins": twins, "scorer": encoder_settings(config)}, inputs)
 
     def write(target: Path) -> dict[str, int]:
-        encoder = TextEncoder(config, device)
-        questions = {question: row for row, question in enumerate(dict.fromkeys(query for query, _ in lists))}
-        passages = {text: row for row, text in enumerate(dict.fromkeys(text for _, texts in lists for text in texts))}
-        asked, found = encoder.encode_queries(list(questions)), encoder.encode_passages(*zip(*passages, strict=True))
-        scores = (
-            score
-            for query, texts in lists
-            for score in (found[[passages[text] for text in texts]] @ asked[questions[query]]).tolist()
-        )
-        compared = write_scores(path, target, scores)
-        counts = {"questions": len(lists), "pairs": sum(len(texts) for _, texts in lists), "passages": len(passages)}
-        return {**counts, **compared}
+        of_questions, of_passages = open_encoders(config, device)
+        keys = dict.fromkeys((line.query, line.lang) for line in lists)
+        questions = {key: row for row, key in enumerate(keys)}
+        asked = of_questions.encode_queries(*zip(*questions, strict=True))
+        texts = dict.fromkeys(text for line in lists for text in line.passages)
+        passages = {text: row for row, text in enumerate(texts)}
+        found = of_passages.encode_passages(*zip(*passages, strict=True))
+
+        def score(line: AskedList) -> list[float]:
+            own = found[[passages[text] for text in line.passages]]
+            return (own @ asked[questions[line.query, line.lang]]).tolist()
+
+        compared = write_scores(path, target, (number for line in lists for number in score(line)))
+        pairs = sum(len(line.passages) for line in lists)
+        return {"questions": len(lists), "pairs": pairs, "passages": len(passages), **compared}
 
     return build_file(output, wanted, write, force=force)
 
 
-def read_lists(path: Path, twins: Path | None = None) -> list[tuple[str, list[PassageText]]]:
-    """The question of each line of a training file, or of its twin, and the passages, as title and text.
+def read_lists(path: Path, twins: Path | None = None) -> list[AskedList]:
+    """The question of each line of a training file, or of its twin, with the line's passages.
 
     :class:`InputError` names a line that is malformed, or a line of ``twins`` that has other passages.
     """
     keys = ("query", *KINDS)
     lines = [(number, parse_line(text, path, number, keys)) for number, _, text in numbered_lines(path)]
-    lists = [(line.query, [(p.title, p.text) for p in (*line.positives, *line.negatives)]) for _, line in lines]
-    if not any(passages for _, passages in lists):
+    lists = [
+        AskedList(line.query, line.lang, [(p.title, p.text) for p in (*line.positives, *line.negatives)])
+        for _, line in lines
+    ]
+    if not any(line.passages for line in lists):
         raise InputError("has no question with a passage to score", path=path)
     if twins is None:
         return lists
@@ -90,4 +113,4 @@ def read_lists(path: Path, twins: Path | None = None) -> list[tuple[str, list[Pa
         if (line.positives, line.negatives) != (other.positives, other.negatives):
             problem = f"has other passages than line {number} of {path}"
             raise InputError(problem, path=twins, line=other_number, hint=hint)
-    return [(other.query, passages) for (_, other), (_, passages) in zip(english, lists, strict=True)]
+    return [AskedList(other.query, other.lang, line.passages) for (_, other), line in zip(english, lists, strict=True)]

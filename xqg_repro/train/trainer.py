@@ -21,6 +21,7 @@ from xqg_repro.train.base_recipe import Schedule
 from xqg_repro.train.curve import Point, curve_points
 from xqg_repro.train.loop import CHECKPOINTS
 from xqg_repro.train.recipe import Recipe
+from xqg_repro.train.untied import split_networks
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,8 @@ class RecipeTrainer(transformers.Trainer):
         **settings: Any,
     ) -> None:
         if recipe.frozen_embeddings:
-            settings["model"].get_input_embeddings().weight.requires_grad_(False)
+            for network in split_networks(settings["model"]).values():
+                network.get_input_embeddings().weight.requires_grad_(False)
         evaluate = len(settings["eval_dataset"]) > 0
         sizes = sizes or whole_batches(recipe)
         arguments = training_arguments(recipe, folder, stage, steps=steps, evaluate=evaluate, **sizes)

@@ -1,4 +1,4 @@
-"""Trains a dual encoder (xDR) contrastively: one shared encoder for questions and passages.
+"""Trains a dual encoder (xDR) contrastively: one shared encoder for questions and passages, or one for each.
 
 The loss is in :mod:`xqg_repro.train.contrastive`. A question may be joined by a generated query of its positive in
 another language (see :mod:`xqg_repro.train.generated`). The seed, the epoch and the question decide which query that
@@ -12,28 +12,28 @@ import dataclasses
 import logging
 import random
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xqg_repro.collection.records import Passage
+from xqg_repro.core.errors import InputError
 from xqg_repro.core.files import digest
 from xqg_repro.core.languages import question_language
 from xqg_repro.core.stages import Manifest, check_output
-from xqg_repro.models.agreement import apply_layout
-from xqg_repro.models.architectures import check_text_encoder
-from xqg_repro.models.encoder import TextEncoder, passage_text
+from xqg_repro.models.encoder import open_encoders, passage_text
 from xqg_repro.models.late_settings import LateConfig
-from xqg_repro.models.loading import load_model, resolve_model
-from xqg_repro.models.settings import EncoderConfig
+from xqg_repro.models.questions import question_text
+from xqg_repro.models.settings import LANGUAGE, EncoderConfig
 from xqg_repro.train import distributed
 from xqg_repro.train.base_recipe import Recipe
 from xqg_repro.train.checks import count_faults
 from xqg_repro.train.curve import Point
 from xqg_repro.train.data import Example, Selection, Split, TevatronFile, load_split
-from xqg_repro.train.encoder_recipe import EncoderRecipe, ParallelRecipe
+from xqg_repro.train.encoder_recipe import EncoderRecipe
+from xqg_repro.train.encoder_start import open_start, start_fingerprints
 from xqg_repro.train.generated import QueryPool, alignment_fingerprint, load_pool
 from xqg_repro.train.loop import Trained, folder_identity, train_folder
-from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import load_names
 
 if TYPE_CHECKING:
@@ -58,19 +58,23 @@ def plan(recipe: EncoderRecipe) -> tuple[Split, Manifest]:
     split = load_split(recipe)
     # the pairs' languages do not matter here, so they are left out
     names = digest([name[:3] for name in load_names()]) if recipe.names_steps else ""
-    queries = {"queries": alignment_fingerprint(recipe.alignment)} if recipe.alignment else {}
-    return split, folder_identity(recipe, split, names=names, **queries)
+    inputs = start_fingerprints(recipe)
+    if recipe.alignment:
+        inputs["queries"] = alignment_fingerprint(recipe.alignment)
+    return split, folder_identity(recipe, split, names=names, **inputs)
 
 
 def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
-    tokenizer, model = _start(recipe, split.kept)
+    names = load_names() if recipe.names_steps else []
+    tokenizer, model = open_start(recipe, chain(split.kept, names))
+    check_known_languages(recipe, split)
     faults = count_text_faults(recipe, split, tokenizer, recipe.encoder(""))
     pool = load_pool(recipe.alignment, split) if recipe.alignment else None
     curve: list[Point] = []
     if recipe.names_steps:
         logger.info(f"train: {recipe.names_steps} steps on multilingual names")
         first = dataclasses.replace(_plain(recipe), steps=recipe.names_steps)
-        curve += _train_stage(first, "names", model, tokenizer, load_names(), (), folder)[1]
+        curve += _train_stage(first, "names", model, tokenizer, names, (), folder)[1]
     logger.info(f"train: {len(split.kept)} questions, {len(split.held_out)} held out")
     if pool:
         logger.info(f"train: {', '.join(f'{name} {number:,}' for name, number in pool.counts.items())}")
@@ -87,22 +91,21 @@ def _train(recipe: EncoderRecipe, split: Split, folder: Path) -> Trained:
     )
 
 
+def check_known_languages(recipe: EncoderRecipe, split: Split) -> None:
+    """Raise :class:`InputError` for a question of unknown language, if the recipe's suffix names it."""
+    if not recipe.encoder("").needs_language:
+        return
+    for data, examples in ((recipe.data, split.kept), (recipe.held_out_data or recipe.data, split.held_out)):
+        for example in examples:
+            if not example.lang:
+                problem = f"{data} does not say the language of the question {example.label}"
+                hint = f'query_suffix names it: give each question a "lang", or replace {LANGUAGE} by the only language'
+                raise InputError(problem, hint=hint)
+
+
 def _plain(recipe: EncoderRecipe) -> EncoderRecipe:
     """The recipe with the contrastive loss alone."""
     return dataclasses.replace(recipe, distillation=None, alignment=None)
-
-
-def _start(recipe: EncoderRecipe, examples: Sequence[Example]) -> tuple[Any, Any]:
-    """Tokenizer and model before the first step."""
-    if recipe.model:
-        return load_start(recipe)
-    assert recipe.architecture is not None
-    texts: dict[str, None] = {}
-    for example in (*examples, *(load_names() if recipe.names_steps else ())):
-        passages = (example.positive, *example.negatives)
-        texts |= dict.fromkeys([example.query, *(passage.default_text() for passage in passages)])
-    longest = max(recipe.query_max_length, recipe.passage_max_length)
-    return scratch.encoder(recipe.architecture, list(texts), longest)
 
 
 def count_text_faults(
@@ -112,23 +115,11 @@ def count_text_faults(
 
     def texts(example: Example) -> tuple[str, str]:
         passage = passage_text(example.positive.title, example.positive.text, settings)
+        if isinstance(settings, EncoderConfig):
+            return question_text(example.query, example.lang, settings), passage
         return settings.query_prefix + example.query, passage
 
     return count_faults(recipe, split, tokenizer, texts, (settings.query_max_length, settings.passage_max_length))
-
-
-def load_start(recipe: EncoderRecipe | ParallelRecipe) -> tuple[Any, Any]:
-    """Tokenizer and model of a recipe that names one; :class:`InputError` if it cannot be trained."""
-    import torch
-
-    from xqg_repro.models.projection import refuse_projection
-
-    folder = resolve_model(recipe.model)
-    tokenizer, model = load_model(folder, torch.float32)
-    longest = max(recipe.query_max_length, recipe.passage_max_length)
-    check_text_encoder(tokenizer, model, longest, folder)
-    refuse_projection(apply_layout(folder, tokenizer), model, folder)
-    return tokenizer, model
 
 
 def _train_stage(
@@ -217,7 +208,7 @@ class ContrastiveCollator:
             negatives = self._negatives(example)
             own += range(len(passages), len(passages) + len(negatives))
             passages += negatives
-        questions = [settings.query_prefix + example.query for example in examples]
+        questions = [question_text(example.query, example.lang, settings) for example in examples]
         texts = [passage_text(passage.title, passage.text, settings) for passage in passages]
         batch: dict[str, Any] = {
             "query": tokenize(self.tokenizer, questions, settings.query_max_length),
@@ -234,20 +225,21 @@ class ContrastiveCollator:
                 batch["teacher_scores"].append([example.scores[passages[position].doc_id] for position in own])
         if self.pool:
             drawn = [self._generated(self.pool, *pair) for pair in zip(examples, passages, strict=False)]
-            texts = [settings.query_prefix + text for text, _ in drawn]
+            texts = [question_text(text, language, settings) for text, language, _ in drawn]
             batch["generated"] = tokenize(self.tokenizer, texts, settings.query_max_length)
-            batch["draws"] = [number for _, number in drawn]
+            batch["draws"] = [number for *_, number in drawn]
         return batch
 
-    def _generated(self, pool: QueryPool, example: Example, positive: Passage) -> tuple[str, float]:
-        """A generated query of a question's positive, and a number in [0, 1); without a query the question, and 1.
+    def _generated(self, pool: QueryPool, example: Example, positive: Passage) -> tuple[str, str, float]:
+        """A generated query of a question's positive, its language, and a number in [0, 1).
 
-        The query counts once the share of the questions that have one is above the number.
+        The query counts once the share of the questions that have one is above the number. Without a query, they are
+        the question, its language, and 1.
         """
         draw = random.Random(f"{self.recipe.seed}|{self.epoch()}|{example.query}|generated")
         number = draw.random()
-        text = pool.draw(positive.doc_id, question_language(example.query, example.lang), draw)
-        return (text, number) if text else (example.query, 1.0)
+        drawn = pool.draw(positive.doc_id, question_language(example.query, example.lang), draw)
+        return (*drawn, number) if drawn else (example.query, example.lang, 1.0)
 
     def _negatives(self, example: Example) -> Sequence[Passage]:
         count = min(self.recipe.negatives, len(example.negatives))
@@ -282,10 +274,11 @@ def held_out_accuracy(recipe: EncoderRecipe, model: str | Path, split: Split) ->
     """
     import numpy as np
 
-    encoder = TextEncoder(recipe.encoder(str(model)))
+    of_questions, of_passages = open_encoders(recipe.encoder(str(model)))
     examples = split.held_out if isinstance(split.examples, TevatronFile) else (*split.kept, *split.held_out)
     passages = {p.doc_id: p for example in examples for p in (example.positive, *example.negatives)}
-    vectors = encoder.encode_passages([p.title for p in passages.values()], [p.text for p in passages.values()])
-    scores = encoder.encode_queries([example.query for example in split.held_out]) @ vectors.T
+    vectors = of_passages.encode_passages([p.title for p in passages.values()], [p.text for p in passages.values()])
+    texts, languages = ([getattr(example, name) for example in split.held_out] for name in ("query", "lang"))
+    scores = of_questions.encode_queries(texts, languages) @ vectors.T
     best = np.array(list(passages))[scores.argmax(1)]
     return float(np.mean(best == np.array([example.positive.doc_id for example in split.held_out])))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xqg_repro.collection.records import Passage
 from xqg_repro.core import languages
@@ -29,6 +29,9 @@ from xqg_repro.train.mini import scratch
 from xqg_repro.train.mini.names import Names, load_names
 from xqg_repro.train.pairs import Item, Pair, TextCollator, draw_batches, load_generator, open_optimizers
 from xqg_repro.train.recipe import ContrastiveRecipe, GeneratorRecipe
+
+if TYPE_CHECKING:
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,12 @@ def _needs_names(recipe: GeneratorRecipe) -> bool:
 
 
 def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
+    from xqg_repro.train.smoothing import smoothed_loss
     from xqg_repro.train.trainer import RecipeTrainer
+
+    class SmoothingTrainer(RecipeTrainer):
+        def compute_loss(self, model: Any, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+            return smoothed_loss(model, inputs, recipe.label_smoothing)
 
     kept, held_out = split.kept, split.held_out
     names = (
@@ -80,7 +88,7 @@ def _train(recipe: GeneratorRecipe, split: Split, folder: Path) -> Trained:
     batches = take_batches(recipe, drawn, per_epoch)
     steps = len(batches) // recipe.accumulation
     held_out_items = [Item(position, None) for position in range(len(kept), len(kept) + len(held_out))]
-    trainer = RecipeTrainer(
+    trainer = (SmoothingTrainer if recipe.label_smoothing else RecipeTrainer)(
         recipe,
         folder,
         "questions",
