@@ -88,7 +88,7 @@ def test_full_size_rounds_have_the_published_values() -> None:
     assert (encoder.learning_rate, encoder.epochs, encoder.batch_size * encoder.accumulation) == (2e-5, 40, 128)
     assert (encoder.warmup_steps, encoder.max_grad_norm, encoder.seed, encoder.weight_decay) == (300, 2.0, 12345, 0)
     assert (encoder.query_max_length, encoder.passage_max_length, encoder.negatives) == (256, 256, 1)
-    assert encoder.model == "bert-base-multilingual-uncased"
+    assert (encoder.model, encoder.tied, encoder.query_suffix) == ("bert-base-multilingual-uncased", False, " [{lang}]")
     assert (answerer.passages, answerer.holders, answerer.batch_size * answerer.accumulation) == (10, 3, 32)
     assert (answerer.label_smoothing, answerer.max_grad_norm, answerer.learning_rate) == (0.1, 0.1, 3e-5)
     assert (recipe.judge.kind, recipe.judge.depth, recipe.start) == (JudgeKind.GENERATOR, 100, Start.FRESH)

@@ -13,7 +13,7 @@ import pytest
 from conftest import Mini
 from interrupts import interrupted_at
 
-from train.samples import ENCODER, tevatron_item, write_lines, write_recipe
+from train.samples import ENCODER, tevatron_item, weights, write_lines, write_recipe
 from xqg_repro import cli
 from xqg_repro.collection.records import Passage
 from xqg_repro.core.errors import InputError
@@ -221,6 +221,17 @@ def test_a_continued_start_is_the_encoder_of_the_round_before(make: Make, tmp_pa
     first, second = report(tmp_path / "out")["rounds"]
     assert first["encoder"]["start"] == model_fingerprint(str(tiny_model))
     assert second["encoder"]["start"] == model_fingerprint(str(tmp_path / "out" / "round-0" / "encoder"))
+
+
+def test_untied_encoders_are_trained_further(data: Data, make: Make, tmp_path: Path) -> None:
+    settings = {"tied": False, "query_suffix": " [{lang}]"}
+    encoder = Part(recipe=make().encoder.recipe, settings=settings)
+    train(make(rounds=2, start=Start.CONTINUED, encoder=encoder), tmp_path / "out", device="cpu")
+    folders = [tmp_path / "out" / f"round-{number}" / "encoder" for number in (0, 1)]
+    own = [weights(folder / side) for folder in folders for side in ("query", "passage")]
+    key = next(name for name in own[0] if name.endswith("query.weight"))
+    assert len({weight[key].tobytes() for weight in own}) == 4
+    assert report(tmp_path / "out")["rounds"][1]["labels"]["counts"]["labelled"] > 0
 
 
 def test_the_answer_generator_learns_from_gold_and_then_from_retrieved_passages_with_the_answer(
