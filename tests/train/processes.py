@@ -114,7 +114,7 @@ def gradients(rank: int, port: str) -> tuple[Any, Any]:
     from xqg_repro.train.encoder_recipe import Alignment, Distillation, EncoderRecipe, Scope
 
     how = Distillation(scope=Scope.BATCH, contrastive_weight=0.5)
-    alignment = Alignment(queries="c", weight=3.0)
+    alignment = Alignment(queries="c", weight=30.0)
     recipe = EncoderRecipe(name="a", data="b", pooling=Pooling.MEAN, distillation=how, alignment=alignment)
     table = torch.nn.Embedding(20, 4, _weight=torch.arange(80.0).reshape(20, 4).sin())
 
