@@ -15,6 +15,7 @@ import yaml
 from xqg_repro.collection.records import Passage
 from xqg_repro.train.architecture import EncoderArchitecture, Seq2SeqArchitecture
 from xqg_repro.train.data import Example
+from xqg_repro.train.encoder_recipe import Alignment
 from xqg_repro.train.recipe import EncoderRecipe, GeneratorRecipe, Recipe
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ GENERATOR = GeneratorRecipe(
     learning_rate=1e-2,
     seed=5,
 )
+
+ALIGNMENT = Alignment(queries="generated.jsonl", share=1.0, weight=0.5, temperature=2.0, unseen=())
+ALIGNED = dataclasses.replace(ENCODER, alignment=ALIGNMENT, distillation=None)
 
 
 def passage(docid: str) -> Passage:
